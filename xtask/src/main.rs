@@ -1,0 +1,2 @@
+//! Part of skep.
+fn main() {}
