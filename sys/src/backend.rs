@@ -1,0 +1,273 @@
+use std::ffi::OsStr;
+use std::fmt::Debug;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use bytes::Bytes;
+
+use crate::abi::{Errno, OpenFlags};
+use crate::request::{
+    BtfInfo, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, Pin, ProgInfo, ProgLoad,
+    TestRun, TestRunResult,
+};
+
+/// Kinds of objects that have ids in a kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ObjectKind {
+    /// Maps.
+    Map,
+    /// Programs.
+    Program,
+    /// Loaded BTF.
+    Btf,
+    /// Links.
+    Link,
+}
+
+/// A kernel, as far as a loader needs one: one typed method per bpf(2) command and per thing beside bpf(2).
+///
+/// It is object-safe and grows: every method has a body that answers [`Errno::ENOSYS`], so a wrapper or a partial
+/// kernel implements what it has. Lengths of keys and values are checked by [`Kernel`](crate::Kernel) handles before
+/// a call gets here; a backend may rely on the slices having the lengths that the map demands and must not read or
+/// write past them.
+///
+/// Descriptors are real ones on every backend: the simulated kernel gives out the read end of a pipe per reference,
+/// so that `dup`, passing over a socket, readiness and the last close mean what they mean on Linux.
+pub trait Backend: Debug + Send + Sync {
+    /// A name for messages: `linux`, `simulated`.
+    fn name(&self) -> &str;
+
+    /// `BPF_MAP_CREATE`.
+    fn map_create(&self, request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
+        let _ = request;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_MAP_LOOKUP_ELEM` into `value`.
+    fn map_lookup(&self, map: BorrowedFd<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
+        let _ = (map, key, value, flags);
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_MAP_UPDATE_ELEM`.
+    fn map_update(&self, map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+        let _ = (map, key, value, flags);
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_MAP_DELETE_ELEM`.
+    fn map_delete(&self, map: BorrowedFd<'_>, key: &[u8]) -> Result<(), Errno> {
+        let _ = (map, key);
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_MAP_GET_NEXT_KEY`: the key after `key`, the first one for none; [`Errno::ENOENT`] at the end.
+    fn map_next_key(&self, map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+        let _ = (map, key, next);
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM` (Linux 4.20; hashes 5.14).
+    fn map_lookup_and_delete(
+        &self,
+        map: BorrowedFd<'_>,
+        key: &[u8],
+        value: &mut [u8],
+        flags: u64,
+    ) -> Result<(), Errno> {
+        let _ = (map, key, value, flags);
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_MAP_FREEZE`: user space can no longer write (Linux 5.2).
+    fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<(), Errno> {
+        let _ = map;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_PROG_LOAD`. With a log buffer the kernel's text is in it afterwards, whatever the outcome.
+    fn prog_load(&self, request: &ProgLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
+        let _ = (request, log);
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_PROG_TEST_RUN`. On [`Errno::ENOSPC`] the outputs were filled as far as they go.
+    fn prog_test_run(
+        &self,
+        prog: BorrowedFd<'_>,
+        run: &mut TestRun<'_>,
+    ) -> Result<TestRunResult, (Errno, TestRunResult)> {
+        let _ = (prog, run);
+        Err((Errno::ENOSYS, TestRunResult::default()))
+    }
+
+    /// `BPF_PROG_BIND_MAP`: the program keeps the map alive (Linux 5.10).
+    fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {
+        let _ = (prog, map);
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_BTF_LOAD`.
+    fn btf_load(&self, btf: &[u8], log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
+        let _ = (btf, log);
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_OBJ_GET_INFO_BY_FD` of a map.
+    fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo, Errno> {
+        let _ = map;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_OBJ_GET_INFO_BY_FD` of a program.
+    fn prog_info(&self, prog: BorrowedFd<'_>) -> Result<ProgInfo, Errno> {
+        let _ = prog;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_OBJ_GET_INFO_BY_FD` of a BTF object.
+    fn btf_info(&self, btf: BorrowedFd<'_>) -> Result<BtfInfo, Errno> {
+        let _ = btf;
+        Err(Errno::ENOSYS)
+    }
+
+    /// The bytes of a loaded BTF object.
+    fn btf_bytes(&self, btf: BorrowedFd<'_>) -> Result<Bytes, Errno> {
+        let _ = btf;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_OBJ_GET_INFO_BY_FD` of a link.
+    fn link_info(&self, link: BorrowedFd<'_>) -> Result<LinkInfo, Errno> {
+        let _ = link;
+        Err(Errno::ENOSYS)
+    }
+
+    /// The id after `id` (`BPF_*_GET_NEXT_ID`); [`Errno::ENOENT`] at the end.
+    fn next_id(&self, kind: ObjectKind, id: u32) -> Result<u32, Errno> {
+        let _ = (kind, id);
+        Err(Errno::ENOSYS)
+    }
+
+    /// Opens an object by its id (`BPF_*_GET_FD_BY_ID`).
+    fn open_by_id(&self, kind: ObjectKind, id: u32, flags: OpenFlags) -> Result<OwnedFd, Errno> {
+        let _ = (kind, id, flags);
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_OBJ_PIN`.
+    fn pin(&self, pin: Pin<'_>) -> Result<(), Errno> {
+        let _ = pin;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_OBJ_GET`: opens a pinned object.
+    fn open_pinned(&self, path: &Path, flags: OpenFlags) -> Result<OwnedFd, Errno> {
+        let _ = (path, flags);
+        Err(Errno::ENOSYS)
+    }
+
+    /// Removes a pin.
+    fn unpin(&self, path: &Path) -> Result<(), Errno> {
+        let _ = path;
+        Err(Errno::ENOSYS)
+    }
+
+    /// Makes one directory on a bpffs, mode 0700.
+    fn create_pin_dir(&self, path: &Path) -> Result<(), Errno> {
+        let _ = path;
+        Err(Errno::ENOSYS)
+    }
+
+    /// Removes an empty directory on a bpffs.
+    fn remove_pin_dir(&self, path: &Path) -> Result<(), Errno> {
+        let _ = path;
+        Err(Errno::ENOSYS)
+    }
+
+    /// Whether `path` exists and lies on a bpffs.
+    fn is_bpffs(&self, path: &Path) -> Result<bool, Errno> {
+        let _ = path;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_LINK_CREATE` (Linux 5.7).
+    fn link_create(&self, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
+        let _ = request;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_LINK_UPDATE`.
+    fn link_update(&self, request: &LinkUpdate<'_>) -> Result<(), Errno> {
+        let _ = request;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_LINK_DETACH`: the link stays, attached to nothing (Linux 5.9).
+    fn link_detach(&self, link: BorrowedFd<'_>) -> Result<(), Errno> {
+        let _ = link;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_RAW_TRACEPOINT_OPEN`; no name for programs that named their target at load. The descriptor is a link
+    /// since Linux 5.7, and detaches when closed.
+    fn raw_tracepoint_open(
+        &self,
+        prog: BorrowedFd<'_>,
+        name: Option<&str>,
+        cookie: u64,
+    ) -> Result<OwnedFd, Errno> {
+        let _ = (prog, name, cookie);
+        Err(Errno::ENOSYS)
+    }
+
+    /// The kernel's own BTF (`/sys/kernel/btf/vmlinux`), mapped where the kernel allows it.
+    fn kernel_btf(&self) -> Result<Bytes, Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// Number of possible CPUs: the number of values that a per-CPU element has.
+    fn possible_cpus(&self) -> Result<u32, Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// The release string (`uname -r`).
+    fn release(&self) -> Result<String, Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// `KERNEL_VERSION(a, b, c)` as kprobe programs on old kernels must carry it.
+    fn version_code(&self) -> Result<u32, Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// Index of a network device by its name.
+    fn ifindex(&self, name: &OsStr) -> Result<u32, Errno> {
+        let _ = name;
+        Err(Errno::ENOSYS)
+    }
+
+    /// Facts for the hint of a refused call: what the process may do and what the kernel forbids.
+    fn permissions(&self) -> Permissions {
+        Permissions::default()
+    }
+
+    /// Raises `RLIMIT_MEMLOCK`, which kernels before 5.11 charge maps and programs to. Answers whether it changed.
+    fn raise_memlock(&self) -> Result<bool, Errno> {
+        Ok(false)
+    }
+}
+
+/// What is known of the process's rights, for messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Permissions {
+    /// Effective capabilities as a bit mask, if known.
+    pub effective_caps: Option<u64>,
+    /// `RLIMIT_MEMLOCK` in bytes, if finite.
+    pub memlock_limit: Option<u64>,
+    /// The value of `kernel.unprivileged_bpf_disabled`, if known.
+    pub unprivileged_bpf_disabled: Option<u32>,
+    /// Lockdown mode other than `none`, if known.
+    pub lockdown: Option<String>,
+}
