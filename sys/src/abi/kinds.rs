@@ -36,7 +36,7 @@ macro_rules! kinds {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self.name() {
                     Some(name) => f.pad(name),
-                    None => f.pad(&format!(concat!($unknown, "_{}"), self.0)),
+                    None => f.pad(&format!("{}_{}", $unknown, self.0)),
                 }
             }
         }
