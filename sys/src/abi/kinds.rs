@@ -14,7 +14,6 @@ macro_rules! kinds {
         impl $ty {
             $(
                 #[doc = concat!("`", $prefix, stringify!($name), "` (", stringify!($value), ").")]
-                #[doc(alias = concat!($prefix, stringify!($name)))]
                 pub const $name: $ty = $ty($value);
             )*
 
