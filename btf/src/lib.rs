@@ -1,1 +1,37 @@
-//! Part of skep.
+//! BTF, the type information of BPF objects and of the kernel: read in place, never inflated.
+//!
+//! ```
+//! use skep_btf::{Btf, Kind, TypeId};
+//! # let bytes: &[u8] = &[
+//! #     0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 16, 0, 0, 0, 5, 0, 0, 0,
+//! #     1, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 32, 0, 0, 1, 0, b'i', b'n', b't', 0,
+//! # ];
+//! let btf = Btf::parse(bytes)?;
+//! let id = btf.find(b"int", Kind::INT).expect("the blob has it");
+//! assert_eq!(btf.ty(id)?.int().map(|int| int.bits), Some(32));
+//! assert_eq!(btf.resolve_size(id)?, 4);
+//! # Ok::<(), skep_btf::BtfError>(())
+//! ```
+#![doc(test(attr(deny(warnings))))]
+#![forbid(unsafe_code)]
+
+mod btf;
+mod error;
+mod ext;
+mod find;
+mod kind;
+mod resolve;
+mod types;
+mod wire;
+
+pub use btf::{Btf, Types};
+pub use error::BtfError;
+pub use ext::{
+    Block, Blocks, CoreRelo, CoreReloKind, ExtInfo, ExtRecord, ExtSection, FuncInfo, LineInfo, Record,
+    Records,
+};
+pub use find::essential_name;
+pub use kind::{IntEncoding, Kind, Linkage, StrOffset, TypeId};
+pub use types::{
+    Array, Enumerator, Enumerators, Int, Member, Members, Param, Params, SectionVar, SectionVars, Type,
+};
