@@ -7,6 +7,16 @@
 
 pub mod abi;
 mod backend;
+mod btf_fd;
+mod kernel;
+mod link_fd;
+mod map_fd;
+mod program_fd;
 pub mod request;
 
 pub use backend::{Backend, ObjectKind, Permissions};
+pub use btf_fd::BtfFd;
+pub use kernel::{Ids, Kernel, KernelBtfError};
+pub use link_fd::LinkFd;
+pub use map_fd::{MapError, MapFd, MapShape};
+pub use program_fd::LoadedProgram;

@@ -42,6 +42,7 @@ errnos! {
     EFAULT = 14, "bad address";
     EBUSY = 16, "busy";
     EEXIST = 17, "exists already";
+    EXDEV = 18, "not of the same device or kernel";
     ENODEV = 19, "no such device";
     ENOTDIR = 20, "not a directory";
     EISDIR = 21, "is a directory";

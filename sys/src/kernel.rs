@@ -1,0 +1,299 @@
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use skep_btf::{Btf, BtfError};
+
+use crate::abi::{BtfObjectId, Errno, LinkId, MapId, OpenFlags, ProgId};
+use crate::backend::{Backend, ObjectKind};
+use crate::btf_fd::BtfFd;
+use crate::link_fd::LinkFd;
+use crate::map_fd::{MapFd, MapShape};
+use crate::program_fd::LoadedProgram;
+use crate::request::{LinkCreate, LogBuffer, MapCreate, ProgLoad};
+
+/// A handle of one kernel: the running one, or a simulated one.
+///
+/// It is cheap to clone, and all clones share what was found out about the kernel. Maps, programs, BTF objects and
+/// links are made or opened through it and stay tied to it.
+#[derive(Clone)]
+pub struct Kernel(Arc<Inner>);
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    btf: OnceLock<Btf>,
+    possible_cpus: OnceLock<u32>,
+    version_code: OnceLock<u32>,
+}
+
+impl Kernel {
+    /// A kernel behind `backend`. Two calls give two kernels, which do not share handles.
+    pub fn new(backend: impl Backend + 'static) -> Kernel {
+        Kernel::from_arc(Arc::new(backend))
+    }
+
+    /// As [`new`](Kernel::new), for a backend that is shared already.
+    pub fn from_arc(backend: Arc<dyn Backend>) -> Kernel {
+        Kernel(Arc::new(Inner {
+            backend,
+            btf: OnceLock::new(),
+            possible_cpus: OnceLock::new(),
+            version_code: OnceLock::new(),
+        }))
+    }
+
+    /// The backend, for calls that have no handle of their own.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.0.backend
+    }
+
+    /// Whether both are handles of one kernel, so that descriptors of one mean something to the other.
+    pub fn same(&self, other: &Kernel) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The kernel's own BTF. Read and indexed when it is first asked for.
+    ///
+    /// # Errors
+    /// When the kernel has none that can be read or understood; nothing is remembered then.
+    pub fn btf(&self) -> Result<Btf, KernelBtfError> {
+        once(&self.0.btf, || Ok(Btf::parse(self.backend().kernel_btf()?)?))
+    }
+
+    /// Number of possible CPUs: how many values an element of a per-CPU map has. Asked once.
+    ///
+    /// # Errors
+    /// What the backend answers; nothing is remembered then.
+    pub fn possible_cpus(&self) -> Result<u32, Errno> {
+        once(&self.0.possible_cpus, || self.backend().possible_cpus())
+    }
+
+    /// The version as kprobe programs on kernels before 5.0 must carry it (`KERNEL_VERSION(a, b, c)`). Asked once.
+    ///
+    /// # Errors
+    /// What the backend answers; nothing is remembered then.
+    pub fn version_code(&self) -> Result<u32, Errno> {
+        once(&self.0.version_code, || self.backend().version_code())
+    }
+
+    /// Creates a map (`BPF_MAP_CREATE`). Its shape is what was asked for: no further call is made.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn map_create(&self, request: &MapCreate<'_>) -> Result<MapFd, Errno> {
+        let shape = MapShape::of_request(request);
+        let cpus = self.cpus_of(&shape)?;
+        let fd = self.backend().map_create(request)?;
+        Ok(MapFd::new(fd, self.clone(), shape, cpus))
+    }
+
+    /// Takes a map's descriptor that came from elsewhere and asks the kernel for its shape.
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::EINVAL`] when it is no map.
+    pub fn map_from_fd(&self, fd: OwnedFd) -> Result<MapFd, Errno> {
+        let shape = MapShape::of_info(&self.backend().map_info(fd.as_fd())?);
+        let cpus = self.cpus_of(&shape)?;
+        Ok(MapFd::new(fd, self.clone(), shape, cpus))
+    }
+
+    /// Opens a pinned map (`BPF_OBJ_GET`).
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::EINVAL`] when something else is pinned there.
+    pub fn map_open_pinned(&self, path: impl AsRef<Path>, flags: OpenFlags) -> Result<MapFd, Errno> {
+        self.map_from_fd(self.backend().open_pinned(path.as_ref(), flags)?)
+    }
+
+    /// Opens a map by its id (`BPF_MAP_GET_FD_BY_ID`, Linux 4.13).
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::ENOENT`] when there is no such map.
+    pub fn map_by_id(&self, id: MapId, flags: OpenFlags) -> Result<MapFd, Errno> {
+        self.map_from_fd(self.backend().open_by_id(ObjectKind::Map, id.0, flags)?)
+    }
+
+    /// Loads a program (`BPF_PROG_LOAD`). With a log buffer the kernel's text is in it afterwards, whatever the
+    /// outcome.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn prog_load(
+        &self,
+        request: &ProgLoad<'_>,
+        log: Option<&mut LogBuffer>,
+    ) -> Result<LoadedProgram, Errno> {
+        let fd = self.backend().prog_load(request, log)?;
+        let attach_type = Some(request.expected_attach_type);
+        Ok(LoadedProgram::new(fd, self.clone(), request.prog_type, attach_type, request.name.to_owned()))
+    }
+
+    /// Takes a program's descriptor that came from elsewhere and asks the kernel for its kind and name.
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::EINVAL`] when it is no program.
+    pub fn prog_from_fd(&self, fd: OwnedFd) -> Result<LoadedProgram, Errno> {
+        let info = self.backend().prog_info(fd.as_fd())?;
+        Ok(LoadedProgram::new(fd, self.clone(), info.prog_type, None, info.name))
+    }
+
+    /// Opens a pinned program (`BPF_OBJ_GET`).
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::EINVAL`] when something else is pinned there.
+    pub fn prog_open_pinned(&self, path: impl AsRef<Path>) -> Result<LoadedProgram, Errno> {
+        self.prog_from_fd(self.backend().open_pinned(path.as_ref(), OpenFlags::empty())?)
+    }
+
+    /// Opens a program by its id (`BPF_PROG_GET_FD_BY_ID`, Linux 4.13).
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::ENOENT`] when there is no such program.
+    pub fn prog_by_id(&self, id: ProgId) -> Result<LoadedProgram, Errno> {
+        self.prog_from_fd(self.backend().open_by_id(ObjectKind::Program, id.0, OpenFlags::empty())?)
+    }
+
+    /// Loads BTF (`BPF_BTF_LOAD`, Linux 4.18).
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn btf_load(&self, btf: &[u8], log: Option<&mut LogBuffer>) -> Result<BtfFd, Errno> {
+        Ok(BtfFd::new(self.backend().btf_load(btf, log)?, self.clone()))
+    }
+
+    /// Opens loaded BTF by its id (`BPF_BTF_GET_FD_BY_ID`, Linux 4.18).
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::ENOENT`] when there is no such object.
+    pub fn btf_by_id(&self, id: BtfObjectId) -> Result<BtfFd, Errno> {
+        let fd = self.backend().open_by_id(ObjectKind::Btf, id.0, OpenFlags::empty())?;
+        Ok(BtfFd::new(fd, self.clone()))
+    }
+
+    /// Attaches a program by a link (`BPF_LINK_CREATE`, Linux 5.7).
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn link_create(&self, request: &LinkCreate<'_>) -> Result<LinkFd, Errno> {
+        Ok(LinkFd::new(self.backend().link_create(request)?, self.clone()))
+    }
+
+    /// Attaches a program to a raw tracepoint (`BPF_RAW_TRACEPOINT_OPEN`, Linux 4.17), or without a name to what it
+    /// named at load. The cookie needs Linux 6.10 when it is not 0.
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::EXDEV`] when the program is another kernel's.
+    pub fn raw_tracepoint_open(
+        &self,
+        prog: &LoadedProgram,
+        name: Option<&str>,
+        cookie: u64,
+    ) -> Result<LinkFd, Errno> {
+        self.check_same(prog.kernel())?;
+        Ok(LinkFd::new(self.backend().raw_tracepoint_open(prog.as_fd(), name, cookie)?, self.clone()))
+    }
+
+    /// Opens a pinned link (`BPF_OBJ_GET`, Linux 5.7).
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::EINVAL`] when something else is pinned there.
+    pub fn link_open_pinned(&self, path: impl AsRef<Path>) -> Result<LinkFd, Errno> {
+        self.link_from_fd(self.backend().open_pinned(path.as_ref(), OpenFlags::empty())?)
+    }
+
+    /// Opens a link by its id (`BPF_LINK_GET_FD_BY_ID`, Linux 5.8).
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::ENOENT`] when there is no such link.
+    pub fn link_by_id(&self, id: LinkId) -> Result<LinkFd, Errno> {
+        let fd = self.backend().open_by_id(ObjectKind::Link, id.0, OpenFlags::empty())?;
+        Ok(LinkFd::new(fd, self.clone()))
+    }
+
+    /// Takes a link's descriptor that came from elsewhere, after asking the kernel whether it is one.
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::EINVAL`] when it is no link.
+    pub fn link_from_fd(&self, fd: OwnedFd) -> Result<LinkFd, Errno> {
+        self.backend().link_info(fd.as_fd())?;
+        Ok(LinkFd::new(fd, self.clone()))
+    }
+
+    /// The ids of all objects of a kind, ascending (`BPF_*_GET_NEXT_ID`). Objects can come and go meanwhile.
+    pub fn ids(&self, kind: ObjectKind) -> Ids {
+        Ids { kernel: self.clone(), kind, last: Some(0) }
+    }
+
+    /// [`Errno::EXDEV`] unless both are handles of one kernel.
+    pub(crate) fn check_same(&self, other: &Kernel) -> Result<(), Errno> {
+        if self.same(other) { Ok(()) } else { Err(Errno::EXDEV) }
+    }
+
+    fn cpus_of(&self, shape: &MapShape) -> Result<u32, Errno> {
+        if shape.map_type.is_per_cpu() { self.possible_cpus() } else { Ok(1) }
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Kernel").field(&self.backend().name()).finish()
+    }
+}
+
+/// Why the BTF of a kernel cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelBtfError {
+    /// It cannot be read. [`Errno::ESRCH`]: there is none, neither in sysfs nor in a debug file.
+    #[error("cannot read the kernel's BTF")]
+    Unavailable(#[from] Errno),
+    /// It can be read but is not well-formed.
+    #[error("cannot understand the kernel's BTF")]
+    Malformed(#[from] BtfError),
+}
+
+/// What is in `cell`, or what `ask` answers; an error is not kept.
+fn once<T: Clone, E>(cell: &OnceLock<T>, ask: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    if let Some(value) = cell.get() {
+        return Ok(value.clone());
+    }
+    let value = ask()?;
+    Ok(cell.get_or_init(|| value).clone())
+}
+
+/// Iterator over the ids of a kernel's objects, from [`Kernel::ids`].
+///
+/// It ends after the last id, and after the first error.
+#[derive(Clone, Debug)]
+pub struct Ids {
+    kernel: Kernel,
+    kind: ObjectKind,
+    last: Option<u32>,
+}
+
+impl Iterator for Ids {
+    type Item = Result<u32, Errno>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let last = self.last.take()?;
+        match self.kernel.backend().next_id(self.kind, last) {
+            // A backend that does not go up would never end.
+            Ok(id) if id > last => {
+                self.last = Some(id);
+                Some(Ok(id))
+            }
+            Ok(_) | Err(Errno::ENOENT) => None,
+            Err(errno) => Some(Err(errno)),
+        }
+    }
+}
+
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Kernel>();
+    shared::<MapFd>();
+    shared::<LoadedProgram>();
+    shared::<BtfFd>();
+    shared::<LinkFd>();
+};
