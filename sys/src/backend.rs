@@ -6,10 +6,12 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::abi::{Errno, OpenFlags};
+use crate::map_fd::MapRef;
 use crate::request::{
     BtfInfo, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, Pin, ProgInfo, ProgLoad,
     TestRun, TestRunResult,
 };
+use crate::shared::SharedMemory;
 
 /// Kinds of objects that have ids in a kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -27,9 +29,9 @@ pub enum ObjectKind {
 /// A kernel, as far as a loader needs one: one typed method per bpf(2) command and per thing beside bpf(2).
 ///
 /// It is object-safe and grows: every method has a body that answers [`Errno::ENOSYS`], so a wrapper or a partial
-/// kernel implements what it has. Lengths of keys and values are checked by [`Kernel`](crate::Kernel) handles before
-/// a call gets here; a backend may rely on the slices having the lengths that the map demands and must not read or
-/// write past them.
+/// kernel implements what it has. Element calls get a [`MapRef`], which only a [`MapFd`](crate::MapFd) gives out and
+/// which knows how long keys and values are; the handle has checked the slices by it, and a backend for which a
+/// wrong length would be unsafe checks them again.
 ///
 /// Descriptors are real ones on every backend: the simulated kernel gives out the read end of a pipe per reference,
 /// so that `dup`, passing over a socket, readiness and the last close mean what they mean on Linux.
@@ -44,25 +46,25 @@ pub trait Backend: Debug + Send + Sync {
     }
 
     /// `BPF_MAP_LOOKUP_ELEM` into `value`.
-    fn map_lookup(&self, map: BorrowedFd<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
+    fn map_lookup(&self, map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
         let _ = (map, key, value, flags);
         Err(Errno::ENOSYS)
     }
 
     /// `BPF_MAP_UPDATE_ELEM`.
-    fn map_update(&self, map: BorrowedFd<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+    fn map_update(&self, map: MapRef<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
         let _ = (map, key, value, flags);
         Err(Errno::ENOSYS)
     }
 
     /// `BPF_MAP_DELETE_ELEM`.
-    fn map_delete(&self, map: BorrowedFd<'_>, key: &[u8]) -> Result<(), Errno> {
+    fn map_delete(&self, map: MapRef<'_>, key: &[u8]) -> Result<(), Errno> {
         let _ = (map, key);
         Err(Errno::ENOSYS)
     }
 
     /// `BPF_MAP_GET_NEXT_KEY`: the key after `key`, the first one for none; [`Errno::ENOENT`] at the end.
-    fn map_next_key(&self, map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+    fn map_next_key(&self, map: MapRef<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         let _ = (map, key, next);
         Err(Errno::ENOSYS)
     }
@@ -70,12 +72,25 @@ pub trait Backend: Debug + Send + Sync {
     /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM` (Linux 4.20; hashes 5.14).
     fn map_lookup_and_delete(
         &self,
-        map: BorrowedFd<'_>,
+        map: MapRef<'_>,
         key: &[u8],
         value: &mut [u8],
         flags: u64,
     ) -> Result<(), Errno> {
         let _ = (map, key, value, flags);
+        Err(Errno::ENOSYS)
+    }
+
+    /// Maps `len` bytes of a map's memory from `offset` on, both in whole pages: values of an array with
+    /// [`MapFlags::MMAPABLE`](crate::abi::MapFlags::MMAPABLE) (Linux 5.5), a ring buffer or an arena.
+    fn map_mmap(
+        &self,
+        map: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+        writable: bool,
+    ) -> Result<SharedMemory, Errno> {
+        let _ = (map, offset, len, writable);
         Err(Errno::ENOSYS)
     }
 

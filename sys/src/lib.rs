@@ -10,13 +10,17 @@ mod backend;
 mod btf_fd;
 mod kernel;
 mod link_fd;
+#[cfg(target_os = "linux")]
+mod linux;
 mod map_fd;
 mod program_fd;
 pub mod request;
+mod shared;
 
 pub use backend::{Backend, ObjectKind, Permissions};
 pub use btf_fd::BtfFd;
 pub use kernel::{Ids, Kernel, KernelBtfError};
 pub use link_fd::LinkFd;
-pub use map_fd::{MapError, MapFd, MapShape};
+pub use map_fd::{MapError, MapFd, MapRef, MapShape};
 pub use program_fd::LoadedProgram;
+pub use shared::{SharedMemory, SharedMemoryError};

@@ -5,6 +5,7 @@ use crate::abi::{Errno, MapFlags, MapType, UpdateFlags};
 use crate::kernel::Kernel;
 use crate::program_fd::LoadedProgram;
 use crate::request::{MapCreate, MapInfo, Pin};
+use crate::shared::SharedMemory;
 
 /// The sizes and kind of a map, which decide how long its keys and values are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -41,6 +42,45 @@ impl MapShape {
             max_entries: info.max_entries,
             flags: info.flags,
         }
+    }
+}
+
+/// A borrowed map with the shape that says how long its keys and values are.
+///
+/// Only [`MapFd`] gives it out, so that a [`Backend`](crate::Backend) can trust it more than a bare descriptor.
+#[derive(Clone, Copy, Debug)]
+pub struct MapRef<'a> {
+    fd: BorrowedFd<'a>,
+    shape: MapShape,
+    cpus: u32,
+}
+
+impl MapRef<'_> {
+    /// Kind and sizes.
+    pub fn shape(&self) -> MapShape {
+        self.shape
+    }
+
+    /// Length of a key in bytes.
+    pub fn key_len(&self) -> usize {
+        self.shape.key_size as usize
+    }
+
+    /// Length in bytes of a value as user space passes it with these flags (see [`MapFd::value_len`]).
+    pub fn value_len(&self, flags: UpdateFlags) -> usize {
+        let size = self.shape.value_size as usize;
+        if self.shape.map_type.is_per_cpu() && !flags.intersects(UpdateFlags::CPU | UpdateFlags::ALL_CPUS) {
+            // Where this saturates (32-bit machines), no slice is ever that long.
+            size.checked_next_multiple_of(8).unwrap_or(usize::MAX).saturating_mul(self.cpus as usize)
+        } else {
+            size
+        }
+    }
+}
+
+impl AsFd for MapRef<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd
     }
 }
 
@@ -137,13 +177,12 @@ impl MapFd {
     /// As [`value_len`](MapFd::value_len) for a call with these flags: [`UpdateFlags::CPU`] and
     /// [`UpdateFlags::ALL_CPUS`] take one plain value.
     pub fn value_len_with(&self, flags: UpdateFlags) -> usize {
-        let size = self.shape.value_size as usize;
-        if self.shape.map_type.is_per_cpu() && !flags.intersects(UpdateFlags::CPU | UpdateFlags::ALL_CPUS) {
-            // Where this saturates (32-bit machines), no slice is ever that long.
-            size.checked_next_multiple_of(8).unwrap_or(usize::MAX).saturating_mul(self.cpus as usize)
-        } else {
-            size
-        }
+        self.as_map_ref().value_len(flags)
+    }
+
+    /// The map as a backend takes it.
+    pub fn as_map_ref(&self) -> MapRef<'_> {
+        MapRef { fd: self.as_fd(), shape: self.shape, cpus: self.cpus }
     }
 
     /// Number of values in an element: possible CPUs for per-CPU kinds, else 1.
@@ -159,7 +198,7 @@ impl MapFd {
     pub fn lookup(&self, key: &[u8], value: &mut [u8], flags: UpdateFlags) -> Result<(), MapError> {
         self.check_key(key)?;
         self.check_value(value, flags)?;
-        let result = self.kernel.backend().map_lookup(self.as_fd(), key, value, flags.bits());
+        let result = self.kernel.backend().map_lookup(self.as_map_ref(), key, value, flags.bits());
         result.map_err(failed("lookup"))
     }
 
@@ -171,7 +210,7 @@ impl MapFd {
     pub fn update(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
         self.check_key(key)?;
         self.check_value(value, flags)?;
-        let result = self.kernel.backend().map_update(self.as_fd(), key, value, flags.bits());
+        let result = self.kernel.backend().map_update(self.as_map_ref(), key, value, flags.bits());
         result.map_err(failed("update"))
     }
 
@@ -215,7 +254,7 @@ impl MapFd {
     /// A wrong length; what the kernel answers, [`Errno::ENOENT`] when there is no such key.
     pub fn delete(&self, key: &[u8]) -> Result<(), MapError> {
         self.check_key(key)?;
-        self.kernel.backend().map_delete(self.as_fd(), key).map_err(failed("delete"))
+        self.kernel.backend().map_delete(self.as_map_ref(), key).map_err(failed("delete"))
     }
 
     /// Finds the key after `key`, or the first one (`BPF_MAP_GET_NEXT_KEY`). A hash starts anew when `key` is gone.
@@ -227,7 +266,7 @@ impl MapFd {
             self.check_key(key)?;
         }
         self.check_key(next)?;
-        self.kernel.backend().map_next_key(self.as_fd(), key, next).map_err(failed("next key"))
+        self.kernel.backend().map_next_key(self.as_map_ref(), key, next).map_err(failed("next key"))
     }
 
     /// Reads and removes the element at `key`, or the next one of a queue or stack
@@ -243,8 +282,16 @@ impl MapFd {
     ) -> Result<(), MapError> {
         self.check_key(key)?;
         self.check_value(value, flags)?;
-        let result = self.kernel.backend().map_lookup_and_delete(self.as_fd(), key, value, flags.bits());
+        let result = self.kernel.backend().map_lookup_and_delete(self.as_map_ref(), key, value, flags.bits());
         result.map_err(failed("lookup and delete"))
+    }
+
+    /// Maps `len` bytes of the map's memory from `offset` on, both in whole pages.
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::EPERM`] when it is frozen and `writable` asked for.
+    pub fn mmap(&self, offset: u64, len: usize, writable: bool) -> Result<SharedMemory, MapError> {
+        self.kernel.backend().map_mmap(self.as_fd(), offset, len, writable).map_err(failed("mmap"))
     }
 
     /// Forbids user space to write from now on (`BPF_MAP_FREEZE`, Linux 5.2).

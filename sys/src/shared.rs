@@ -1,0 +1,303 @@
+//! Memory that a kernel writes while we read it.
+//!
+//! Unsafe code is allowed here because the memory is seen through a raw pointer: it belongs to a mapping, or to a
+//! shared vector of atomics, and is only ever touched by atomic operations.
+
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// Why memory that is shared with a kernel cannot be accessed as asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SharedMemoryError {
+    /// The access is not inside of the memory.
+    #[error("{len} bytes at {offset} are outside of {size} bytes of shared memory")]
+    OutOfRange {
+        /// Where the access starts.
+        offset: usize,
+        /// How many bytes it takes.
+        len: usize,
+        /// Size of the memory in bytes.
+        size: usize,
+    },
+    /// An atomic access has to start at a multiple of its size.
+    #[error("atomic access of {len} bytes at {offset} is not aligned")]
+    Misaligned {
+        /// Where the access starts.
+        offset: usize,
+        /// How many bytes it takes.
+        len: usize,
+    },
+    /// The memory may only be read.
+    #[error("shared memory is read-only")]
+    ReadOnly,
+}
+
+/// A view of memory that is shared with a kernel or with programs that run in it.
+///
+/// All access is atomic, so a racing writer gives old or new bytes and never undefined behaviour. Copies are made
+/// word by word with relaxed ordering: whoever needs a consistent record orders it by an atomic position, as ring
+/// buffers do. It starts at a multiple of 8 bytes.
+pub struct SharedMemory {
+    base: NonNull<u8>,
+    len: usize,
+    writable: bool,
+    /// Keeps `base..base + len` valid.
+    owner: Owner,
+}
+
+enum Owner {
+    Heap {
+        _words: Arc<[AtomicU64]>,
+    },
+    #[cfg(target_os = "linux")]
+    Mapping {
+        _mapping: crate::linux::Mapping,
+    },
+}
+
+// SAFETY: `base` points to memory that `owner` keeps valid wherever it is dropped, and all access to its `len` bytes
+// is atomic.
+unsafe impl Send for SharedMemory {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for SharedMemory {}
+
+impl SharedMemory {
+    /// A view of words on the heap, for simulated kernels, which keep the other reference.
+    pub fn heap(words: Arc<[AtomicU64]>, writable: bool) -> SharedMemory {
+        let base = NonNull::from(&*words).cast::<u8>();
+        SharedMemory { base, len: size_of_val(&*words), writable, owner: Owner::Heap { _words: words } }
+    }
+
+    /// A view of a mapping, writable if the mapping is.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn mapping(mapping: crate::linux::Mapping) -> SharedMemory {
+        SharedMemory {
+            base: mapping.base(),
+            len: mapping.len(),
+            writable: mapping.is_writable(),
+            owner: Owner::Mapping { _mapping: mapping },
+        }
+    }
+
+    /// Size in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no memory.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether it may be written.
+    pub fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Copies the bytes at `offset` to `to`.
+    ///
+    /// # Errors
+    /// [`SharedMemoryError::OutOfRange`].
+    pub fn read(&self, offset: usize, to: &mut [u8]) -> Result<(), SharedMemoryError> {
+        self.check(offset, to.len())?;
+        let mut at = offset;
+        let (head, rest) = to.split_at_mut(head_len(offset, to.len()));
+        for byte in head {
+            *byte = self.byte(at).load(Ordering::Relaxed);
+            at += 1;
+        }
+        let (words, tail) = rest.as_chunks_mut::<8>();
+        for word in words {
+            *word = self.word(at).load(Ordering::Relaxed).to_ne_bytes();
+            at += 8;
+        }
+        for byte in tail {
+            *byte = self.byte(at).load(Ordering::Relaxed);
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// Copies `from` to the bytes at `offset`.
+    ///
+    /// # Errors
+    /// [`SharedMemoryError::ReadOnly`], [`SharedMemoryError::OutOfRange`].
+    pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), SharedMemoryError> {
+        self.check_writable()?;
+        self.check(offset, from.len())?;
+        let mut at = offset;
+        let (head, rest) = from.split_at(head_len(offset, from.len()));
+        for byte in head {
+            self.byte(at).store(*byte, Ordering::Relaxed);
+            at += 1;
+        }
+        let (words, tail) = rest.as_chunks::<8>();
+        for word in words {
+            self.word(at).store(u64::from_ne_bytes(*word), Ordering::Relaxed);
+            at += 8;
+        }
+        for byte in tail {
+            self.byte(at).store(*byte, Ordering::Relaxed);
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// Reads 4 bytes at a multiple of 4 in one access, with acquire ordering.
+    ///
+    /// # Errors
+    /// [`SharedMemoryError::OutOfRange`], [`SharedMemoryError::Misaligned`].
+    pub fn load_u32(&self, offset: usize) -> Result<u32, SharedMemoryError> {
+        self.check_aligned(offset, 4)?;
+        Ok(self.half(offset).load(Ordering::Acquire))
+    }
+
+    /// Reads 8 bytes at a multiple of 8 in one access, with acquire ordering.
+    ///
+    /// # Errors
+    /// [`SharedMemoryError::OutOfRange`], [`SharedMemoryError::Misaligned`].
+    pub fn load_u64(&self, offset: usize) -> Result<u64, SharedMemoryError> {
+        self.check_aligned(offset, 8)?;
+        Ok(self.word(offset).load(Ordering::Acquire))
+    }
+
+    /// The 4 bytes at a multiple of 4 as an atomic number, in writable memory.
+    ///
+    /// # Errors
+    /// [`SharedMemoryError::ReadOnly`], [`SharedMemoryError::OutOfRange`], [`SharedMemoryError::Misaligned`].
+    pub fn atomic_u32(&self, offset: usize) -> Result<&AtomicU32, SharedMemoryError> {
+        self.check_writable()?;
+        self.check_aligned(offset, 4)?;
+        Ok(self.half(offset))
+    }
+
+    /// The 8 bytes at a multiple of 8 as an atomic number, in writable memory.
+    ///
+    /// # Errors
+    /// [`SharedMemoryError::ReadOnly`], [`SharedMemoryError::OutOfRange`], [`SharedMemoryError::Misaligned`].
+    pub fn atomic_u64(&self, offset: usize) -> Result<&AtomicU64, SharedMemoryError> {
+        self.check_writable()?;
+        self.check_aligned(offset, 8)?;
+        Ok(self.word(offset))
+    }
+
+    fn check(&self, offset: usize, len: usize) -> Result<(), SharedMemoryError> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len => Ok(()),
+            _ => Err(SharedMemoryError::OutOfRange { offset, len, size: self.len }),
+        }
+    }
+
+    fn check_aligned(&self, offset: usize, len: usize) -> Result<(), SharedMemoryError> {
+        self.check(offset, len)?;
+        if offset.is_multiple_of(len) { Ok(()) } else { Err(SharedMemoryError::Misaligned { offset, len }) }
+    }
+
+    fn check_writable(&self) -> Result<(), SharedMemoryError> {
+        if self.writable { Ok(()) } else { Err(SharedMemoryError::ReadOnly) }
+    }
+
+    fn byte(&self, offset: usize) -> &AtomicU8 {
+        assert!(offset < self.len, "callers check the range");
+        // SAFETY: `base + offset` is inside of the `len` bytes that `owner` keeps valid for the life of `self`.
+        unsafe { AtomicU8::from_ptr(self.base.as_ptr().add(offset)) }
+    }
+
+    fn half(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.len, "callers check range and alignment");
+        // SAFETY: as in `byte`, for 4 bytes; `base` is a multiple of 8 and `offset` of 4. Nothing stores through it
+        // unless the memory is writable.
+        unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(offset).cast()) }
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "callers check range and alignment");
+        // SAFETY: as in `half`, for 8 bytes and multiples of 8.
+        unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast()) }
+    }
+}
+
+/// How many of `len` bytes at `offset` come before the first multiple of 8.
+fn head_len(offset: usize, len: usize) -> usize {
+    (offset.wrapping_neg() & 7).min(len)
+}
+
+impl fmt::Debug for SharedMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let owner = match self.owner {
+            Owner::Heap { .. } => "heap",
+            #[cfg(target_os = "linux")]
+            Owner::Mapping { .. } => "mapping",
+        };
+        f.debug_struct("SharedMemory")
+            .field("len", &self.len)
+            .field("writable", &self.writable)
+            .field("owner", &owner)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(count: u64) -> Arc<[AtomicU64]> {
+        (0..count).map(|n| AtomicU64::new(u64::from_ne_bytes([n as u8; 8]))).collect()
+    }
+
+    #[test]
+    fn any_offset_and_length_copies() {
+        let words = words(4);
+        let memory = SharedMemory::heap(words.clone(), true);
+        let expected: Vec<u8> = (0..32).map(|i| (i * 7) as u8).collect();
+        memory.write(0, &expected).unwrap();
+        for start in 0..=32 {
+            for end in start..=32 {
+                let mut got = vec![0; end - start];
+                memory.read(start, &mut got).unwrap();
+                assert_eq!(got, expected[start..end], "{start}..{end}");
+
+                let memory = SharedMemory::heap(self::words(4), true);
+                memory.write(0, &[0xaa; 32]).unwrap();
+                memory.write(start, &expected[start..end]).unwrap();
+                let mut all = [0; 32];
+                memory.read(0, &mut all).unwrap();
+                for (i, byte) in all.iter().enumerate() {
+                    let want = if (start..end).contains(&i) { expected[i] } else { 0xaa };
+                    assert_eq!(*byte, want, "{start}..{end} at {i}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn both_sides_see_a_write() {
+        let words = words(2);
+        let memory = SharedMemory::heap(words.clone(), true);
+        words[1].store(0x1122_3344_5566_7788, Ordering::Release);
+        assert_eq!(memory.load_u64(8), Ok(0x1122_3344_5566_7788));
+        memory.atomic_u64(8).unwrap().fetch_add(1, Ordering::AcqRel);
+        assert_eq!(words[1].load(Ordering::Acquire), 0x1122_3344_5566_7789);
+        memory.atomic_u32(0).unwrap().store(5, Ordering::Release);
+        assert_eq!(memory.load_u32(0), Ok(5));
+    }
+
+    #[test]
+    fn bounds_alignment_and_rights_are_checked() {
+        let memory = SharedMemory::heap(words(2), false);
+        let outside = |offset, len| SharedMemoryError::OutOfRange { offset, len, size: 16 };
+        assert_eq!(memory.read(9, &mut [0; 8]), Err(outside(9, 8)));
+        assert_eq!(memory.read(usize::MAX, &mut [0; 8]), Err(outside(usize::MAX, 8)));
+        assert_eq!(memory.read(16, &mut []), Ok(()));
+        assert_eq!(memory.load_u64(16), Err(outside(16, 8)));
+        assert_eq!(memory.load_u64(4), Err(SharedMemoryError::Misaligned { offset: 4, len: 8 }));
+        assert_eq!(memory.load_u32(2), Err(SharedMemoryError::Misaligned { offset: 2, len: 4 }));
+        assert_eq!(memory.write(0, &[1]), Err(SharedMemoryError::ReadOnly));
+        assert!(memory.atomic_u32(0).is_err() && memory.atomic_u64(0).is_err());
+    }
+}
