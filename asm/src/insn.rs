@@ -6,7 +6,7 @@ use crate::{DecodeError, Endian, Reg, opcode, pseudo};
 
 /// One 8-byte instruction slot (`struct bpf_insn`).
 ///
-/// Any 8 bytes are an `Insn`; whether they mean something is for `Op::decode` to say. A 64-bit
+/// Any 8 bytes are an `Insn`; whether they mean something is for [`Op::decode`](crate::Op::decode) to say. A 64-bit
 /// immediate load takes two slots, and the second has opcode 0. Distances in jumps, calls, and debug records count
 /// slots.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -2,20 +2,31 @@
 //!
 //! A program is a slice of [`Insn`], one per 8-byte slot, counted as the kernel counts them: a 64-bit immediate load
 //! takes two. [`decode`] and [`encode`] translate between slots and bytes of either [`Endian`] and never lose a bit,
-//! whatever the bytes are.
+//! whatever the bytes are. On top of that:
+//!
+//! - [`Op`] is the typed view of one instruction. It covers the whole instruction set of RFC 9669 (v1 to v4) and what
+//!   Linux added since: address-space casts, `may_goto`, load-acquire and store-release, indirect jumps;
+//! - [`Assembler`] builds programs, with labels and checked distances;
+//! - [`disassemble`] prints them as `llvm-objdump` does.
 //!
 //! This crate depends on no other part of skep, does no I/O and holds no unsafe code.
 
 #![forbid(unsafe_code)]
 
+mod assembler;
+mod disasm;
 mod endian;
 mod error;
 mod insn;
+mod op;
 pub mod opcode;
 pub mod pseudo;
 mod reg;
 
+pub use assembler::Assembler;
+pub use disasm::{Disassembly, Line, disassemble};
 pub use endian::Endian;
-pub use error::DecodeError;
+pub use error::{AsmError, DecodeError, Field};
 pub use insn::{Insn, decode, encode};
+pub use op::{AluOp, AtomicOp, Cond, Imm64, Op, Operand, Size, Slots, SwapWidth, Width};
 pub use reg::Reg;

@@ -6,7 +6,7 @@ use std::fmt;
 ///
 /// The machine has [`R0`](Reg::R0) to [`R10`](Reg::R10). Numbers 11 to 15 can be read from a hostile file and are
 /// representable, so that every instruction can be held and written back unchanged; the kernel rejects them, and so
-/// does `Op::decode`.
+/// does [`Op::decode`](crate::Op::decode).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Reg(u8);
 
