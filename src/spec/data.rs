@@ -1,0 +1,163 @@
+//! Data sections: the maps that hold them, and the global variables in them.
+
+use object::elf;
+use skep_btf::{Btf, Kind, Linkage, TypeId};
+use skep_sys::abi::{MapFlags, MapType, OBJ_NAME_MAX};
+
+use super::elf::{Elf, Section};
+use super::{GlobalSpec, MapIndex, MapRole, MapSpec, SpecError};
+
+/// A data section and the map made of it.
+pub(super) struct DataMap {
+    pub(super) section: usize,
+    pub(super) map: MapSpec,
+}
+
+/// What a section's name and kind make of it.
+pub(super) fn role(section: &Section<'_>) -> Option<MapRole> {
+    let of = |base: &str| {
+        section.name.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    match section.kind {
+        elf::SHT_PROGBITS if section.size == 0 || section.executable => None,
+        elf::SHT_PROGBITS if of(".data") => Some(MapRole::Data),
+        elf::SHT_PROGBITS if of(".rodata") => Some(MapRole::Rodata),
+        elf::SHT_NOBITS if of(".bss") && section.size > 0 => Some(MapRole::Bss),
+        _ => None,
+    }
+}
+
+pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Vec<DataMap>, SpecError> {
+    let mut maps = Vec::new();
+    for (index, section) in elf.sections.iter().enumerate() {
+        let Some(role) = role(section) else { continue };
+        let size = u32::try_from(section.size).map_err(|_| {
+            SpecError::section(&section.name, format!("{} bytes do not fit a map's value", section.size))
+        })?;
+        let mut map = MapSpec::new(&section.name, MapType::ARRAY, 4, size, 1);
+        if role.is_read_only() {
+            map.flags |= MapFlags::RDONLY_PROG;
+        }
+        if role != MapRole::Bss {
+            map.contents = section.data.to_vec();
+        }
+        if let Some(btf) = btf {
+            map.value_type = btf.find_any(section.name.as_bytes());
+            if map.value_type.is_some_and(|id| has_shared_variable(btf, id)) {
+                map.flags |= MapFlags::MMAPABLE;
+            }
+        }
+        map.role = role;
+        maps.push(DataMap { section: index, map });
+    }
+    Ok(maps)
+}
+
+/// Whether user space is meant to see a variable of the section: only then is its map made mappable.
+fn has_shared_variable(btf: &Btf, datasec: TypeId) -> bool {
+    let Ok(datasec) = btf.ty(datasec) else { return false };
+    datasec.kind() == Kind::DATASEC
+        && datasec
+            .vars()
+            .filter_map(|entry| btf.ty(entry.type_id).ok())
+            .any(|var| var.kind() == Kind::VAR && var.linkage() != Some(Linkage::STATIC))
+}
+
+/// The variables of the data maps. `first` is the index of the first of them in the object's maps.
+pub(super) fn globals(
+    elf: &Elf<'_>,
+    btf: Option<&Btf>,
+    maps: &[DataMap],
+    first: usize,
+) -> Result<Vec<GlobalSpec>, SpecError> {
+    let mut globals = Vec::new();
+    for (position, data) in maps.iter().enumerate() {
+        let map = MapIndex(first + position);
+        let types = btf.map(|btf| types_of(btf, data.map.value_type)).unwrap_or_default();
+        let start = globals.len();
+        for symbol in &elf.symbols {
+            if usize::from(symbol.section) != data.section
+                || symbol.kind != elf::STT_OBJECT
+                || symbol.name.is_empty()
+            {
+                continue;
+            }
+            let end = symbol.value.checked_add(symbol.size);
+            if end.is_none_or(|end| end > u64::from(data.map.value_size)) {
+                return Err(SpecError::Variable {
+                    variable: symbol.name.clone().into_owned(),
+                    section: data.map.name.clone(),
+                    reason: format!(
+                        "its {} bytes at {} do not fit the section's {}",
+                        symbol.size, symbol.value, data.map.value_size
+                    ),
+                });
+            }
+            let known = types.binary_search_by(|(name, _)| name.as_str().cmp(&symbol.name)).ok();
+            globals.push(GlobalSpec {
+                name: symbol.name.clone().into_owned(),
+                map,
+                offset: symbol.value as u32, // fits: the end does not pass value_size
+                size: symbol.size as u32,
+                type_id: known.and_then(|index| types.get(index)).map(|(_, id)| *id),
+                private: !symbol.is_global() || symbol.is_hidden(),
+            });
+        }
+        globals[start..].sort_by(|a: &GlobalSpec, b| (a.offset, &a.name).cmp(&(b.offset, &b.name))); // start <= len
+    }
+    Ok(globals)
+}
+
+/// Names and types of a data section's variables, ordered by name.
+fn types_of(btf: &Btf, datasec: Option<TypeId>) -> Vec<(String, TypeId)> {
+    let Some(datasec) = datasec.and_then(|id| btf.ty(id).ok()).filter(|ty| ty.kind() == Kind::DATASEC) else {
+        return Vec::new();
+    };
+    let vars = datasec.vars().filter_map(|entry| btf.ty(entry.type_id).ok());
+    let vars = vars.filter(|var| var.kind() == Kind::VAR);
+    let mut types: Vec<_> = vars.map(|var| (var.name().into_owned(), var.type_id())).collect();
+    types.sort();
+    types
+}
+
+/// The name that the kernel gets for a data map: the object's name, as much of it as fits, then the section's.
+///
+/// Sections with a second dot, such as `.data.config`, go without the object's name.
+pub(crate) fn kernel_map_name(object: &str, section: &str) -> String {
+    const SUFFIX_MIN: usize = 7;
+    let suffix: String = section.chars().take(OBJ_NAME_MAX).collect();
+    let prefix = if section.get(1..).is_some_and(|rest| rest.contains('.')) {
+        0
+    } else {
+        OBJ_NAME_MAX - suffix.len().clamp(SUFFIX_MIN, OBJ_NAME_MAX)
+    };
+    let prefix: String = object.chars().take(prefix).collect();
+    sanitize(&(prefix + &suffix))
+}
+
+/// A name as the kernel accepts it: at most 15 letters, digits, underscores and dots; others become underscores.
+pub(crate) fn sanitize(name: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    name.chars().map(|c| if allowed(c) { c } else { '_' }).take(OBJ_NAME_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::kernel_map_name;
+
+    #[test]
+    fn data_maps_are_named_as_libbpf_names_them() {
+        let cases = [
+            ("my_object", ".rodata", "my_objec.rodata"),
+            ("my_object", ".bss", "my_objec.bss"),
+            ("my_object", ".kconfig", "my_obje.kconfig"),
+            ("my_object", ".rodata.abracadabra", ".rodata.abracad"),
+            ("x", ".data", "x.data"),
+            ("a-b", ".data", "a_b.data"),
+            ("é", ".data", "_.data"),
+        ];
+        for (object, section, name) in cases {
+            assert_eq!(kernel_map_name(object, section), name);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Hands the records of `.BTF.ext` to the functions that they belong to.
+
+use skep_btf::{Btf, CoreRelo, ExtInfo, FuncInfo, LineInfo};
+
+use super::SpecError;
+use super::code::Code;
+use super::elf::Elf;
+
+pub(super) fn read(elf: &Elf<'_>, btf: &Btf, ext: &ExtInfo, code: &mut Code) -> Result<(), SpecError> {
+    let of_ext = |source| SpecError::Btf { section: ".BTF.ext", source };
+    let section_of = |name: &[u8]| -> Option<usize> {
+        elf.sections.iter().position(|section| section.name.as_bytes() == name)
+    };
+
+    let func_size = ext.func_info().record_size();
+    for block in ext.func_info().blocks() {
+        let Some(section) = section_of(block.section_name(btf).map_err(of_ext)?) else { continue };
+        for record in block.records() {
+            let Some((function, at)) = place(code, section, record.info.insn_off) else { continue };
+            let info = FuncInfo { insn_off: at, ..record.info };
+            let records = &mut code.functions[function].func_info; // place answers indexes of this vector
+            records.record_size = func_size;
+            records.bytes.extend(record.to_native(&info));
+        }
+    }
+
+    let line_size = ext.line_info().record_size();
+    for block in ext.line_info().blocks() {
+        let Some(section) = section_of(block.section_name(btf).map_err(of_ext)?) else { continue };
+        for record in block.records() {
+            let Some((function, at)) = place(code, section, record.info.insn_off) else { continue };
+            let info = LineInfo { insn_off: at, ..record.info };
+            let records = &mut code.functions[function].line_info; // place answers indexes of this vector
+            records.record_size = line_size;
+            records.bytes.extend(record.to_native(&info));
+        }
+    }
+
+    for block in ext.core_relos().blocks() {
+        let name = block.section_name(btf).map_err(of_ext)?;
+        if name.is_empty() {
+            return Err(SpecError::section(".BTF.ext", "CO-RE records of a section without a name"));
+        }
+        let Some(section) = section_of(name) else { continue };
+        for record in block.records() {
+            if record.info.insn_off % 8 != 0 {
+                return Err(SpecError::section(
+                    ".BTF.ext",
+                    format!("a CO-RE record for byte {}, inside an instruction", record.info.insn_off),
+                ));
+            }
+            let Some((function, at)) = place(code, section, record.info.insn_off) else { continue };
+            code.functions[function].core_relos.push(CoreRelo { insn_off: at, ..record.info }); // as above
+        }
+    }
+    Ok(())
+}
+
+/// The function that covers a byte of a section, and the instruction in it.
+fn place(code: &Code, section: usize, byte: u32) -> Option<(usize, u32)> {
+    let insn = u64::from(byte / 8);
+    let function = code.function_at(section, insn)?.0;
+    let offset = code.functions.get(function)?.offset;
+    Some((function, insn as u32 - offset)) // function_at: the function starts at or before insn
+}

@@ -1,0 +1,198 @@
+//! What an object file says: ELF to [`Spec`].
+//!
+//! Nothing here asks a kernel: the same bytes make the same [`Spec`] on every machine. libbpf is the model of what an
+//! object means.
+
+mod code;
+mod data;
+mod elf;
+mod error;
+mod ext;
+mod externs;
+mod maps;
+mod model;
+mod references;
+mod sections;
+
+use skep_asm::Endian;
+use skep_btf::{Btf, ExtInfo};
+use skep_sys::abi::OBJ_NAME_MAX;
+
+pub(crate) use data::{kernel_map_name, sanitize};
+pub use error::SpecError;
+pub use model::{
+    ExternIndex, ExternKind, ExternSpec, FunctionIndex, FunctionSpec, GlobalSpec, InfoRecords, MapIndex, MapRole,
+    MapSpec, Pinning, ProgramIndex, ProgramSpec, Reference, ReferenceTarget, Slot, SlotValue, Spec,
+};
+pub use sections::{AutoAttach, SectionKind, section_kind};
+
+use self::elf::Elf;
+
+/// Longest license that is kept, as in libbpf.
+const LICENSE_MAX: usize = 63;
+
+impl Spec {
+    /// Reads an object file. `name` becomes the object's name, up to its first dot and at most 15 bytes of it.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not an eBPF object, or one whose parts contradict each other. Sections that are not known
+    /// are no error: a program in one has no type until it is given one.
+    pub fn parse(name: &str, bytes: &[u8]) -> Result<Spec, SpecError> {
+        let elf = Elf::parse(bytes)?;
+        let mut notes = Vec::new();
+        let license = license(&elf)?;
+        let version = version(&elf)?;
+        if elf.section_named("maps").is_some() {
+            return Err(SpecError::section(
+                "maps",
+                "legacy map definitions: declare the maps with BTF in section .maps",
+            ));
+        }
+        let mut code = code::read(&elf)?;
+        let needs_btf = elf.section_named(maps::MAPS).is_some() || elf.symbols.iter().any(elf::Symbol::is_extern);
+        let btf = read_btf(&elf, needs_btf, &mut notes)?;
+        let btf = btf.as_ref();
+
+        let mut declared = maps::read(&elf, btf)?;
+        let data_maps = data::read(&elf, btf)?;
+        let externs = externs::read(&elf, btf)?;
+        let globals = data::globals(&elf, btf, &data_maps, declared.maps.len())?;
+        let programs = code::programs(&elf, &code);
+        maps::read_slots(&elf, &mut declared, &code, &programs)?;
+
+        let offsets = declared.offsets();
+        let sections: Vec<_> = data_maps
+            .iter()
+            .enumerate()
+            .map(|(index, data)| (data.section, MapIndex(declared.maps.len() + index)))
+            .collect();
+        let places = references::Places {
+            maps_section: elf.section_named(maps::MAPS).map(|(index, _)| index),
+            declared: &offsets,
+            data: &sections,
+            externs: &externs.symbols,
+        };
+        references::read(&elf, &mut code, &places)?;
+        if let Some(btf) = btf {
+            read_ext(&elf, btf, needs_btf, &mut code, &mut notes)?;
+        }
+        note_sections(&elf, &mut notes);
+
+        let mut maps = declared.maps;
+        maps.extend(data_maps.into_iter().map(|data| data.map));
+        maps.extend(externs.kconfig);
+        let name: String = name.split('.').next().unwrap_or_default().chars().take(OBJ_NAME_MAX).collect();
+        Ok(Spec {
+            name,
+            endian: elf.endian,
+            license,
+            version,
+            functions: code.functions,
+            programs,
+            maps,
+            globals,
+            externs: externs.externs,
+            btf: btf.cloned(),
+            notes,
+        })
+    }
+
+    /// The program of this name.
+    pub fn program(&self, name: &str) -> Option<&ProgramSpec> {
+        self.programs.iter().find(|program| program.name == name)
+    }
+
+    /// The program of this name, to change it.
+    pub fn program_mut(&mut self, name: &str) -> Option<&mut ProgramSpec> {
+        self.programs.iter_mut().find(|program| program.name == name)
+    }
+
+    /// The map of this name. Data maps go by the name of their section, such as `.rodata`.
+    pub fn map(&self, name: &str) -> Option<&MapSpec> {
+        self.maps.iter().find(|map| map.name == name)
+    }
+
+    /// The map of this name, to change it.
+    pub fn map_mut(&mut self, name: &str) -> Option<&mut MapSpec> {
+        self.maps.iter_mut().find(|map| map.name == name)
+    }
+
+    /// How many CO-RE relocations the object has.
+    pub fn core_relocation_count(&self) -> usize {
+        self.functions.iter().map(|function| function.core_relos.len()).sum()
+    }
+}
+
+fn license(elf: &Elf<'_>) -> Result<String, SpecError> {
+    let Some((_, section)) = elf.section_named("license") else { return Ok(String::new()) };
+    if section.kind == object::elf::SHT_NOBITS {
+        return Err(SpecError::section("license", "has no bytes in the file"));
+    }
+    let bytes = section.data.get(..LICENSE_MAX).unwrap_or(section.data);
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    Ok(String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned())
+}
+
+fn version(elf: &Elf<'_>) -> Result<Option<u32>, SpecError> {
+    let Some((_, section)) = elf.section_named("version") else { return Ok(None) };
+    match <[u8; 4]>::try_from(section.data) {
+        Ok(bytes) => Ok(Some(code::read_u32(bytes, elf.endian))),
+        Err(_) => Err(SpecError::section("version", format!("{} bytes, not 4", section.data.len()))),
+    }
+}
+
+fn read_btf(elf: &Elf<'_>, needed: bool, notes: &mut Vec<String>) -> Result<Option<Btf>, SpecError> {
+    const BTF: &str = ".BTF";
+    let Some((_, section)) = elf.section_named(BTF) else { return Ok(None) };
+    if section.kind != object::elf::SHT_PROGBITS {
+        return Err(SpecError::section(BTF, "has no bytes in the file"));
+    }
+    let btf = Btf::parse(section.data.to_vec());
+    match btf {
+        Ok(btf) => Ok(Some(btf)),
+        Err(source) if needed => Err(SpecError::Btf { section: BTF, source }),
+        Err(source) => {
+            notes.push(format!("section `{BTF}` is left out: {source}"));
+            Ok(None)
+        }
+    }
+}
+
+fn read_ext(
+    elf: &Elf<'_>,
+    btf: &Btf,
+    needed: bool,
+    code: &mut code::Code,
+    notes: &mut Vec<String>,
+) -> Result<(), SpecError> {
+    const EXT: &str = ".BTF.ext";
+    let Some((_, section)) = elf.section_named(EXT) else { return Ok(()) };
+    if section.kind != object::elf::SHT_PROGBITS {
+        return Err(SpecError::section(EXT, "has no bytes in the file"));
+    }
+    match ExtInfo::parse(section.data.to_vec()) {
+        Ok(info) => ext::read(elf, btf, &info, code),
+        Err(source) if needed => Err(SpecError::Btf { section: EXT, source }),
+        Err(source) => {
+            notes.push(format!("section `{EXT}` is left out: {source}"));
+            Ok(())
+        }
+    }
+}
+
+fn note_sections(elf: &Elf<'_>, notes: &mut Vec<String>) {
+    let known = ["license", "version", ".BTF", ".BTF.ext", maps::MAPS];
+    for section in elf.sections.iter().filter(|section| section.kind == object::elf::SHT_PROGBITS) {
+        let name = section.name.as_ref();
+        let used = code::is_code(section) || data::role(section).is_some() || known.contains(&name);
+        if !used && section.size > 0 && !name.starts_with(".debug") {
+            notes.push(format!("section `{name}` is left out: nothing is known of it"));
+        }
+    }
+}
+
+/// Byte order of this machine.
+pub(crate) fn is_native(endian: Endian) -> bool {
+    endian == Endian::NATIVE
+}

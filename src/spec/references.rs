@@ -1,0 +1,188 @@
+//! What instructions refer to, from the relocations of executable sections.
+
+use object::elf;
+use skep_asm::Insn;
+
+use super::code::{Code, TEXT, is_code};
+use super::elf::{Elf, Relocation, Symbol};
+use super::{ExternIndex, FunctionIndex, MapIndex, Reference, ReferenceTarget, SpecError};
+
+/// Section number of variables that no section holds yet.
+const COMMON: u16 = elf::SHN_COMMON.0;
+
+/// Where maps and externs of the object are, for finding what a symbol means.
+pub(super) struct Places<'p> {
+    /// Index of the `.maps` section.
+    pub(super) maps_section: Option<usize>,
+    /// Offset in `.maps` of each declared map, with its index.
+    pub(super) declared: &'p [(u64, MapIndex)],
+    /// Data map of each section index.
+    pub(super) data: &'p [(usize, MapIndex)],
+    /// Extern of each symbol index.
+    pub(super) externs: &'p [(usize, ExternIndex)],
+}
+
+impl Places<'_> {
+    fn declared_at(&self, offset: u64) -> Option<MapIndex> {
+        self.declared.iter().find(|(at, _)| *at == offset).map(|(_, map)| *map)
+    }
+
+    fn data_of(&self, section: usize) -> Option<MapIndex> {
+        self.data.iter().find(|(index, _)| *index == section).map(|(_, map)| *map)
+    }
+}
+
+pub(super) fn read(elf: &Elf<'_>, code: &mut Code, places: &Places<'_>) -> Result<(), SpecError> {
+    let text = elf.section_named(TEXT).map(|(index, _)| index);
+    let mut found: Vec<(FunctionIndex, Reference)> = Vec::new();
+    for (section_index, section) in elf.sections.iter().enumerate().filter(|(_, section)| is_code(section)) {
+        for (index, relocation) in section.relocations.iter().enumerate() {
+            let fail = |reason: String| SpecError::Relocation {
+                section: section.name.clone().into_owned(),
+                index,
+                offset: relocation.offset,
+                symbol: elf.symbols.get(relocation.symbol).map_or(String::new(), |s| s.name.clone().into_owned()),
+                reason,
+            };
+            if relocation.offset % 8 != 0 || relocation.offset >= section.size {
+                return Err(fail(format!("not an instruction of the section's {} bytes", section.size)));
+            }
+            let insn_at = relocation.offset / 8;
+            // Code that belongs to no function is what a linker left of an overridden weak function.
+            let Some(function) = code.function_at(section_index, insn_at) else { continue };
+            let of = &code.functions[function.0]; // function_at answers indexes of this vector
+            let at = (insn_at - u64::from(of.offset)) as usize;
+            let insn = of.insns[at]; // function_at: the instruction lies in the function
+            let target = target(elf, code, places, text, relocation, insn).map_err(fail)?;
+            if let Some(target) = target {
+                found.push((function, Reference { insn: at as u32, target }));
+            }
+        }
+    }
+    for (function, reference) in found {
+        code.functions[function.0].references.push(reference); // indexes of function_at
+    }
+    sort(code);
+    unrelocated_calls(code);
+    sort(code);
+    Ok(())
+}
+
+fn sort(code: &mut Code) {
+    for function in &mut code.functions {
+        function.references.sort_by_key(|reference| reference.insn);
+    }
+}
+
+fn target(
+    elf: &Elf<'_>,
+    code: &Code,
+    places: &Places<'_>,
+    text: Option<usize>,
+    relocation: &Relocation,
+    insn: Insn,
+) -> Result<Option<ReferenceTarget>, String> {
+    let symbol = elf.symbols.get(relocation.symbol).ok_or_else(|| {
+        format!("symbol {} of {} does not exist", relocation.symbol, elf.symbols.len())
+    })?;
+    let section_index = usize::from(symbol.section);
+    if section_index >= elf.sections.len() {
+        return Err(match symbol.section {
+            COMMON => {
+                "a variable without an initial value and without a section: initialise it, or build with -fno-common"
+                    .into()
+            }
+            _ => format!("the symbol's section {section_index} does not exist"),
+        });
+    }
+    if !insn.is_call() && !insn.is_ld_imm64() {
+        return Err(format!("instruction {:#04x} is neither a call nor a 64-bit load", insn.opcode));
+    }
+    if symbol.is_extern() {
+        let found = places.externs.iter().find(|(index, _)| *index == relocation.symbol);
+        let (_, index) =
+            found.ok_or("an undefined symbol that is declared neither __ksym nor __kconfig")?;
+        return Ok(Some(ReferenceTarget::Extern(*index)));
+    }
+    if insn.is_call() {
+        return call_target(code, text, symbol, insn);
+    }
+    if section_index == 0 {
+        return Err("the symbol is in no section: is a global variable declared and not defined?".into());
+    }
+    let imm = insn.imm;
+    if Some(section_index) == text && names_function(symbol) {
+        let at = symbol.value.wrapping_add_signed(i64::from(imm));
+        if at % 8 != 0 {
+            return Err(format!("the address of byte {at} of .text is not one of an instruction"));
+        }
+        let index = code.function_at(section_index, at / 8);
+        return match index {
+            Some(index) => Ok(Some(ReferenceTarget::FunctionAddress(index))),
+            None => Err(format!("no function of .text is at byte {at}")),
+        };
+    }
+    if let Some(map) = places.data_of(section_index) {
+        let offset = u32::try_from(symbol.value).map_err(|_| "the variable lies beyond 4 GiB")?;
+        let offset = offset.wrapping_add_signed(imm);
+        return Ok(Some(ReferenceTarget::MapValue { map, offset }));
+    }
+    if Some(section_index) == places.maps_section {
+        return match places.declared_at(symbol.value) {
+            Some(map) => Ok(Some(ReferenceTarget::Map(map))),
+            None => Err(format!("no map is declared at byte {} of .maps", symbol.value)),
+        };
+    }
+    let name = elf.sections.get(section_index).map_or("", |section| &section.name);
+    Err(format!("the symbol is in section `{name}`, which holds neither maps nor data"))
+}
+
+fn names_function(symbol: &Symbol<'_>) -> bool {
+    match symbol.kind {
+        elf::STT_SECTION => symbol.binding == elf::STB_LOCAL,
+        elf::STT_FUNC => symbol.is_global(),
+        _ => false,
+    }
+}
+
+fn call_target(
+    code: &Code,
+    text: Option<usize>,
+    symbol: &Symbol<'_>,
+    insn: Insn,
+) -> Result<Option<ReferenceTarget>, String> {
+    if !insn.is_pseudo_call() {
+        return Err(format!("a call with source register {} cannot be relocated", insn.src_raw()));
+    }
+    let section = usize::from(symbol.section);
+    if Some(section) != text {
+        return Err("only functions in .text can be called: is the called one in a program section?".into());
+    }
+    if symbol.value % 8 != 0 {
+        return Err(format!("the function starts at byte {}, inside an instruction", symbol.value));
+    }
+    let at = (symbol.value / 8).wrapping_add_signed(i64::from(insn.imm) + 1);
+    match code.function_at(section, at) {
+        Some(index) => Ok(Some(ReferenceTarget::Call(index))),
+        None => Err(format!("no function of .text covers instruction {at}")),
+    }
+}
+
+/// Calls inside one section that the compiler resolved itself.
+fn unrelocated_calls(code: &mut Code) {
+    let mut found = Vec::new();
+    for (index, (function, &section)) in code.functions.iter().zip(&code.sections).enumerate() {
+        for (at, insn) in function.insns.iter().enumerate().filter(|(_, insn)| insn.is_pseudo_call()) {
+            if function.references.binary_search_by_key(&(at as u32), |reference| reference.insn).is_ok() {
+                continue;
+            }
+            let called = (u64::from(function.offset) + at as u64).wrapping_add_signed(i64::from(insn.imm) + 1);
+            if let Some(target) = code.function_at(section, called) {
+                found.push((index, Reference { insn: at as u32, target: ReferenceTarget::Call(target) }));
+            }
+        }
+    }
+    for (index, reference) in found {
+        code.functions[index].references.push(reference); // indexes of the loop above
+    }
+}
