@@ -234,6 +234,15 @@ impl Btf {
     }
 }
 
+/// The same bytes over the same base are equal.
+impl PartialEq for Btf {
+    fn eq(&self, other: &Self) -> bool {
+        self.same(other) || (self.bytes() == other.bytes() && self.base() == other.base())
+    }
+}
+
+impl Eq for Btf {}
+
 impl core::fmt::Debug for Btf {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Btf")
