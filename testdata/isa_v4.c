@@ -22,15 +22,24 @@ int sign_extension(struct __sk_buff *skb)
 }
 
 SEC("socket")
-int division(struct __sk_buff *skb)
+int divide(struct __sk_buff *skb)
 {
 	s64 a = skb->len, b = wide;
 	s32 c = skb->mark, d = word;
 
 	out[0] = a / b;
-	out[1] = a % b;
-	out[2] = c / d;
-	out[3] = c % d;
+	out[1] = c / d;
+	return 0;
+}
+
+SEC("socket")
+int modulo(struct __sk_buff *skb)
+{
+	s64 a = skb->len, b = wide;
+	s32 c = skb->mark, d = word;
+
+	out[0] = a % b;
+	out[1] = c % d;
 	return 0;
 }
 
