@@ -20,6 +20,7 @@ mod error;
 mod ext;
 mod find;
 mod kind;
+pub mod relo;
 mod resolve;
 mod types;
 mod wire;
