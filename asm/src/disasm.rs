@@ -75,3 +75,23 @@ impl fmt::Display for Line {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Endian, decode};
+
+    #[test]
+    fn unknown_slots_are_stepped_over_one_by_one() {
+        let mut bytes = [0; 5 * 8];
+        for (slot, opcode) in [(0, 0xff), (1, 0x18), (4, 0x18)] {
+            bytes[slot * 8] = opcode;
+        }
+        let insns = decode(&bytes, Endian::Little).unwrap();
+        let text = "   0: <unknown>\n   1: r0 = 0x0 ll\n   3: <unknown>\n   4: <unknown>\n";
+        assert_eq!(disassemble(&insns).to_string(), text);
+        let last = disassemble(&insns).last().unwrap();
+        assert_eq!((last.index, last.slots, last.op), (4, 1, Err(DecodeError::Truncated { index: 4 })));
+        assert_eq!(disassemble(&[]).to_string(), "");
+    }
+}

@@ -15,8 +15,11 @@ pub use kinds::{AluOp, AtomicOp, Cond, Imm64, Operand, Size, SwapWidth, Width};
 /// A decoded instruction: what it does, with every field that matters and none that does not.
 ///
 /// [`Op::decode`] accepts exactly the encodings that RFC 9669 and the kernel's later additions define, with unused
-/// fields zero; [`Op::encode`] gives the same slots back. `Display` prints it as `llvm-objdump --mcpu=v4` does, without the symbol
-/// behind a jump.
+/// fields zero; [`Op::encode`] gives the same slots back.
+///
+/// `Display` prints it as `llvm-objdump --mcpu=v4` does, without the symbol behind a jump. What llvm leaves out is shown
+/// where there is something to show: the second immediate of a 64-bit load of a map value or kernel variable, and the
+/// constant added to the register of an indirect packet load.
 ///
 /// Distances (`off` of jumps, `distance` of calls) count slots from the next instruction.
 ///

@@ -79,8 +79,9 @@ fn ld_imm64(f: &mut fmt::Formatter<'_>, dst: Reg, imm: Imm64) -> fmt::Result {
         Imm64::MapIdx(index) => (pseudo::MAP_IDX, index, 0),
         Imm64::MapIdxValue { index, off } => (pseudo::MAP_IDX_VALUE, index, off),
     };
-    let whole = i64::from(hi) << 32 | i64::from(lo as u32);
-    write!(f, "ld_pseudo {dst}, {kind:#x}, {}", Hex(whole))
+    write!(f, "ld_pseudo {dst}, {kind:#x}, {lo:#x}")?;
+    // llvm drops the upper half; it is shown when there is something in it
+    if hi == 0 { Ok(()) } else { write!(f, ", {hi:#x}") }
 }
 
 fn atomic(f: &mut fmt::Formatter<'_>, op: AtomicOp, size: Size, at: At, src: Reg) -> fmt::Result {

@@ -79,7 +79,7 @@ fn table() -> Vec<(Op, &'static str, &'static str)> {
         (
             load(Imm64::MapValue { fd: 7, off: 16 }),
             "18210000070000000000000010000000",
-            "ld_pseudo r1, 0x2, 0x1000000007",
+            "ld_pseudo r1, 0x2, 0x7, 0x10",
         ),
         (
             load(Imm64::BtfId { btf_id: 9, btf_fd: 0 }),
@@ -91,7 +91,7 @@ fn table() -> Vec<(Op, &'static str, &'static str)> {
         (
             load(Imm64::MapIdxValue { index: 2, off: 1 }),
             "18610000020000000000000001000000",
-            "ld_pseudo r1, 0x6, 0x100000002",
+            "ld_pseudo r1, 0x6, 0x2, 0x1",
         ),
         (Op::LoadAbs { size: Size::B, off: 5 }, "3000000005000000", "r0 = *(u8 *)skb[0x5]"),
         (Op::LoadAbs { size: Size::H, off: -5 }, "28000000fbffffff", "r0 = *(u16 *)skb[-0x5]"),
