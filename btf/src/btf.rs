@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use skep_asm::Endian;
 
+use crate::names::fingerprint_at;
 use crate::types::Type;
-use crate::wire::{self, Header, RECORD, Shapes};
+use crate::wire::{self, Header, Shapes};
 use crate::{BtfError, StrOffset, TypeId};
 
 /// One offset is kept for every `1 << STEP_BITS` types; the ones between are walked to.
@@ -16,7 +17,7 @@ const STEP_BITS: u32 = 3;
 ///
 /// Nothing is decoded ahead of time: a [`Type`] is a view of its record, in either byte order, and
 /// every reference is checked when it is followed. [`check`](Btf::check) looks at all of it at once.
-/// The index costs half a byte per type. Clones share both.
+/// The index costs two and a half bytes per type. Clones share both.
 ///
 /// Split BTF (of a kernel module, say) continues the ids and strings of its base and holds on to it.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ struct Inner {
     start_str: u32,
     /// Offset within `types` of every `1 << STEP_BITS`-th record.
     index: Vec<u32>,
+    /// Fingerprint of the name of each type.
+    names: Vec<u16>,
     pointer_size: OnceLock<u32>,
 }
 
@@ -69,9 +72,12 @@ impl Btf {
         if u64::from(start_str) + strings.len() as u64 > u64::from(wire::MAX_COUNT) {
             return Err(BtfError::TooMany { what: "bytes of strings", limit: wire::MAX_COUNT });
         }
-        let (index, count) = match header.endian {
-            Endian::Little => index_types::<true>(&types, &shapes, start_id)?,
-            Endian::Big => index_types::<false>(&types, &shapes, start_id)?,
+        let walk = Walk { types: &types, strings: &strings, start_str, base, shapes: &shapes, start_id };
+        let (index, names) = match (header.endian, base) {
+            (Endian::Little, None) => walk.run::<true, false>()?,
+            (Endian::Big, None) => walk.run::<false, false>()?,
+            (Endian::Little, Some(_)) => walk.run::<true, true>()?,
+            (Endian::Big, Some(_)) => walk.run::<false, true>()?,
         };
         Ok(Self(Arc::new(Inner {
             types,
@@ -80,9 +86,10 @@ impl Btf {
             shapes,
             base: base.cloned(),
             start_id,
-            end_id: start_id + count, // index_types keeps it below MAX_COUNT
+            end_id: start_id + names.len() as u32, // the walk keeps it below MAX_COUNT
             start_str,
             index,
+            names,
             pointer_size: OnceLock::new(),
             bytes,
         })))
@@ -228,9 +235,14 @@ impl Btf {
         &self.0.strings
     }
 
-    /// Offsets within the type section of every n-th record, and n.
-    pub(crate) fn index(&self) -> (&[u32], u32) {
-        (&self.0.index, 1 << STEP_BITS)
+    /// Fingerprints of the names of the own types.
+    pub(crate) fn names(&self) -> &[u16] {
+        &self.0.names
+    }
+
+    /// The `nth` own type.
+    pub(crate) fn nth(&self, nth: usize) -> Option<Type<'_>> {
+        self.own(TypeId(self.0.start_id.checked_add(u32::try_from(nth).ok()?)?))
     }
 }
 
@@ -254,39 +266,71 @@ impl core::fmt::Debug for Btf {
     }
 }
 
-/// Walks the records once: checks that each lies within `types` and keeps the offset of every
-/// `1 << STEP_BITS`-th.
-fn index_types<const LITTLE: bool>(
-    types: &[u8],
-    shapes: &Shapes,
+/// The one pass over all records that parsing makes.
+struct Walk<'a> {
+    types: &'a [u8],
+    strings: &'a [u8],
+    start_str: u32,
+    base: Option<&'a Btf>,
+    shapes: &'a Shapes,
     start_id: u32,
-) -> Result<(Vec<u32>, u32), BtfError> {
-    let endian = Endian::from_is_little(LITTLE);
-    // Real BTF has about 26 bytes per type; growth takes care of the rest.
-    let mut index = Vec::with_capacity((types.len() / 24 >> STEP_BITS) + 1);
-    let mut offset = 0usize;
-    let mut count = 0u32;
-    while offset < types.len() {
-        let id = TypeId(start_id.saturating_add(count));
-        if id.0 >= wire::MAX_COUNT {
-            return Err(BtfError::TooMany { what: "types", limit: wire::MAX_COUNT });
+}
+
+impl Walk<'_> {
+    /// Checks that each record lies within the section; returns the offset of every
+    /// `1 << STEP_BITS`-th and the fingerprint of each one's name.
+    fn run<const LITTLE: bool, const SPLIT: bool>(&self) -> Result<(Vec<u32>, Vec<u16>), BtfError> {
+        let Self { types, shapes, .. } = *self;
+        let endian = Endian::from_is_little(LITTLE);
+        // The kernel's types take 25 bytes on the average. Growth takes care of others.
+        let guess = types.len() / 24;
+        let mut index = Vec::with_capacity((guess >> STEP_BITS) + 1);
+        let mut names = Vec::with_capacity(guess);
+        let mut offset = 0usize;
+        while offset < types.len() {
+            let Some([name, info]) = wire::words(&types[offset..], endian) else {
+                return Err(self.truncated(names.len(), offset));
+            };
+            let len = shapes.record_len(self.id(names.len()), info)?;
+            if len > (types.len() - offset) as u64 {
+                return Err(self.truncated(names.len(), offset));
+            }
+            if names.len() & ((1 << STEP_BITS) - 1) == 0 {
+                if names.len() >= (wire::MAX_COUNT - self.start_id) as usize {
+                    return Err(BtfError::TooMany { what: "types", limit: wire::MAX_COUNT });
+                }
+                index.push(offset as u32); // the section is shorter than 4 GiB
+            }
+            names.push(if SPLIT {
+                self.split_name(name)
+            } else {
+                fingerprint_at(self.strings, name as usize)
+            });
+            offset += len as usize;
         }
-        if count & ((1 << STEP_BITS) - 1) == 0 {
-            index.push(offset as u32); // the section is shorter than 4 GiB
-        }
-        let truncated = BtfError::TruncatedType { id, offset: offset as u32 };
-        if types.len() - offset < RECORD {
-            return Err(truncated);
-        }
-        let Some(info) = wire::u32_at(types, offset + 4, endian) else { return Err(truncated) };
-        let len = shapes.record_len(id, info)?;
-        if len > (types.len() - offset) as u64 {
-            return Err(truncated);
-        }
-        offset += len as usize;
-        count += 1;
+        Ok((index, names))
     }
-    Ok((index, count))
+
+    fn split_name(&self, name: u32) -> u16 {
+        let mut part = (self.strings, self.start_str, self.base);
+        loop {
+            let (strings, start, base) = part;
+            match (name.checked_sub(start), base) {
+                (Some(at), _) => return fingerprint_at(strings, at as usize),
+                (None, Some(base)) => part = (&base.0.strings, base.0.start_str, base.base()),
+                (None, None) => return fingerprint_at(&[], 0),
+            }
+        }
+    }
+
+    fn id(&self, nth: usize) -> TypeId {
+        TypeId(self.start_id.saturating_add(u32::try_from(nth).unwrap_or(u32::MAX)))
+    }
+
+    #[cold]
+    fn truncated(&self, nth: usize, offset: usize) -> BtfError {
+        BtfError::TruncatedType { id: self.id(nth), offset: offset as u32 }
+    }
 }
 
 /// Iterator over the types of one BTF, made by [`Btf::types`].

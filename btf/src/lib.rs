@@ -1,7 +1,7 @@
 //! BTF, the type information of BPF objects and of the kernel: read in place, never inflated.
 //!
 //! ```
-//! use skep_btf::{Btf, Kind, TypeId};
+//! use skep_btf::{Btf, Kind};
 //! # let bytes: &[u8] = &[
 //! #     0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 16, 0, 0, 0, 5, 0, 0, 0,
 //! #     1, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 32, 0, 0, 1, 0, b'i', b'n', b't', 0,
@@ -16,16 +16,23 @@
 #![forbid(unsafe_code)]
 
 mod btf;
+mod build;
+mod check;
+mod edit;
 mod error;
 mod ext;
 mod find;
 mod kind;
+mod names;
 pub mod relo;
 mod resolve;
+mod sanitize;
 mod types;
 mod wire;
 
 pub use btf::{Btf, Types};
+pub use build::BtfBuilder;
+pub use edit::BtfEdit;
 pub use error::BtfError;
 pub use ext::{
     Block, Blocks, CoreRelo, CoreReloKind, ExtInfo, ExtRecord, ExtSection, FuncInfo, LineInfo, Record,
@@ -33,6 +40,7 @@ pub use ext::{
 };
 pub use find::essential_name;
 pub use kind::{IntEncoding, Kind, Linkage, StrOffset, TypeId};
+pub use sanitize::{KernelBtfFeatures, sanitize};
 pub use types::{
     Array, Enumerator, Enumerators, Int, Member, Members, Param, Params, SectionVar, SectionVars, Type,
 };

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::wire::{self, KIND_FLAG, RECORD, VLEN_MASK};
+use skep_asm::Endian;
+
+use crate::wire::{self, KIND_FLAG, RECORD, VLEN_MASK, Word};
 use crate::{Btf, BtfError, IntEncoding, Kind, Linkage, StrOffset, TypeId};
 
 /// A view of one type: a few words, free to copy.
@@ -451,36 +453,24 @@ impl<'a> Iterator for Enumerators<'a> {
 
 impl ExactSizeIterator for Enumerators<'_> {}
 
-/// A word of a record that names a type or a string.
-pub(crate) enum Reference {
-    Type(TypeId),
-    Str(StrOffset),
-}
+impl<'a> Type<'a> {
+    /// The words of the record in the machine's byte order, and what each one is.
+    pub(crate) fn words(&self) -> impl Iterator<Item = (u32, Word)> + use<'a> {
+        let endian = self.btf.endian();
+        let numbers = self.record().as_chunks().0.iter().map(move |&bytes| match endian {
+            Endian::Little => u32::from_le_bytes(bytes),
+            Endian::Big => u32::from_be_bytes(bytes),
+        });
+        numbers.zip(wire::record_words(self.kind()).chain(core::iter::repeat(Word::Plain)))
+    }
 
-impl Type<'_> {
-    /// Calls `f` for each string and type that the record refers to, its own name first.
-    pub(crate) fn references(&self, mut f: impl FnMut(Reference)) {
-        f(Reference::Str(self.name));
-        if self.kind().has_type() {
-            f(Reference::Type(self.type_id()));
-        }
-        if let Some(array) = self.array() {
-            f(Reference::Type(array.element));
-            f(Reference::Type(array.index));
-        }
-        for member in self.members() {
-            f(Reference::Str(member.name_offset()));
-            f(Reference::Type(member.type_id));
-        }
-        for param in self.params() {
-            f(Reference::Str(param.name_offset()));
-            f(Reference::Type(param.type_id));
-        }
-        for enumerator in self.enumerators() {
-            f(Reference::Str(enumerator.name_offset()));
-        }
-        for var in self.vars() {
-            f(Reference::Type(var.type_id));
-        }
+    /// The ids of the types that the record refers to, `void` included, in the order of its words.
+    pub fn referenced_types(&self) -> impl Iterator<Item = TypeId> + use<'a> {
+        self.words().filter(|&(_, class)| class == Word::Type).map(|(word, _)| TypeId(word))
+    }
+
+    /// The strings that the record refers to: its own name, then those of its elements.
+    pub fn referenced_strings(&self) -> impl Iterator<Item = StrOffset> + use<'a> {
+        self.words().filter(|&(_, class)| class == Word::Str).map(|(word, _)| StrOffset(word))
     }
 }

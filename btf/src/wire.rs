@@ -46,6 +46,12 @@ pub(crate) fn u32_at(data: &[u8], at: usize, endian: Endian) -> Option<u32> {
     })
 }
 
+/// Reads eight bytes at `at`, the first one lowest, when they are there.
+#[inline(always)]
+pub(crate) fn u64_le_at(data: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*data.get(at..)?.first_chunk()?))
+}
+
 /// Reads the `N` words of a record, when they are all there.
 #[inline(always)]
 pub(crate) fn words<const N: usize>(data: &[u8], endian: Endian) -> Option<[u32; N]> {
@@ -69,9 +75,6 @@ pub(crate) fn info_kind(info: u32) -> Kind {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Header {
     pub(crate) endian: Endian,
-    pub(crate) version: u8,
-    pub(crate) flags: u8,
-    pub(crate) len: usize,
     pub(crate) types: (usize, usize),
     pub(crate) layout: (usize, usize),
     pub(crate) strings: (usize, usize),
@@ -146,15 +149,7 @@ impl Header {
         if let Some(reason) = reason {
             return Err(bad("string", str_off, str_len, reason));
         }
-        Ok(Self {
-            endian,
-            version: data.get(2).copied().unwrap_or(0),
-            flags: data.get(3).copied().unwrap_or(0),
-            len,
-            types: range(type_off, type_len),
-            layout: range(layout_off, layout_len),
-            strings,
-        })
+        Ok(Self { endian, types: range(type_off, type_len), layout: range(layout_off, layout_len), strings })
     }
 }
 
@@ -229,6 +224,7 @@ impl Shapes {
     }
 
     /// Size of the whole record with this `info`, in bytes.
+    #[inline(always)]
     pub(crate) fn record_len(&self, id: TypeId, info: u32) -> Result<u64, BtfError> {
         let raw = self.raw(info);
         let kind = info_kind(info);
@@ -249,4 +245,41 @@ impl Shapes {
             Some(&raw) => Some(Shape { info: (raw >> 8) as u8, elem: raw as u8 }),
         }
     }
+}
+
+/// What a word of a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// A size, an offset, a value.
+    Plain,
+    /// A type id.
+    Type,
+    /// A string offset.
+    Str,
+}
+
+/// What the words of a record of this kind are: its third word, the fixed ones behind it, and those
+/// of each element.
+fn word_classes(kind: Kind) -> (Word, &'static [Word], &'static [Word]) {
+    use Word::{Plain, Str, Type};
+    let third = if kind.has_type() { Type } else { Plain };
+    let (fixed, element): (&[Word], &[Word]) = match kind {
+        Kind::INT | Kind::VAR | Kind::DECL_TAG => (&[Plain], &[]),
+        Kind::ARRAY => (&[Type, Type, Plain], &[]),
+        Kind::STRUCT | Kind::UNION => (&[], &[Str, Type, Plain]),
+        Kind::ENUM => (&[], &[Str, Plain]),
+        Kind::FUNC_PROTO => (&[], &[Str, Type]),
+        Kind::DATASEC => (&[], &[Type, Plain, Plain]),
+        Kind::ENUM64 => (&[], &[Str, Plain, Plain]),
+        _ => (&[], &[]),
+    };
+    (third, fixed, element)
+}
+
+/// What each word of a record of this kind is. It goes on for ever where there are elements, and is
+/// short for kinds that are not known.
+pub(crate) fn record_words(kind: Kind) -> impl Iterator<Item = Word> {
+    let (third, fixed, element) = word_classes(kind);
+    let head = [Word::Str, Word::Plain, third];
+    head.into_iter().chain(fixed.iter().copied()).chain(element.iter().copied().cycle())
 }
