@@ -2,6 +2,7 @@
 //!
 //! The way of the data: bytes become a [`spec::Spec`], plain data that says what the file says.
 
+pub mod reloc;
 pub mod spec;
 
 pub use skep_asm as asm;

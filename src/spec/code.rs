@@ -30,7 +30,8 @@ impl Code {
         let after = functions.partition_point(|function| u64::from(function.offset) <= insn);
         let index = after.checked_sub(1)?;
         let function = functions.get(index)?;
-        (insn - u64::from(function.offset) < function.insns.len() as u64).then_some(FunctionIndex(start + index))
+        (insn - u64::from(function.offset) < function.insns.len() as u64)
+            .then_some(FunctionIndex(start + index))
     }
 }
 

@@ -132,7 +132,10 @@ impl<'a> Elf<'a> {
             let name = String::from_utf8_lossy(table.section_name(e, raw).map_err(broken)?);
             let target = raw.sh_info(e) as usize;
             if raw.sh_entsize(e) != R_ENTRY_SIZE {
-                return Err(SpecError::section(&name, format!("entries of {} bytes, not 16", raw.sh_entsize(e))));
+                return Err(SpecError::section(
+                    &name,
+                    format!("entries of {} bytes, not 16", raw.sh_entsize(e)),
+                ));
             }
             let count = sections.len();
             let Some(target) = sections.get_mut(target) else {

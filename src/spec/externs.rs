@@ -29,7 +29,10 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Externs, SpecErro
     let mut ksyms = Vec::new();
     let mut index = None;
     for (number, symbol) in elf.symbols.iter().enumerate().filter(|(_, symbol)| symbol.is_extern()) {
-        let fail = |reason: &str| SpecError::Extern { name: symbol.name.clone().into_owned(), reason: reason.into() };
+        let fail = |reason: &str| SpecError::Extern {
+            name: symbol.name.clone().into_owned(),
+            reason: reason.into(),
+        };
         let in_btf = |error: BtfError| fail(&error.to_string());
         let btf = btf.ok_or_else(|| fail("externs need BTF: compile with -g"))?;
         let index: &Declarations = match &mut index {
@@ -62,7 +65,11 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Externs, SpecErro
                 if size == 0 || align == 0 {
                     return Err(fail("a configuration value needs a type with a size"));
                 }
-                configs.push(Found { symbol: number, spec: spec(ExternKind::Kconfig { offset: 0, size }), align });
+                configs.push(Found {
+                    symbol: number,
+                    spec: spec(ExternKind::Kconfig { offset: 0, size }),
+                    align,
+                });
             }
             other => return Err(fail(&format!("section `{other}` is not one of externs"))),
         }
@@ -87,7 +94,10 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Externs, SpecErro
             let next = start.and_then(|start| start.checked_add(*size));
             let (Some(start), Some(next)) = (start, next) else {
                 let name = found.spec.name.clone();
-                return Err(SpecError::Extern { name, reason: "the configuration values exceed 4 GiB".into() });
+                return Err(SpecError::Extern {
+                    name,
+                    reason: "the configuration values exceed 4 GiB".into(),
+                });
             };
             *offset = start;
             end = next;
@@ -100,10 +110,8 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Externs, SpecErro
         map
     });
     let found = configs.into_iter().chain(ksyms);
-    let (symbols, externs) = found
-        .enumerate()
-        .map(|(index, found)| ((found.symbol, ExternIndex(index)), found.spec))
-        .unzip();
+    let (symbols, externs) =
+        found.enumerate().map(|(index, found)| ((found.symbol, ExternIndex(index)), found.spec)).unzip();
     Ok(Externs { externs, symbols, kconfig })
 }
 

@@ -226,7 +226,10 @@ impl<'b> Definition<'b> {
             return Err("must be the last field".into());
         }
         if !of_maps && self.map.map_type != MapType::PROG_ARRAY {
-            return Err(format!("a map of type {} has none (and `type` must come before it)", self.map.map_type));
+            return Err(format!(
+                "a map of type {} has none (and `type` must come before it)",
+                self.map.map_type
+            ));
         }
         self.set_value_size(4)?;
         let shape = || "is not declared with __array".to_owned();
@@ -296,9 +299,13 @@ pub(super) fn read_slots(
             .find(|(place, _)| offset >= place.offset && offset + POINTER <= place.offset + place.size);
         let Some((place, map)) = place else { return Err(fail("it lies in no map's definition".into())) };
         let Some(values) = place.values else {
-            return Err(fail(format!("map `{}` of type {} holds nothing that can be initialised", map.name, map.map_type)));
+            return Err(fail(format!(
+                "map `{}` of type {} holds nothing that can be initialised",
+                map.name, map.map_type
+            )));
         };
-        let Some(into) = (offset - place.offset).checked_sub(values).filter(|into| into % POINTER == 0) else {
+        let Some(into) = (offset - place.offset).checked_sub(values).filter(|into| into % POINTER == 0)
+        else {
             return Err(fail(format!("it does not point at an element of map `{}`", map.name)));
         };
         let value = if map.map_type == MapType::PROG_ARRAY {
@@ -313,7 +320,10 @@ pub(super) fn read_slots(
             ))
         } else {
             if map.map_type == MapType::HASH_OF_MAPS && map.key_size != 4 {
-                return Err(fail(format!("map `{}` has keys of {} bytes, elements are numbered by 4", map.name, map.key_size)));
+                return Err(fail(format!(
+                    "map `{}` has keys of {} bytes, elements are numbered by 4",
+                    map.name, map.key_size
+                )));
             }
             let found = (usize::from(symbol.section) == section_index)
                 .then(|| by_offset.iter().find(|(at, _)| *at == symbol.value))
@@ -334,7 +344,15 @@ mod tests {
 
     #[test]
     fn ring_sizes_are_powers_of_two_of_pages() {
-        let cases = [(0, 0), (1, 4096), (4096, 4096), (4097, 8192), (12288, 16384), (1 << 20, 1 << 20), (u32::MAX, u32::MAX)];
+        let cases = [
+            (0, 0),
+            (1, 4096),
+            (4096, 4096),
+            (4097, 8192),
+            (12288, 16384),
+            (1 << 20, 1 << 20),
+            (u32::MAX, u32::MAX),
+        ];
         for (asked, given) in cases {
             assert_eq!(round_ring(asked), given, "{asked}");
         }

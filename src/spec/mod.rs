@@ -21,8 +21,8 @@ use skep_sys::abi::OBJ_NAME_MAX;
 pub(crate) use data::{kernel_map_name, sanitize};
 pub use error::SpecError;
 pub use model::{
-    ExternIndex, ExternKind, ExternSpec, FunctionIndex, FunctionSpec, GlobalSpec, InfoRecords, MapIndex, MapRole,
-    MapSpec, Pinning, ProgramIndex, ProgramSpec, Reference, ReferenceTarget, Slot, SlotValue, Spec,
+    ExternIndex, ExternKind, ExternSpec, FunctionIndex, FunctionSpec, GlobalSpec, InfoRecords, MapIndex,
+    MapRole, MapSpec, Pinning, ProgramIndex, ProgramSpec, Reference, ReferenceTarget, Slot, SlotValue, Spec,
 };
 pub use sections::{AutoAttach, SectionKind, section_kind};
 
@@ -50,7 +50,8 @@ impl Spec {
             ));
         }
         let mut code = code::read(&elf)?;
-        let needs_btf = elf.section_named(maps::MAPS).is_some() || elf.symbols.iter().any(elf::Symbol::is_extern);
+        let needs_btf =
+            elf.section_named(maps::MAPS).is_some() || elf.symbols.iter().any(elf::Symbol::is_extern);
         let btf = read_btf(&elf, needs_btf, &mut notes)?;
         let btf = btf.as_ref();
 

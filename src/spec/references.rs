@@ -41,7 +41,10 @@ pub(super) fn read(elf: &Elf<'_>, code: &mut Code, places: &Places<'_>) -> Resul
                 section: section.name.clone().into_owned(),
                 index,
                 offset: relocation.offset,
-                symbol: elf.symbols.get(relocation.symbol).map_or(String::new(), |s| s.name.clone().into_owned()),
+                symbol: elf
+                    .symbols
+                    .get(relocation.symbol)
+                    .map_or(String::new(), |s| s.name.clone().into_owned()),
                 reason,
             };
             if relocation.offset % 8 != 0 || relocation.offset >= section.size {
@@ -82,9 +85,10 @@ fn target(
     relocation: &Relocation,
     insn: Insn,
 ) -> Result<Option<ReferenceTarget>, String> {
-    let symbol = elf.symbols.get(relocation.symbol).ok_or_else(|| {
-        format!("symbol {} of {} does not exist", relocation.symbol, elf.symbols.len())
-    })?;
+    let symbol = elf
+        .symbols
+        .get(relocation.symbol)
+        .ok_or_else(|| format!("symbol {} of {} does not exist", relocation.symbol, elf.symbols.len()))?;
     let section_index = usize::from(symbol.section);
     if section_index >= elf.sections.len() {
         return Err(match symbol.section {
@@ -100,8 +104,7 @@ fn target(
     }
     if symbol.is_extern() {
         let found = places.externs.iter().find(|(index, _)| *index == relocation.symbol);
-        let (_, index) =
-            found.ok_or("an undefined symbol that is declared neither __ksym nor __kconfig")?;
+        let (_, index) = found.ok_or("an undefined symbol that is declared neither __ksym nor __kconfig")?;
         return Ok(Some(ReferenceTarget::Extern(*index)));
     }
     if insn.is_call() {
@@ -176,7 +179,8 @@ fn unrelocated_calls(code: &mut Code) {
             if function.references.binary_search_by_key(&(at as u32), |reference| reference.insn).is_ok() {
                 continue;
             }
-            let called = (u64::from(function.offset) + at as u64).wrapping_add_signed(i64::from(insn.imm) + 1);
+            let called =
+                (u64::from(function.offset) + at as u64).wrapping_add_signed(i64::from(insn.imm) + 1);
             if let Some(target) = code.function_at(section, called) {
                 found.push((index, Reference { insn: at as u32, target: ReferenceTarget::Call(target) }));
             }

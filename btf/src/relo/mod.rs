@@ -24,3 +24,4 @@ pub use error::{CoreError, CoreErrorKind, PatchError, Side, TargetError};
 pub use patch::{Applied, POISON, apply};
 pub use resolver::Resolver;
 pub use target::{Candidate, CandidateSource, SkippedModule, TargetModule, Targets};
+pub use types::types_compatible;

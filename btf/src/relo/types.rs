@@ -24,6 +24,20 @@ pub(super) fn same_kind(a: Kind, b: Kind) -> bool {
     a == b || (a.is_enum() && b.is_enum())
 }
 
+/// Whether a type of an object and one of a kernel are roughly the same, as the declaration of a kernel function or
+/// variable must be: kinds, and for prototypes the number and kinds of parameters. Names are not compared.
+///
+/// # Errors
+/// When a type does not exist, or prototypes nest too deep to compare.
+pub fn types_compatible(
+    local: &Btf,
+    local_id: TypeId,
+    target: &Btf,
+    target_id: TypeId,
+) -> Result<bool, CoreErrorKind> {
+    Walk::new(local, target, &mut Work::new()).types_compatible(local_id, target_id)
+}
+
 const TOO_DEEP: CoreErrorKind = CoreErrorKind::TooDeep { limit: MAX_LEVEL as usize };
 
 impl<'a> Walk<'a> {

@@ -1,0 +1,95 @@
+//! Finds the kernel type that a program is bound to when it is loaded.
+
+use skep_btf::{Btf, Kind};
+use skep_sys::abi::{AttachType, ProgType};
+
+use super::plan::KernelType;
+use super::{RelocateError, Target};
+use crate::spec::ProgramSpec;
+
+/// Longest name of a kernel type that is looked for, as in libbpf.
+const NAME_MAX: usize = 127;
+
+/// The prefix and kind of the types of an attach type.
+fn naming(attach_type: AttachType) -> (&'static str, Kind) {
+    match attach_type {
+        AttachType::TRACE_RAW_TP => ("btf_trace_", Kind::TYPEDEF),
+        AttachType::LSM_MAC | AttachType::LSM_CGROUP => ("bpf_lsm_", Kind::FUNC),
+        AttachType::TRACE_ITER => ("bpf_iter_", Kind::FUNC),
+        _ => ("", Kind::FUNC),
+    }
+}
+
+pub(super) fn resolve(
+    program: &ProgramSpec,
+    target: &dyn Target,
+) -> Result<Option<KernelType>, RelocateError> {
+    if !program.attach_btf {
+        return Ok(None);
+    }
+    let fail = |reason: String| RelocateError::AttachTarget {
+        program: program.name.clone(),
+        section: program.section.clone(),
+        reason,
+    };
+    if program.prog_type == ProgType::EXT {
+        return Err(fail("it replaces a function of another program: say which program when loading".into()));
+    }
+    let Some(to) = program.attach_to.as_deref().filter(|to| !to.is_empty()) else {
+        return Err(fail(
+            "it names nothing to attach to: write the target after the slash, or set it before loading"
+                .into(),
+        ));
+    };
+    let (module, name) = match to.split_once(':') {
+        Some((module, name)) => (Some(module), name),
+        None => (None, to),
+    };
+    let (prefix, kind) = naming(program.attach_type);
+    let full = format!("{prefix}{name}");
+    if full.len() > NAME_MAX {
+        return Err(fail(format!("`{full}` is longer than {NAME_MAX} bytes")));
+    }
+    let read = |source| RelocateError::Target { program: program.name.clone(), source };
+    if module.is_none_or(|module| module == "vmlinux") {
+        let btf = target.btf().map_err(read)?;
+        if let Some(type_id) = btf.find(full.as_bytes(), kind) {
+            return Ok(Some(KernelType { name: full, type_id, module: None }));
+        }
+        if module.is_some() {
+            return Err(fail(missing(&btf, &full, kind, name)));
+        }
+    }
+    for candidate in target.modules().map_err(read)? {
+        if module.is_none_or(|module| module == candidate.name)
+            && let Some(type_id) = candidate.btf.find_own(full.as_bytes(), kind)
+        {
+            return Ok(Some(KernelType { name: full, type_id, module: Some(candidate.name.clone()) }));
+        }
+    }
+    match module {
+        Some(module) => {
+            Err(fail(format!("module `{module}` is not loaded, or its types have no {kind} `{full}`")))
+        }
+        None => Err(fail(missing(&target.btf().map_err(read)?, &full, kind, name))),
+    }
+}
+
+fn missing(btf: &Btf, full: &str, kind: Kind, name: &str) -> String {
+    let like = similar(btf, full, kind);
+    let hint = match like.as_deref() {
+        Some(like) => format!("; the nearest name that there is: `{like}`"),
+        None => String::new(),
+    };
+    format!(
+        "this kernel has no `{name}` (no {kind} `{full}` in its types, nor in those of loaded modules){hint}"
+    )
+}
+
+/// A name of that kind that begins with the same text and is not much longer, for a hint.
+fn similar(btf: &Btf, full: &str, kind: Kind) -> Option<String> {
+    btf.types()
+        .filter(|ty| ty.kind() == kind && ty.name_bytes().starts_with(full.as_bytes()))
+        .min_by_key(|ty| ty.name_bytes().len())
+        .map(|ty| ty.name().into_owned())
+}

@@ -1,0 +1,109 @@
+use skep_btf::relo::{CoreError, PatchError};
+
+use super::TargetError;
+
+/// Why an object cannot be made ready for a kernel.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelocateError {
+    /// A program or reference of an edited spec names a function that is not there.
+    #[error("function {index} does not exist")]
+    NoSuchFunction {
+        /// Index in [`Spec::functions`](crate::spec::Spec::functions).
+        index: usize,
+    },
+    /// A reference of an edited spec names a map or extern that is not there.
+    #[error("function `{function}`, instruction {insn}: {what} {index} does not exist")]
+    NoSuchReference {
+        /// Function.
+        function: String,
+        /// Instruction in it.
+        insn: u32,
+        /// What kind of thing.
+        what: &'static str,
+        /// Its index.
+        index: usize,
+    },
+    /// A program with its sub-programs exceeds what a kernel takes.
+    #[error("function `{function}` makes the program longer than {limit} instructions")]
+    TooLong {
+        /// Function.
+        function: String,
+        /// Limit in instructions.
+        limit: usize,
+    },
+    /// A sub-program without records in an object whose program has them.
+    #[error(
+        "sub-program `{function}` has no {what} records in .BTF.ext although its program has: was one of them compiled without -g?"
+    )]
+    NoRecords {
+        /// Sub-program.
+        function: String,
+        /// `function` or `line`.
+        what: &'static str,
+    },
+    /// A call that the compiler resolved, to no function.
+    #[error("function `{function}`, instruction {insn}: it calls what is no function of this object")]
+    StrayCall {
+        /// Function.
+        function: String,
+        /// Instruction in it.
+        insn: u32,
+    },
+    /// A program whose section name says no type, and that was given none.
+    #[error(
+        "program `{program}`: section `{section}` names no program type: rename the section, set a type, or switch autoload off"
+    )]
+    NoType {
+        /// Program.
+        program: String,
+        /// Its section.
+        section: String,
+    },
+    /// The kernel cannot tell what is needed.
+    #[error("program `{program}` needs to know more of the kernel")]
+    Target {
+        /// Program.
+        program: String,
+        /// What and why.
+        source: TargetError,
+    },
+    /// A CO-RE relocation that cannot be decided.
+    #[error("function `{function}`")]
+    Core {
+        /// Function.
+        function: String,
+        /// Which and why.
+        source: Box<CoreError>,
+    },
+    /// A CO-RE relocation that its instruction cannot take.
+    #[error("function `{function}`, instruction {insn}: {access}")]
+    Patch {
+        /// Function.
+        function: String,
+        /// Instruction in it.
+        insn: u32,
+        /// The relocation.
+        access: String,
+        /// Why.
+        source: PatchError,
+    },
+    /// What a program attaches to is not in the kernel's types.
+    #[error("program `{program}` (section `{section}`): {reason}")]
+    AttachTarget {
+        /// Program.
+        program: String,
+        /// Its section.
+        section: String,
+        /// What is missing, and what to do.
+        reason: String,
+    },
+    /// An extern that is not there, or not what the object expects.
+    #[error("extern `{name}`: {reason}")]
+    Extern {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+}

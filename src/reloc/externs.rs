@@ -1,0 +1,204 @@
+//! Finds what the object expects from outside in the target.
+
+use skep_btf::{Btf, Kind, TypeId, essential_name, relo};
+use skep_sys::abi::MapType;
+
+use super::{ConfigFeature, ModuleTypes, RelocateError, Target, TargetError, kconfig};
+use crate::spec::{ExternIndex, ExternKind, ExternSpec, MapIndex, MapRole, Spec};
+
+/// What each extern is in the target.
+#[derive(Default)]
+pub(super) struct Externs {
+    resolved: Vec<Resolved>,
+    /// Contents of the `.kconfig` map.
+    pub(super) kconfig: Vec<u8>,
+}
+
+/// What an extern is in the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Resolved {
+    /// A place in the `.kconfig` map.
+    Config { map: MapIndex, offset: u32 },
+    /// A kernel variable or function by its type.
+    Type { id: TypeId, module: Option<String> },
+    /// An address; 0 for a weak extern that is not there.
+    Address(u64),
+}
+
+const MISSING: Resolved = Resolved::Address(0);
+
+impl Externs {
+    pub(super) fn get(&self, index: ExternIndex) -> Option<&Resolved> {
+        self.resolved.get(index.0)
+    }
+
+    pub(super) fn resolve(spec: &Spec, target: &dyn Target) -> Result<Externs, RelocateError> {
+        let mut externs = Externs { resolved: vec![MISSING; spec.externs.len()], kconfig: Vec::new() };
+        let Some(local) = &spec.btf else { return Ok(externs) };
+        externs.resolve_config(spec, local, target)?;
+        externs.resolve_types(spec, local, target)?;
+        externs.resolve_addresses(spec, target)?;
+        Ok(externs)
+    }
+
+    fn resolve_config(&mut self, spec: &Spec, local: &Btf, target: &dyn Target) -> Result<(), RelocateError> {
+        let Some(map) = spec.maps.iter().position(|map| map.role == MapRole::Kconfig) else { return Ok(()) };
+        let size = spec.maps.get(map).map_or(0, |map| map.value_size as usize);
+        let mut text = None;
+        let mut contents = vec![0; size.min(kconfig::MAX_SIZE)];
+        for (index, spec) in spec.externs.iter().enumerate() {
+            let ExternKind::Kconfig { offset, size } = spec.kind else { continue };
+            let fail = |reason: String| RelocateError::Extern { name: spec.name.clone(), reason };
+            let from = |error: TargetError| fail(error.to_string());
+            let ty = local.ty(spec.btf_id).map_err(|error| fail(error.to_string()))?.type_id();
+            let shape = kconfig::Shape::of(local, ty).map_err(fail)?;
+            let range = offset as usize..(offset as usize).saturating_add(size as usize);
+            let Some(place) = contents.get_mut(range) else {
+                return Err(fail(format!("the configuration values exceed {} bytes", kconfig::MAX_SIZE)));
+            };
+            let value = match spec.name.as_str() {
+                "LINUX_KERNEL_VERSION" => {
+                    Some(kconfig::Value::Number(target.version_code().map_err(from)?.into()))
+                }
+                "LINUX_HAS_BPF_COOKIE" => {
+                    Some(kconfig::Value::Number(target.has(ConfigFeature::BpfCookie).map_err(from)?.into()))
+                }
+                "LINUX_HAS_SYSCALL_WRAPPER" => Some(kconfig::Value::Number(
+                    target.has(ConfigFeature::SyscallWrapper).map_err(from)?.into(),
+                )),
+                name if name.starts_with("CONFIG_") => {
+                    let text: &kconfig::Config = match &mut text {
+                        Some(text) => text,
+                        none => none.insert(kconfig::Config::parse(target.kconfig().map_err(from)?)),
+                    };
+                    text.get(name).map_err(fail)?
+                }
+                name if name.starts_with("LINUX_") && spec.weak => None,
+                _ => return Err(fail("neither CONFIG_… nor a LINUX_… value that is known".into())),
+            };
+            match value {
+                Some(value) => shape.write(&value, place).map_err(fail)?,
+                None if spec.weak => {}
+                None => {
+                    return Err(fail(
+                        "the kernel's configuration does not set it; declare it __weak if it may be missing"
+                            .into(),
+                    ));
+                }
+            }
+            if let Some(slot) = self.resolved.get_mut(index) {
+                *slot = Resolved::Config { map: MapIndex(map), offset };
+            }
+        }
+        self.kconfig = contents;
+        debug_assert!(spec.maps.get(map).is_none_or(|map| map.map_type == MapType::ARRAY));
+        Ok(())
+    }
+
+    fn resolve_types(&mut self, spec: &Spec, local: &Btf, target: &dyn Target) -> Result<(), RelocateError> {
+        let typed: Vec<(usize, &ExternSpec)> = spec
+            .externs
+            .iter()
+            .enumerate()
+            .filter(|(_, spec)| {
+                matches!(spec.kind, ExternKind::Function | ExternKind::Variable { typed: true })
+            })
+            .collect();
+        let Some((_, first)) = typed.first() else { return Ok(()) };
+        let fail =
+            |spec: &ExternSpec, reason: String| RelocateError::Extern { name: spec.name.clone(), reason };
+        let vmlinux = target.btf().map_err(|error| fail(first, error.to_string()))?;
+        let names: Vec<&[u8]> = typed.iter().map(|(_, spec)| wanted(spec)).collect();
+        let found = vmlinux.candidates(&names).map_err(|error| fail(first, error.to_string()))?;
+        for (nth, (index, spec)) in typed.into_iter().enumerate() {
+            let ids = found.get(nth).map_or(&[][..], Vec::as_slice);
+            let mut place = pick(&vmlinux, ids, spec).map(|id| (id, &vmlinux, None));
+            let modules: &[ModuleTypes];
+            if place.is_none() {
+                modules = target.modules().map_err(|error| fail(spec, error.to_string()))?;
+                place = modules.iter().find_map(|module| {
+                    let id = module.btf.find_own(wanted(spec), kind(spec))?;
+                    Some((id, &module.btf, Some(module.name.clone())))
+                });
+            }
+            let what = if kind(spec) == Kind::FUNC { "function" } else { "variable" };
+            let Some((id, btf, module)) = place else {
+                if spec.weak {
+                    continue;
+                }
+                return Err(fail(
+                    spec,
+                    format!(
+                        "this kernel has no such {what} in its types; declare it __weak if it may be missing"
+                    ),
+                ));
+            };
+            let same = compatible(local, spec, btf, id).map_err(|error| fail(spec, error.to_string()))?;
+            match same {
+                true => {
+                    if let Some(slot) = self.resolved.get_mut(index) {
+                        *slot = Resolved::Type { id, module };
+                    }
+                }
+                false if spec.weak && spec.kind == ExternKind::Function => {}
+                false => {
+                    return Err(fail(spec, format!("the kernel's {what} of that name has another type")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve_addresses(&mut self, spec: &Spec, target: &dyn Target) -> Result<(), RelocateError> {
+        let untyped: Vec<(usize, &ExternSpec)> = spec
+            .externs
+            .iter()
+            .enumerate()
+            .filter(|(_, spec)| spec.kind == ExternKind::Variable { typed: false })
+            .collect();
+        let Some((_, first)) = untyped.first() else { return Ok(()) };
+        let names: Vec<&str> = untyped.iter().map(|(_, spec)| spec.name.as_str()).collect();
+        let addresses = target
+            .symbols(&names)
+            .map_err(|error| RelocateError::Extern { name: first.name.clone(), reason: error.to_string() })?;
+        for (nth, (index, spec)) in untyped.into_iter().enumerate() {
+            let address = addresses.get(nth).copied().flatten();
+            if address.is_none() && !spec.weak {
+                let reason = "this kernel has no such symbol; declare it __weak if it may be missing".into();
+                return Err(RelocateError::Extern { name: spec.name.clone(), reason });
+            }
+            if let Some(slot) = self.resolved.get_mut(index) {
+                *slot = Resolved::Address(address.unwrap_or(0));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name to look for: a function may be declared in flavours, a variable may not.
+fn wanted(spec: &ExternSpec) -> &[u8] {
+    match spec.kind {
+        ExternKind::Function => essential_name(spec.name.as_bytes()),
+        _ => spec.name.as_bytes(),
+    }
+}
+
+fn kind(spec: &ExternSpec) -> Kind {
+    if spec.kind == ExternKind::Function { Kind::FUNC } else { Kind::VAR }
+}
+
+/// The first type of that very name: candidates may be flavours of it.
+fn pick(btf: &Btf, ids: &[TypeId], spec: &ExternSpec) -> Option<TypeId> {
+    ids.iter()
+        .copied()
+        .find(|&id| btf.ty(id).is_ok_and(|ty| ty.kind() == kind(spec) && ty.name_bytes() == wanted(spec)))
+}
+
+fn compatible(local: &Btf, spec: &ExternSpec, target: &Btf, id: TypeId) -> Result<bool, relo::CoreErrorKind> {
+    let side = |side| move |source| relo::CoreErrorKind::Btf { side, source };
+    let declared = local.ty(spec.btf_id).map_err(side(relo::Side::Local))?.type_id();
+    let there = target.ty(id).map_err(side(relo::Side::Target))?.type_id();
+    let declared = local.peel(declared).map_err(side(relo::Side::Local))?.id();
+    let there = target.peel(there).map_err(side(relo::Side::Target))?.id();
+    relo::types_compatible(local, declared, target, there)
+}

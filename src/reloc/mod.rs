@@ -1,0 +1,259 @@
+//! Makes an object ready for a kernel: [`Spec`] and a [`Target`] to a [`Plan`].
+//!
+//! Pure: no descriptor and no address of this process is in a plan, and the same spec and target make the same plan.
+
+mod attach;
+mod code;
+mod core;
+mod error;
+mod externs;
+mod kconfig;
+mod plan;
+mod target;
+
+use skep_asm::{Insn, Reg, pseudo};
+
+pub use error::RelocateError;
+pub use plan::{
+    KernelType, MapPlan, Missing, MissingKind, PlacedDecision, PlacedFunction, Placeholder, PlaceholderValue,
+    Plan, ProgramPlan,
+};
+pub use target::{BtfTarget, ConfigFeature, ModuleTypes, Target, TargetError};
+
+use self::code::{Linked, POISON_KFUNC, POISON_MAP};
+use self::core::CoreCode;
+use self::externs::{Externs, Resolved};
+use crate::spec::{
+    ExternIndex, FunctionSpec, InfoRecords, MapIndex, MapRole, ProgramIndex, ProgramSpec, Reference,
+    ReferenceTarget, Spec, kernel_map_name, sanitize,
+};
+
+impl Spec {
+    /// Works out what loading the object into `target` takes: everything but what only a live kernel can give.
+    ///
+    /// Only programs whose [`autoload`](ProgramSpec::autoload) is on are looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`RelocateError`], which names the program, function or extern and says what the target lacks. A CO-RE
+    /// relocation of something that the target lacks is no error: its instruction is made one that the verifier
+    /// refuses if it can be reached.
+    pub fn relocate(&self, target: &dyn Target) -> Result<Plan, RelocateError> {
+        let mut notes = self.notes.clone();
+        let externs = Externs::resolve(self, target)?;
+        let core = CoreCode::relocate(self, target)?;
+        notes.extend(core.notes.iter().cloned());
+        let mut maps: Vec<MapPlan> = Vec::with_capacity(self.maps.len());
+        for map in &self.maps {
+            let mut spec = map.clone();
+            if spec.role == MapRole::Kconfig {
+                spec.contents.clone_from(&externs.kconfig);
+            }
+            let kernel_name =
+                if map.role.is_data() { kernel_map_name(&self.name, &map.name) } else { sanitize(&map.name) };
+            maps.push(MapPlan { spec, kernel_name });
+        }
+        let mut programs = Vec::new();
+        for (index, program) in self.programs.iter().enumerate().filter(|(_, program)| program.autoload) {
+            programs.push(self.plan_program(ProgramIndex(index), program, target, &core, &externs)?);
+        }
+        Ok(Plan {
+            name: self.name.clone(),
+            license: self.license.clone(),
+            version: self.version,
+            btf: self.btf.clone(),
+            maps,
+            programs,
+            notes,
+        })
+    }
+
+    fn plan_program(
+        &self,
+        index: ProgramIndex,
+        program: &ProgramSpec,
+        target: &dyn Target,
+        core: &CoreCode<'_>,
+        externs: &Externs,
+    ) -> Result<ProgramPlan, RelocateError> {
+        if program.prog_type.0 == 0 {
+            return Err(RelocateError::NoType {
+                program: program.name.clone(),
+                section: program.section.clone(),
+            });
+        }
+        let linked = code::link(self, program.function, |function| core.insns(function))?;
+        let Linked { insns, functions, func_info, line_info } = linked;
+        let mut plan = ProgramPlan {
+            name: program.name.clone(),
+            kernel_name: sanitize(&program.name),
+            program: index,
+            section: program.section.clone(),
+            prog_type: program.prog_type,
+            attach_type: program.attach_type,
+            attach_type_optional: program.attach_type_optional,
+            attach_to: program.attach_to.clone(),
+            auto_attach: program.auto_attach,
+            attach_target: attach::resolve(program, target)?,
+            flags: program.flags,
+            insns,
+            functions: Vec::with_capacity(functions.len()),
+            placeholders: Vec::new(),
+            func_info,
+            line_info,
+            decisions: Vec::new(),
+            missing: Vec::new(),
+        };
+        for (function_index, placed) in functions {
+            let Some(function) = self.functions.get(function_index.0) else { continue };
+            plan.decisions.extend(core.decisions(function_index).map(|(insn, decision)| PlacedDecision {
+                insn: placed.start + insn,
+                decision: decision.clone(),
+            }));
+            for reference in &function.references {
+                self.refer(&mut plan, function, reference, placed.start, externs)?;
+            }
+            stray_calls(function)?;
+            plan.functions.push(placed);
+        }
+        Ok(plan)
+    }
+
+    /// Fills in what an instruction refers to, as far as it is known without a kernel's descriptors.
+    fn refer(
+        &self,
+        plan: &mut ProgramPlan,
+        function: &FunctionSpec,
+        reference: &Reference,
+        start: u32,
+        externs: &Externs,
+    ) -> Result<(), RelocateError> {
+        let at = start + reference.insn;
+        let none = |what, index| RelocateError::NoSuchReference {
+            function: function.name.clone(),
+            insn: reference.insn,
+            what,
+            index,
+        };
+        let slots = plan.insns.get_mut(at as usize..).unwrap_or_default();
+        let (first, second) = match slots {
+            [first, second, ..] if first.is_ld_imm64() => (first, Some(second)),
+            [first, ..] => (first, None),
+            [] => return Err(none("instruction", at as usize)),
+        };
+        match reference.target {
+            ReferenceTarget::Call(_) | ReferenceTarget::FunctionAddress(_) => {}
+            ReferenceTarget::Map(map) | ReferenceTarget::MapValue { map, .. } => {
+                let spec = self.maps.get(map.0).ok_or_else(|| none("map", map.0))?;
+                let second = second.ok_or_else(|| none("second half of instruction", at as usize))?;
+                if !spec.autocreate {
+                    poison(first, POISON_MAP, map.0);
+                    poison(second, POISON_MAP, map.0);
+                    let name = spec.name.clone();
+                    plan.missing.push(Missing { insn: at, what: MissingKind::Map, name });
+                    return Ok(());
+                }
+                let value = if let ReferenceTarget::MapValue { offset, .. } = reference.target {
+                    map_value(first, second, offset);
+                    PlaceholderValue::MapValue(map)
+                } else {
+                    first.set_src_raw(pseudo::MAP_FD);
+                    first.imm = 0;
+                    second.imm = 0;
+                    PlaceholderValue::Map(map)
+                };
+                plan.placeholders.push(Placeholder { insn: at, value });
+            }
+            ReferenceTarget::Extern(index) => {
+                let name = &self.externs.get(index.0).ok_or_else(|| none("extern", index.0))?.name;
+                let resolved = externs.get(index).ok_or_else(|| none("extern", index.0))?;
+                let found = fill_extern(first, second, resolved, index)
+                    .map_err(|reason| RelocateError::Extern { name: name.clone(), reason: reason.into() })?;
+                match found {
+                    Filled::Whole => {}
+                    Filled::Needs(value) => plan.placeholders.push(Placeholder { insn: at, value }),
+                    Filled::Missing => plan.missing.push(Missing {
+                        insn: at,
+                        what: MissingKind::KernelFunction,
+                        name: name.clone(),
+                    }),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn poison(insn: &mut Insn, base: i32, index: usize) {
+    let index = i32::try_from(index).unwrap_or(i32::MAX - POISON_KFUNC);
+    *insn = Insn::new(skep_asm::opcode::CALL, Reg::R0, Reg::R0, 0, base.saturating_add(index));
+}
+
+fn map_value(first: &mut Insn, second: &mut Insn, offset: u32) {
+    first.set_src_raw(pseudo::MAP_VALUE);
+    first.imm = 0;
+    second.imm = offset.cast_signed();
+}
+
+enum Filled {
+    Whole,
+    Needs(PlaceholderValue),
+    Missing,
+}
+
+fn fill_extern(
+    first: &mut Insn,
+    second: Option<&mut Insn>,
+    resolved: &Resolved,
+    index: ExternIndex,
+) -> Result<Filled, &'static str> {
+    let needs = |module: &Option<String>, value: fn(String) -> PlaceholderValue| match module {
+        Some(module) => Filled::Needs(value(module.clone())),
+        None => Filled::Whole,
+    };
+    match (resolved, second) {
+        (Resolved::Config { map, offset }, Some(second)) => {
+            map_value(first, second, *offset);
+            Ok(Filled::Needs(PlaceholderValue::MapValue(*map)))
+        }
+        (Resolved::Address(address), Some(second)) => {
+            first.set_src_raw(0);
+            Insn::set_imm64(first, second, *address);
+            Ok(Filled::Whole)
+        }
+        (Resolved::Type { id, module }, Some(second)) => {
+            first.set_src_raw(pseudo::BTF_ID);
+            first.imm = id.0.cast_signed();
+            second.imm = 0;
+            Ok(needs(module, PlaceholderValue::ModuleBtf))
+        }
+        (Resolved::Type { id, module }, None) => {
+            first.set_src_raw(pseudo::KFUNC_CALL);
+            first.imm = id.0.cast_signed();
+            first.off = 0;
+            Ok(needs(module, PlaceholderValue::ModuleCall))
+        }
+        (Resolved::Address(_), None) => {
+            poison(first, POISON_KFUNC, index.0);
+            Ok(Filled::Missing)
+        }
+        (Resolved::Config { .. }, None) => Err("a configuration value is called as a function"),
+    }
+}
+
+/// Calls without a reference go to nowhere: the compiler resolved them to what is no function.
+fn stray_calls(function: &FunctionSpec) -> Result<(), RelocateError> {
+    let mut second_half = false;
+    for (at, insn) in function.insns.iter().enumerate() {
+        let skip = second_half;
+        second_half = insn.is_ld_imm64() && !skip;
+        if skip || !insn.is_pseudo_call() {
+            continue;
+        }
+        let at = at as u32;
+        if function.references.binary_search_by_key(&at, |reference| reference.insn).is_err() {
+            return Err(RelocateError::StrayCall { function: function.name.clone(), insn: at });
+        }
+    }
+    Ok(())
+}

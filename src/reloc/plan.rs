@@ -1,0 +1,173 @@
+//! The data types of a [`Plan`].
+
+use skep_asm::Insn;
+use skep_btf::relo::Decision;
+use skep_btf::{Btf, TypeId};
+use skep_sys::abi::{AttachType, ProgFlags, ProgType};
+
+use crate::spec::{AutoAttach, InfoRecords, MapIndex, MapSpec, ProgramIndex};
+
+/// Exactly what will be asked of a kernel: which maps in which order with which bytes, each program's final
+/// instructions, and every decision on the way with its reason.
+///
+/// What only a live kernel can give (descriptors) is left as named [`Placeholder`]s, so a plan is the same wherever
+/// it is made, and can be compared between kernels.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Name of the object.
+    pub name: String,
+    /// License of its programs.
+    pub license: String,
+    /// Kernel version that the object states.
+    pub version: Option<u32>,
+    /// Types that the kernel is given, if there are any.
+    pub btf: Option<Btf>,
+    /// Maps, with the indexes of [`Spec::maps`](crate::spec::Spec::maps). Those that are not to be created have
+    /// [`MapSpec::autocreate`] off.
+    pub maps: Vec<MapPlan>,
+    /// Programs to load, in the order of the object.
+    pub programs: Vec<ProgramPlan>,
+    /// What was met and decided, beside CO-RE.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// The map of this name.
+    pub fn map(&self, name: &str) -> Option<&MapPlan> {
+        self.maps.iter().find(|map| map.spec.name == name)
+    }
+
+    /// The program of this name.
+    pub fn program(&self, name: &str) -> Option<&ProgramPlan> {
+        self.programs.iter().find(|program| program.name == name)
+    }
+}
+
+/// A map to create.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct MapPlan {
+    /// What it is, with its final contents.
+    pub spec: MapSpec,
+    /// The name that the kernel gets, at most 15 bytes.
+    pub kernel_name: String,
+}
+
+/// A program to load.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ProgramPlan {
+    /// Name in the object.
+    pub name: String,
+    /// The name that the kernel gets, at most 15 bytes.
+    pub kernel_name: String,
+    /// Which program of the object it is.
+    pub program: ProgramIndex,
+    /// Section that it is in.
+    pub section: String,
+    /// Kind.
+    pub prog_type: ProgType,
+    /// Attach type that the kernel verifies it for.
+    pub attach_type: AttachType,
+    /// Whether the attach type may be left out where a kernel does not know the field.
+    pub attach_type_optional: bool,
+    /// What the section name says to attach to.
+    pub attach_to: Option<String>,
+    /// How the section name says to attach it.
+    pub auto_attach: AutoAttach,
+    /// The kernel type that it is bound to at load.
+    pub attach_target: Option<KernelType>,
+    /// Load flags.
+    pub flags: ProgFlags,
+    /// Instructions of the program and of every sub-program it calls, in libbpf's order.
+    pub insns: Vec<Insn>,
+    /// The functions that [`insns`](Self::insns) is made of.
+    pub functions: Vec<PlacedFunction>,
+    /// What a kernel has to fill in, ordered by instruction.
+    pub placeholders: Vec<Placeholder>,
+    /// Function records, offsets in instructions of [`insns`](Self::insns).
+    pub func_info: InfoRecords,
+    /// Line records, offsets in instructions of [`insns`](Self::insns).
+    pub line_info: InfoRecords,
+    /// CO-RE decisions, ordered by instruction.
+    pub decisions: Vec<PlacedDecision>,
+    /// Calls of kernel functions that were not found and are poisoned, ordered by instruction.
+    pub missing: Vec<Missing>,
+}
+
+/// A function's place in a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedFunction {
+    /// Its name.
+    pub name: String,
+    /// Its first instruction.
+    pub start: u32,
+    /// How many instructions it has.
+    pub len: u32,
+}
+
+/// A CO-RE decision and the instruction that it changed.
+#[derive(Clone, Debug)]
+pub struct PlacedDecision {
+    /// Index in the program's final instructions.
+    pub insn: u32,
+    /// What was decided and why.
+    pub decision: Decision,
+}
+
+/// Something that an instruction needs and that is not there, so the instruction was made one that the verifier
+/// refuses if it can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Index in the program's final instructions.
+    pub insn: u32,
+    /// What is missing.
+    pub what: MissingKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// What is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MissingKind {
+    /// A map that is not created.
+    Map,
+    /// A kernel function.
+    KernelFunction,
+}
+
+/// A type of the kernel's BTF, or of a module's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelType {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub type_id: TypeId,
+    /// The module whose BTF it is in, none for vmlinux.
+    pub module: Option<String>,
+}
+
+/// An instruction that a kernel has to fill in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placeholder {
+    /// Index in the program's final instructions.
+    pub insn: u32,
+    /// What goes there.
+    pub value: PlaceholderValue,
+}
+
+/// What a kernel has to fill in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlaceholderValue {
+    /// The descriptor of a map; the load names the map itself.
+    Map(MapIndex),
+    /// The descriptor of a map; the load names a place in its value, whose offset is in the instruction.
+    MapValue(MapIndex),
+    /// The BTF descriptor of a module, in the second half of a load of a kernel variable's address.
+    ModuleBtf(String),
+    /// The BTF descriptor of a module, as an index into the descriptor table of the load.
+    ModuleCall(String),
+}

@@ -1,0 +1,130 @@
+//! The kernel that a plan is made for, as far as making it needs one.
+
+use std::fmt::Debug;
+
+use skep_btf::Btf;
+
+/// Answers what relocation asks about a kernel: a running one, a simulated one, or one that is only described.
+///
+/// Answers are asked for only when an object needs them, so a load reads no kernel type that it does not use.
+pub trait Target: Debug {
+    /// The kernel's own types.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has none, or they cannot be read.
+    fn btf(&self) -> Result<Btf, TargetError>;
+
+    /// The types of loaded modules, each split over the kernel's own. None where it is not known.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be listed. A module whose types cannot be read is left out.
+    fn modules(&self) -> Result<&[ModuleTypes], TargetError> {
+        Ok(&[])
+    }
+
+    /// The kernel's configuration, as `CONFIG_…=…` lines.
+    ///
+    /// # Errors
+    ///
+    /// When there is no `/boot/config-…` or `/proc/config.gz`, or it cannot be read.
+    fn kconfig(&self) -> Result<String, TargetError> {
+        Err(TargetError::new("kernel configuration", "not known of this target"))
+    }
+
+    /// The kernel's version as `KERNEL_VERSION(a, b, c)`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not known.
+    fn version_code(&self) -> Result<u32, TargetError> {
+        Err(TargetError::new("kernel version", "not known of this target"))
+    }
+
+    /// Addresses of kernel symbols (`/proc/kallsyms`), in the order of `names`; none for those that are not there.
+    ///
+    /// # Errors
+    ///
+    /// When the symbols cannot be read.
+    fn symbols(&self, names: &[&str]) -> Result<Vec<Option<u64>>, TargetError> {
+        let _ = names;
+        Err(TargetError::new("kernel symbols", "not known of this target"))
+    }
+
+    /// Whether the kernel has a feature that objects ask for by a `LINUX_HAS_…` extern.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be found out.
+    fn has(&self, feature: ConfigFeature) -> Result<bool, TargetError> {
+        let _ = feature;
+        Err(TargetError::new("kernel feature", "not known of this target"))
+    }
+}
+
+/// The types of a module.
+#[derive(Clone, Debug)]
+pub struct ModuleTypes {
+    /// Its name.
+    pub name: String,
+    /// Its types, split over the kernel's own.
+    pub btf: Btf,
+}
+
+/// A feature of the kernel that objects ask for by an extern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConfigFeature {
+    /// `LINUX_HAS_BPF_COOKIE`: perf events carry a cookie (Linux 5.15).
+    BpfCookie,
+    /// `LINUX_HAS_SYSCALL_WRAPPER`: system calls are entered through an architecture's wrapper.
+    SyscallWrapper,
+}
+
+/// Why a target cannot answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {reason}")]
+pub struct TargetError {
+    /// What was asked for.
+    pub what: &'static str,
+    /// Why there is no answer.
+    pub reason: String,
+}
+
+impl TargetError {
+    /// An answer that is missing, and why.
+    pub fn new(what: &'static str, reason: impl Into<String>) -> Self {
+        TargetError { what, reason: reason.into() }
+    }
+}
+
+/// A kernel of which only the types are known.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use skep::btf::Btf;
+/// use skep::reloc::BtfTarget;
+///
+/// let target = BtfTarget::new(Btf::parse(std::fs::read("5.10.btf")?)?);
+/// # let _ = target;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct BtfTarget {
+    btf: Btf,
+}
+
+impl BtfTarget {
+    /// The kernel with these types.
+    pub fn new(btf: Btf) -> Self {
+        BtfTarget { btf }
+    }
+}
+
+impl Target for BtfTarget {
+    fn btf(&self) -> Result<Btf, TargetError> {
+        Ok(self.btf.clone())
+    }
+}
