@@ -33,6 +33,12 @@ impl Kernel {
         Kernel::from_arc(Arc::new(backend))
     }
 
+    /// The kernel that this process runs on. Nothing is asked yet.
+    #[cfg(target_os = "linux")]
+    pub fn linux() -> Kernel {
+        Kernel::new(crate::linux::LinuxBackend::new())
+    }
+
     /// As [`new`](Kernel::new), for a backend that is shared already.
     pub fn from_arc(backend: Arc<dyn Backend>) -> Kernel {
         Kernel(Arc::new(Inner {

@@ -21,6 +21,8 @@ pub use backend::{Backend, ObjectKind, Permissions};
 pub use btf_fd::BtfFd;
 pub use kernel::{Ids, Kernel, KernelBtfError};
 pub use link_fd::LinkFd;
+#[cfg(target_os = "linux")]
+pub use linux::LinuxBackend;
 pub use map_fd::{MapError, MapFd, MapRef, MapShape};
 pub use program_fd::LoadedProgram;
 pub use shared::{SharedMemory, SharedMemoryError};

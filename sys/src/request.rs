@@ -198,6 +198,9 @@ pub struct TestRun<'a> {
     pub ctx_in: &'a [u8],
     /// Where the context is written afterwards.
     pub ctx_out: &'a mut [u8],
+    /// Context that is read and then written in place, as programs of kind
+    /// [`SYSCALL`](crate::abi::ProgType::SYSCALL) take it; instead of `ctx_in` and `ctx_out`.
+    pub ctx: &'a mut [u8],
     /// How often to run; 0 is once.
     pub repeat: u32,
     /// `BPF_F_TEST_*` flags.

@@ -30,7 +30,7 @@ impl Mapping {
             libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, fd.as_raw_fd(), offset)
         };
         if base == libc::MAP_FAILED {
-            return Err(super::errno());
+            return Err(super::call::errno());
         }
         // Address 0 is never chosen unless asked for.
         let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::EFAULT)?;

@@ -1,12 +1,214 @@
 //! The Linux kernel that this process runs on.
 
+mod attr;
+mod call;
+mod kernel_btf;
+mod map;
 mod mapping;
+mod object;
+mod program;
+mod system;
 
-pub(crate) use mapping::Mapping;
+use std::ffi::OsStr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use crate::abi::Errno;
+use bytes::Bytes;
 
-/// The error of the libc call that failed just now on this thread.
-fn errno() -> Errno {
-    std::io::Error::last_os_error().raw_os_error().map_or(Errno::EIO, Errno)
+pub(crate) use self::mapping::Mapping;
+use crate::abi::{Errno, OpenFlags};
+use crate::backend::{Backend, ObjectKind, Permissions};
+use crate::map_fd::MapRef;
+use crate::request::{
+    BtfInfo, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, Pin, ProgInfo, ProgLoad,
+    TestRun, TestRunResult,
+};
+use crate::shared::SharedMemory;
+
+/// The running kernel, through bpf(2).
+///
+/// What every user of the system call has to do is done here and nowhere above: a load that the kernel gives up with
+/// `EAGAIN` is tried again, at most 5 times in all; descriptors are never 0, 1 or 2, and close-on-exec.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct LinuxBackend;
+
+impl LinuxBackend {
+    /// The running kernel. Nothing is asked yet.
+    pub fn new() -> LinuxBackend {
+        LinuxBackend
+    }
+}
+
+impl Backend for LinuxBackend {
+    fn name(&self) -> &str {
+        "linux"
+    }
+
+    fn map_create(&self, request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
+        map::create(request)
+    }
+
+    fn map_lookup(&self, map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
+        map::lookup(map, key, value, flags)
+    }
+
+    fn map_update(&self, map: MapRef<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+        map::update(map, key, value, flags)
+    }
+
+    fn map_delete(&self, map: MapRef<'_>, key: &[u8]) -> Result<(), Errno> {
+        map::delete(map, key)
+    }
+
+    fn map_next_key(&self, map: MapRef<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+        map::next_key(map, key, next)
+    }
+
+    fn map_lookup_and_delete(
+        &self,
+        map: MapRef<'_>,
+        key: &[u8],
+        value: &mut [u8],
+        flags: u64,
+    ) -> Result<(), Errno> {
+        map::lookup_and_delete(map, key, value, flags)
+    }
+
+    fn map_mmap(
+        &self,
+        map: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+        writable: bool,
+    ) -> Result<SharedMemory, Errno> {
+        // Only memory of a map is known not to shrink under the mapping.
+        system::check_kind(map, "bpf-map")?;
+        Mapping::new(map, offset, len, writable).map(SharedMemory::mapping)
+    }
+
+    fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<(), Errno> {
+        map::freeze(map)
+    }
+
+    fn prog_load(&self, request: &ProgLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
+        program::load(request, log)
+    }
+
+    fn prog_test_run(
+        &self,
+        prog: BorrowedFd<'_>,
+        run: &mut TestRun<'_>,
+    ) -> Result<TestRunResult, (Errno, TestRunResult)> {
+        program::test_run(prog, run)
+    }
+
+    fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {
+        program::bind_map(prog, map)
+    }
+
+    fn btf_load(&self, btf: &[u8], log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
+        program::btf_load(btf, log)
+    }
+
+    fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo, Errno> {
+        object::map_info(map)
+    }
+
+    fn prog_info(&self, prog: BorrowedFd<'_>) -> Result<ProgInfo, Errno> {
+        object::prog_info(prog)
+    }
+
+    fn btf_info(&self, btf: BorrowedFd<'_>) -> Result<BtfInfo, Errno> {
+        object::btf_info(btf)
+    }
+
+    fn btf_bytes(&self, btf: BorrowedFd<'_>) -> Result<Bytes, Errno> {
+        object::btf_bytes(btf)
+    }
+
+    fn link_info(&self, link: BorrowedFd<'_>) -> Result<LinkInfo, Errno> {
+        object::link_info(link)
+    }
+
+    fn next_id(&self, kind: ObjectKind, id: u32) -> Result<u32, Errno> {
+        object::next_id(kind, id)
+    }
+
+    fn open_by_id(&self, kind: ObjectKind, id: u32, flags: OpenFlags) -> Result<OwnedFd, Errno> {
+        object::open_by_id(kind, id, flags)
+    }
+
+    fn pin(&self, pin: Pin<'_>) -> Result<(), Errno> {
+        object::pin(pin)
+    }
+
+    fn open_pinned(&self, path: &Path, flags: OpenFlags) -> Result<OwnedFd, Errno> {
+        object::open_pinned(path, flags)
+    }
+
+    fn unpin(&self, path: &Path) -> Result<(), Errno> {
+        system::unpin(path)
+    }
+
+    fn create_pin_dir(&self, path: &Path) -> Result<(), Errno> {
+        system::create_pin_dir(path)
+    }
+
+    fn remove_pin_dir(&self, path: &Path) -> Result<(), Errno> {
+        system::remove_pin_dir(path)
+    }
+
+    fn is_bpffs(&self, path: &Path) -> Result<bool, Errno> {
+        system::is_bpffs(path)
+    }
+
+    fn link_create(&self, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
+        object::link_create(request)
+    }
+
+    fn link_update(&self, request: &LinkUpdate<'_>) -> Result<(), Errno> {
+        object::link_update(request)
+    }
+
+    fn link_detach(&self, link: BorrowedFd<'_>) -> Result<(), Errno> {
+        object::link_detach(link)
+    }
+
+    fn raw_tracepoint_open(
+        &self,
+        prog: BorrowedFd<'_>,
+        name: Option<&str>,
+        cookie: u64,
+    ) -> Result<OwnedFd, Errno> {
+        object::raw_tracepoint_open(prog, name, cookie)
+    }
+
+    fn kernel_btf(&self) -> Result<Bytes, Errno> {
+        kernel_btf::open(&system::release()?)
+    }
+
+    fn possible_cpus(&self) -> Result<u32, Errno> {
+        system::possible_cpus()
+    }
+
+    fn release(&self) -> Result<String, Errno> {
+        system::release()
+    }
+
+    fn version_code(&self) -> Result<u32, Errno> {
+        system::version_code()
+    }
+
+    fn ifindex(&self, name: &OsStr) -> Result<u32, Errno> {
+        call::ifindex(name)
+    }
+
+    fn permissions(&self) -> Permissions {
+        system::permissions()
+    }
+
+    fn raise_memlock(&self) -> Result<bool, Errno> {
+        system::raise_memlock()
+    }
 }

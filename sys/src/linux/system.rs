@@ -1,0 +1,177 @@
+//! What the kernel says beside bpf(2): files under `/proc` and `/sys`, limits, the pin file system.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nix::sys::statfs::statfs;
+
+use crate::abi::Errno;
+use crate::backend::Permissions;
+
+/// `BPF_FS_MAGIC`.
+const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
+
+pub(super) fn io_errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno)
+}
+
+fn nix_errno(errno: nix::errno::Errno) -> Errno {
+    Errno(errno as i32)
+}
+
+/// [`Errno::EINVAL`] unless `fd` is an object of this kind, by the name of its inode: the kernel answers a request for
+/// info whatever the descriptor is, so an answer could be read as what it is not. Without `/proc` nothing is checked.
+pub(super) fn check_kind(fd: BorrowedFd<'_>, kind: &str) -> Result<(), Errno> {
+    match fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())) {
+        Ok(target) => match target.to_str().and_then(|target| target.strip_prefix("anon_inode:")) {
+            Some(found) if found.replace('_', "-") == kind => Ok(()),
+            _ => Err(Errno::EINVAL),
+        },
+        Err(_) => Ok(()),
+    }
+}
+
+pub(super) fn possible_cpus() -> Result<u32, Errno> {
+    let list = fs::read_to_string("/sys/devices/system/cpu/possible").map_err(|error| io_errno(&error))?;
+    count_cpus(&list).ok_or(Errno::EINVAL)
+}
+
+/// Number of CPUs in a list such as `0-3,6`.
+fn count_cpus(list: &str) -> Option<u32> {
+    let mut count = 0u32;
+    for part in list.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        count = count.checked_add(last.checked_sub(first)?.checked_add(1)?)?;
+    }
+    Some(count)
+}
+
+pub(super) fn release() -> Result<String, Errno> {
+    let name = nix::sys::utsname::uname().map_err(nix_errno)?;
+    Ok(name.release().to_string_lossy().into_owned())
+}
+
+pub(super) fn version_code() -> Result<u32, Errno> {
+    let signature = fs::read_to_string("/proc/version_signature").ok();
+    let name = nix::sys::utsname::uname().map_err(nix_errno)?;
+    let (release, version) = (name.release().to_string_lossy(), name.version().to_string_lossy());
+    choose_version(signature.as_deref(), &version, &release).ok_or(Errno::EINVAL)
+}
+
+/// The version that the kernel itself has compiled in. On Ubuntu and Debian the release is the distribution's and
+/// the kernel's own version is elsewhere: third in Ubuntu's signature, after `Debian` in the version string.
+fn choose_version(signature: Option<&str>, version: &str, release: &str) -> Option<u32> {
+    let ubuntu = || parse_version(signature?.split_whitespace().nth(2)?);
+    let debian = || parse_version(version.split_once("Debian ")?.1);
+    ubuntu().or_else(debian).or_else(|| parse_version(release))
+}
+
+/// `a.b.c` with anything behind it as `KERNEL_VERSION(a, b, c)`.
+fn parse_version(text: &str) -> Option<u32> {
+    let mut numbers = text.splitn(3, '.').map(|part| {
+        let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+        part.get(..end)?.parse::<u32>().ok()
+    });
+    let (major, minor, patch) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    Some(major.checked_mul(1 << 16)?.checked_add(minor.min(255) << 8)?.checked_add(patch.min(255))?)
+}
+
+pub(super) fn permissions() -> Permissions {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let mut permissions = Permissions::default();
+    permissions.effective_caps = effective_caps(&status);
+    permissions.memlock_limit =
+        getrlimit(Resource::RLIMIT_MEMLOCK).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY);
+    permissions.unprivileged_bpf_disabled = fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled")
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    permissions.lockdown = lockdown_mode(&lockdown).filter(|&mode| mode != "none").map(str::to_owned);
+    permissions
+}
+
+/// The mask after `CapEff:` in `/proc/self/status`.
+fn effective_caps(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// The word in brackets of `none [integrity] confidentiality`.
+fn lockdown_mode(text: &str) -> Option<&str> {
+    text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'))
+}
+
+pub(super) fn raise_memlock() -> Result<bool, Errno> {
+    let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).map_err(nix_errno)?;
+    if soft == RLIM_INFINITY {
+        return Ok(false);
+    }
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).map_err(nix_errno)?;
+    Ok(true)
+}
+
+pub(super) fn is_bpffs(path: &Path) -> Result<bool, Errno> {
+    match statfs(path) {
+        // The type is a signed or unsigned word that holds 32 bits, depending on the machine.
+        Ok(stat) => Ok(stat.filesystem_type().0 as u32 == BPF_FS_MAGIC),
+        Err(nix::errno::Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(nix_errno(errno)),
+    }
+}
+
+pub(super) fn unpin(path: &Path) -> Result<(), Errno> {
+    fs::remove_file(path).map_err(|error| io_errno(&error))
+}
+
+pub(super) fn create_pin_dir(path: &Path) -> Result<(), Errno> {
+    fs::DirBuilder::new().mode(0o700).create(path).map_err(|error| io_errno(&error))
+}
+
+pub(super) fn remove_pin_dir(path: &Path) -> Result<(), Errno> {
+    fs::remove_dir(path).map_err(|error| io_errno(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists() {
+        for (list, count) in [("0\n", 1), ("0-1\n", 2), ("0-3,6", 5), ("0,2-3,8-127", 123)] {
+            assert_eq!(count_cpus(list), Some(count), "{list}");
+        }
+        for list in ["", "\n", "a", "3-1", "0-", "0-4294967295", "1,,2"] {
+            assert_eq!(count_cpus(list), None, "{list}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        let code = |a: u32, b: u32, c: u32| Some(a << 16 | b << 8 | c);
+        let plain = "#1 SMP PREEMPT_DYNAMIC";
+        assert_eq!(choose_version(None, plain, "6.18.44-fc-v445"), code(6, 18, 44));
+        assert_eq!(choose_version(None, plain, "5.10.0"), code(5, 10, 0));
+        assert_eq!(
+            choose_version(None, "#1 SMP Debian 4.19.37-5 (2019-06-19)", "4.19.0-5-amd64"),
+            code(4, 19, 37)
+        );
+        let signature = "Ubuntu 4.15.0-20.21-generic 4.15.17\n";
+        assert_eq!(choose_version(Some(signature), "#21-Ubuntu SMP", "4.15.0-20-generic"), code(4, 15, 17));
+        assert_eq!(choose_version(None, plain, "4.9.337"), code(4, 9, 255));
+        assert_eq!(choose_version(None, plain, "6.18"), None);
+        assert_eq!(choose_version(None, plain, "99999999.1.1"), None);
+    }
+
+    #[test]
+    fn rights() {
+        assert_eq!(effective_caps("Name:\tx\nCapEff:\t000001ffffffffff\nCapBnd:\t0"), Some(0x1ff_ffff_ffff));
+        assert_eq!(effective_caps("CapEff:\tx"), None);
+        assert_eq!(lockdown_mode("none [integrity] confidentiality\n"), Some("integrity"));
+        assert_eq!(lockdown_mode(""), None);
+    }
+}
