@@ -1,0 +1,13 @@
+//! The Linux backend on the running kernel. Needs root, or the capabilities for BPF.
+//!
+//! A test that cannot run prints `skip: NAME: REASON`, and fails instead when `SKEP_REQUIRE_KERNEL=1`.
+
+#![cfg(target_os = "linux")]
+#![allow(missing_docs)]
+
+#[path = "kernel_linux/maps.rs"]
+mod maps;
+#[path = "kernel_linux/objects.rs"]
+mod objects;
+#[path = "kernel_linux/support.rs"]
+mod support;

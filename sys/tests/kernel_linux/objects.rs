@@ -1,0 +1,281 @@
+use std::os::fd::AsFd;
+
+use skep_sys::abi::{AttachType, Errno, MapType, ProgType};
+use skep_sys::request::{LinkCreate, LinkPlace, LinkTarget, LogBuffer, ProgLoad, TestRun};
+use skep_sys::{Kernel, ObjectKind};
+
+use crate::support::{
+    DESCRIPTORS, PinDir, assert_above_streams, bpf_descriptors, kernel, map, program, returns, skip,
+};
+
+#[test]
+fn a_program_loads_and_runs() {
+    let Some(kernel) = kernel("a_program_loads_and_runs") else { return };
+    let prog = program(&kernel, ProgType::XDP, "returns_2", 2);
+    let packet = [0; 64];
+    let mut out = [0xee; 80];
+    let mut run = TestRun::default();
+    run.data_in = &packet;
+    run.data_out = &mut out;
+    run.repeat = 3;
+    let result = prog.test_run(&mut run).unwrap();
+    assert_eq!((result.retval, result.data_size_out), (2, 64));
+    assert_eq!((out[..64] == packet, &out[64..]), (true, &[0xee; 16][..]));
+
+    let mut short = [0; 10];
+    let mut run = TestRun::default();
+    run.data_in = &packet;
+    run.data_out = &mut short;
+    let (errno, result) = prog.test_run(&mut run).unwrap_err();
+    assert_eq!((errno, result.data_size_out), (Errno::ENOSPC, 64));
+
+    let info = prog.info().unwrap();
+    assert_eq!((info.prog_type, info.name.as_str(), info.xlated_len), (ProgType::XDP, "returns_2", 16));
+    assert!(info.gpl_compatible && info.map_ids.is_empty() && info.id.0 != 0);
+    let again = kernel.prog_by_id(info.id).unwrap();
+    assert_eq!((again.prog_type(), again.name(), again.attach_type()), (ProgType::XDP, "returns_2", None));
+    assert_eq!(again.info().unwrap().tag, info.tag);
+}
+
+#[test]
+fn a_syscall_program_writes_its_context_where_it_was_read() {
+    let name = "a_syscall_program_writes_its_context_where_it_was_read";
+    let Some(kernel) = kernel(name) else { return };
+    use skep_asm::{Insn, Reg, opcode};
+    use skep_sys::abi::ProgFlags;
+    // *(u32 *)(r1 + 0) = 9; return 0
+    let store = Insn::new(opcode::CLASS_ST | opcode::MODE_MEM | opcode::SIZE_W, Reg::R1, Reg::R0, 0, 9);
+    let insns: Vec<Insn> = [store].into_iter().chain(returns(0)).collect();
+    let mut request = ProgLoad::new(ProgType::SYSCALL, &insns, "GPL");
+    request.flags = ProgFlags::SLEEPABLE;
+    let prog = match kernel.prog_load(&request, None) {
+        Ok(prog) => prog,
+        Err(errno) => return skip(name, &format!("no syscall programs: {errno}")),
+    };
+    let mut ctx = [1; 8];
+    let mut run = TestRun::default();
+    run.ctx = &mut ctx;
+    prog.test_run(&mut run).unwrap();
+    assert_eq!(ctx, [9, 0, 0, 0, 1, 1, 1, 1]);
+
+    let ctx = [1; 8];
+    let mut run = TestRun::default();
+    run.ctx_in = &ctx;
+    prog.test_run(&mut run).unwrap();
+    assert_eq!(ctx, [1; 8], "what is borrowed shared is not written");
+}
+
+#[test]
+fn the_log_says_why() {
+    let Some(kernel) = kernel("the_log_says_why") else { return };
+    let [_, exit] = returns(0);
+    let insns = [exit];
+    let request = ProgLoad::new(ProgType::SOCKET_FILTER, &insns, "GPL");
+    let mut log = LogBuffer::new(1, 64 * 1024);
+    assert_eq!(kernel.prog_load(&request, Some(&mut log)).unwrap_err(), Errno::EACCES);
+    assert!(log.text().contains("R0 !read_ok"), "{}", log.text());
+
+    let mut log = LogBuffer::new(1, 16);
+    assert_eq!(kernel.prog_load(&request, Some(&mut log)).unwrap_err(), Errno::ENOSPC);
+    assert!(log.text().len() < 16);
+
+    let mut long = ProgLoad::new(ProgType::SOCKET_FILTER, &insns, "GPL");
+    long.name = "sixteen_bytes_ab";
+    assert_eq!(kernel.prog_load(&long, None).unwrap_err(), Errno::EINVAL);
+}
+
+#[test]
+fn maps_of_a_program_are_known() {
+    let Some(kernel) = kernel("maps_of_a_program_are_known") else { return };
+    let prog = program(&kernel, ProgType::SOCKET_FILTER, "binds", 0);
+    // More than are asked for at first.
+    let maps: Vec<_> = (0..70).map(|_| map(&kernel, MapType::ARRAY, 4, 4, 1)).collect();
+    for map in &maps {
+        match prog.bind_map(map) {
+            Ok(()) => (),
+            Err(Errno::EINVAL) => return skip("maps_of_a_program_are_known", "no BPF_PROG_BIND_MAP"),
+            Err(errno) => panic!("{errno}"),
+        }
+    }
+    let mut ids = prog.info().unwrap().map_ids;
+    let mut expected: Vec<_> = maps.iter().map(|map| map.info().unwrap().id).collect();
+    ids.sort();
+    expected.sort();
+    assert_eq!(ids, expected);
+    assert_eq!(prog.bind_map(&map(&Kernel::linux(), MapType::ARRAY, 4, 4, 1)), Err(Errno::EXDEV));
+}
+
+/// BTF with one `int`.
+fn int_btf() -> Vec<u8> {
+    let strings = b"\0int\0";
+    let words: [u32; 10] = [
+        // Header: magic, version 1, length; offsets and lengths of types and strings.
+        0x0001_eb9f,
+        24,
+        0,
+        16,
+        16,
+        strings.len() as u32, // then the type:
+        1,
+        1 << 24,
+        4,
+        0x0100_0020,
+    ];
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    bytes.extend(strings);
+    bytes
+}
+
+#[test]
+fn btf_is_loaded_and_read_back() {
+    let Some(kernel) = kernel("btf_is_loaded_and_read_back") else { return };
+    let bytes = int_btf();
+    let btf = kernel.btf_load(&bytes, None).unwrap();
+    let info = btf.info().unwrap();
+    assert_eq!((info.size as usize, info.name.as_str(), info.kernel), (bytes.len(), "", false));
+    assert_eq!(btf.bytes().unwrap(), bytes);
+    assert_eq!(kernel.btf_by_id(info.id).unwrap().bytes().unwrap(), bytes);
+
+    let mut log = LogBuffer::new(1, 4096);
+    let mut broken = bytes;
+    broken[8] = 0xff;
+    assert!(kernel.btf_load(&broken, Some(&mut log)).is_err());
+    assert!(!log.text().is_empty());
+}
+
+#[test]
+fn the_kernels_own_btf() {
+    let Some(kernel) = kernel("the_kernels_own_btf") else { return };
+    let Ok(file) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+        return skip("the_kernels_own_btf", "no BTF in sysfs");
+    };
+    let btf = kernel.btf().unwrap();
+    assert_eq!(*btf.bytes(), file);
+    assert!(btf.same(&kernel.btf().unwrap()), "read once");
+    let vmlinux = kernel
+        .ids(ObjectKind::Btf)
+        .map(|id| kernel.btf_by_id(skep_sys::abi::BtfObjectId(id.unwrap())).unwrap())
+        .find(|btf| btf.info().unwrap().name == "vmlinux");
+    if let Some(vmlinux) = vmlinux {
+        assert!(vmlinux.info().unwrap().kernel);
+        assert_eq!(vmlinux.bytes().unwrap(), file);
+    }
+}
+
+#[test]
+fn a_raw_tracepoint_link() {
+    let name = "a_raw_tracepoint_link";
+    let Some(kernel) = kernel(name) else { return };
+    let prog = program(&kernel, ProgType::RAW_TRACEPOINT, "on_switch", 0);
+    assert_eq!(kernel.raw_tracepoint_open(&prog, Some("no_such_tp"), 0).unwrap_err(), Errno::ENOENT);
+    let link = kernel.raw_tracepoint_open(&prog, Some("sched_switch"), 0).unwrap();
+    let info = link.info().unwrap();
+    assert_eq!(info.prog_id, prog.info().unwrap().id);
+    assert_eq!(info.place, LinkPlace::RawTracepoint { name: "sched_switch".to_owned() });
+    let ids: Vec<u32> = kernel.ids(ObjectKind::Link).collect::<Result<_, _>>().unwrap();
+    assert!(ids.contains(&info.id.0));
+
+    if let Some(dir) = PinDir::new(&kernel, name) {
+        let path = dir.path().join("link");
+        link.pin(&path).unwrap();
+        drop(link);
+        assert_eq!(kernel.link_open_pinned(&path).unwrap().info().unwrap().id, info.id);
+        assert_eq!(kernel.link_by_id(info.id).unwrap().info().unwrap(), info);
+        assert_eq!(kernel.prog_open_pinned(&path).unwrap_err(), Errno::EINVAL);
+    }
+}
+
+#[test]
+fn an_xdp_link_is_updated_and_detached() {
+    let name = "an_xdp_link_is_updated_and_detached";
+    let Some(kernel) = kernel(name) else { return };
+    let old = program(&kernel, ProgType::XDP, "old", 2);
+    let new = program(&kernel, ProgType::XDP, "new", 2);
+    let lo = kernel.backend().ifindex("lo".as_ref()).unwrap();
+    assert_eq!(kernel.backend().ifindex("no-such-device".as_ref()), Err(Errno::ENODEV));
+    let request = LinkCreate::new(old.as_fd(), LinkTarget::Ifindex(lo), AttachType::XDP);
+    let link = match kernel.link_create(&request) {
+        Ok(link) => link,
+        Err(Errno::EBUSY) => return skip(name, "something is attached to lo"),
+        Err(errno) => panic!("{errno}"),
+    };
+    assert_eq!(link.info().unwrap().place, LinkPlace::Xdp { ifindex: lo });
+    assert_eq!(link.update(&new, Some(&new)), Err(Errno::EPERM));
+    link.update(&new, Some(&old)).unwrap();
+    assert_eq!(link.info().unwrap().prog_id, new.info().unwrap().id);
+    link.detach().unwrap();
+    assert_eq!(link.info().unwrap().place, LinkPlace::Xdp { ifindex: 0 });
+    assert_eq!(link.update(&program(&Kernel::linux(), ProgType::XDP, "x", 2), None), Err(Errno::EXDEV));
+}
+
+#[test]
+fn nothing_is_left_open() {
+    let Some(kernel) = kernel("nothing_is_left_open") else { return };
+    let _guard = DESCRIPTORS.lock().unwrap();
+    let objects = || {
+        let map = map(&kernel, MapType::ARRAY, 4, 4, 1);
+        let prog = program(&kernel, ProgType::RAW_TRACEPOINT, "leak", 0);
+        let btf = kernel.btf_load(&int_btf(), None).unwrap();
+        let link = kernel.raw_tracepoint_open(&prog, Some("sched_switch"), 0).unwrap();
+        let clones = (map.try_clone(), prog.try_clone(), btf.try_clone(), link.try_clone());
+        assert!(kernel.map_from_fd(prog.try_clone().unwrap().into()).is_err());
+        drop(clones);
+    };
+    // Other tests of this binary run beside this one where they share a process: some round is undisturbed.
+    let quiet = (0..50).any(|_| {
+        let before = bpf_descriptors();
+        objects();
+        bpf_descriptors() == before
+    });
+    assert!(quiet, "every round left more descriptors than there were");
+}
+
+/// Run by the test below in a process of its own, whose standard streams are closed.
+#[test]
+#[ignore = "closes the standard streams of its process"]
+fn child_without_streams() {
+    let kernel = Kernel::linux();
+    // Within the process, since the runtime opens closed streams again before main.
+    for fd in 0..3 {
+        nix::unistd::close(fd).unwrap();
+    }
+    let map = map(&kernel, MapType::ARRAY, 4, 4, 1);
+    let prog = program(&kernel, ProgType::RAW_TRACEPOINT, "low", 0);
+    let btf = kernel.btf_load(&int_btf(), None).unwrap();
+    let link = kernel.raw_tracepoint_open(&prog, Some("sched_switch"), 0).unwrap();
+    assert_above_streams(&map);
+    assert_above_streams(&prog);
+    assert_above_streams(&btf);
+    assert_above_streams(&link);
+    assert_above_streams(&map.try_clone().unwrap());
+    assert_above_streams(&kernel.prog_by_id(prog.info().unwrap().id).unwrap());
+}
+
+#[test]
+fn descriptors_are_never_standard_streams() {
+    if kernel("descriptors_are_never_standard_streams").is_none() {
+        return;
+    }
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "objects::child_without_streams", "--ignored", "--nocapture", "--test-threads=1"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn facts_of_the_process() {
+    let Some(kernel) = kernel("facts_of_the_process") else { return };
+    let permissions = kernel.backend().permissions();
+    assert_ne!(permissions.effective_caps, Some(0));
+    assert!(permissions.effective_caps.is_some());
+    let release = kernel.backend().release().unwrap();
+    let major: u32 = release.split('.').next().unwrap().parse().unwrap();
+    assert_eq!(kernel.version_code().unwrap() >> 16, major);
+    let cpus = kernel.possible_cpus().unwrap();
+    assert!(cpus as usize >= std::thread::available_parallelism().unwrap().get());
+    assert_eq!(kernel.backend().is_bpffs("/proc".as_ref()), Ok(false));
+    assert_eq!(kernel.backend().is_bpffs("/no/such/path".as_ref()), Ok(false));
+}
