@@ -1,7 +1,8 @@
 // Remembers the latest program executions on the machine: who ran what, and who started them.
 //
 // Every field is read through a compile-once relocation: the object holds only names and types, and the loader puts in the
-// offsets of the kernel at hand. So one object works on many kernels.
+// offsets of the kernel at hand. So one object works on many kernels
+// (from 5.12 on, where an atomic addition can return what was there before).
 //
 // The loader reads `recent` (a ring of the last RECENT executions; the newest is at (executions - 1) % RECENT) and `by_name`
 // (how often each command was executed).

@@ -21,7 +21,8 @@ struct {
 	__type(value, struct count);
 } per_protocol SEC(".maps");
 
-// Read-only for the program, so the verifier takes its value as known: set it before loading.
+// Counts one packet in so many, chosen at random. Read-only for the program, so the verifier takes its value as known:
+// set it before loading.
 const volatile u32 sample_every = 1;
 
 u64 packets_seen;
@@ -48,11 +49,11 @@ int count_packets(struct xdp_md *ctx)
 {
 	const u8 *data = (const u8 *)(long)ctx->data;
 	const u8 *end = (const u8 *)(long)ctx->data_end;
-	u64 before = __sync_fetch_and_add(&packets_seen, 1);
 	u32 protocol;
 	struct count *count;
 
-	if (sample_every > 1 && before % sample_every != 0) {
+	__sync_fetch_and_add(&packets_seen, 1);
+	if (sample_every > 1 && bpf_get_prandom_u32() % sample_every != 0) {
 		__sync_fetch_and_add(&packets_skipped, 1);
 		return XDP_PASS;
 	}

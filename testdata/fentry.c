@@ -1,16 +1,20 @@
 // Why: trampolines (fentry, fexit, fmod_ret, sleepable and module forms) whose targets are found by BTF function name.
 #include "kernel_types.h"
 
-u64 opens, failures;
+u64 reads, bytes, failures;
 
-SEC("fentry/do_unlinkat")
-int on_enter(u64 *ctx) { __sync_fetch_and_add(&opens, ctx[0] ? 1 : 2); return 0; }
+SEC("fentry/vfs_read")
+int on_enter(u64 *ctx) { __sync_fetch_and_add(&reads, ctx[0] ? 1 : 2); return 0; }
 
-SEC("fexit/do_unlinkat")
+SEC("fexit/vfs_read")
 int on_leave(u64 *ctx)
 {
-	if ((s64)ctx[2] < 0)
+	s64 returned = ctx[4]; // behind the four arguments
+
+	if (returned < 0)
 		__sync_fetch_and_add(&failures, 1);
+	else
+		__sync_fetch_and_add(&bytes, returned);
 	return 0;
 }
 
@@ -22,7 +26,8 @@ int on_modify(u64 *ctx)
 	return file->f_path.dentry->d_name.len > 200 ? -13 : 0;
 }
 
-SEC("fentry.s/vmlinux:security_file_open")
+// Sleepable programs may only go where the kernel says that it can sleep, which is a short list on most kernels.
+SEC("?fentry.s/vmlinux:vfs_read")
 int on_sleepable(u64 *ctx) { return 0; }
 
 SEC("?fentry/skep_no_such_function")

@@ -14,11 +14,11 @@ __inline int count(u32 slot)
 	return 0;
 }
 
-SEC("kprobe/do_unlinkat")
+SEC("kprobe/vfs_read")
 int probe(void *ctx) { return count(0); }
-SEC("kretprobe/do_unlinkat")
+SEC("kretprobe/vfs_read")
 int probe_return(void *ctx) { return count(1); }
-SEC("kprobe/do_unlinkat+0x4")
+SEC("kprobe/vfs_read+0x4")
 int probe_offset(void *ctx) { return count(2); }
 SEC("kprobe")
 int probe_bare(void *ctx) { return count(3); }
