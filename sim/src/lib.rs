@@ -1,1 +1,51 @@
-//! Part of skep.
+//! A simulated kernel: everything that a BPF loader asks of one, in the process and without privilege.
+//!
+//! [`SimKernel`] is a [`Backend`](skep_sys::Backend) like the Linux one. Descriptors are real and counted, ids grow,
+//! maps answer with the errno that Linux 6.18 answers with, pins live in a bpffs in memory, BTF and programs are
+//! checked for their structure, links attach and detach. A service's unit tests load their real object with it:
+//!
+//! ```
+//! use skep_sys::abi::{MapType, UpdateFlags};
+//! use skep_sys::request::MapCreate;
+//!
+//! let kernel = skep_sim::kernel();
+//! let map = kernel.map_create(&MapCreate::new(MapType::HASH, 4, 8, 16))?;
+//! map.update(&1u32.to_ne_bytes(), &7u64.to_ne_bytes(), UpdateFlags::empty())?;
+//! let mut value = [0; 8];
+//! map.lookup(&1u32.to_ne_bytes(), &mut value, UpdateFlags::empty())?;
+//! assert_eq!(u64::from_ne_bytes(value), 7);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What it is not
+//! - The verifier's analysis of data flow: a program that reads what it never wrote loads here and not on Linux.
+//! - Concurrency, timing, and the order in which a real hash table is iterated: here it is that of insertion.
+//! - What the elements of some maps would hold: sockets, perf events, cgroups and tasks do not exist.
+
+#![forbid(unsafe_code)]
+
+mod backend;
+mod bpffs;
+mod btf;
+mod builder;
+mod fd;
+mod features;
+mod kernel;
+mod link;
+mod log;
+mod map;
+mod name;
+mod object;
+mod prog;
+
+pub use builder::Builder;
+pub use features::Features;
+pub use kernel::{Live, SimKernel};
+
+/// A simulated kernel with everything at its default, behind the handle that the rest of skep takes.
+///
+/// To look into it later, or to change its defaults, start from [`SimKernel::new`] or [`SimKernel::builder`] and
+/// give a clone of it to [`Kernel::new`](skep_sys::Kernel::new).
+pub fn kernel() -> skep_sys::Kernel {
+    skep_sys::Kernel::new(SimKernel::new())
+}

@@ -1,0 +1,422 @@
+//! The calls of the simulated kernel.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use skep_sys::abi::{AttachType, Errno, MapFlags, MapType, OpenFlags, ProgType};
+use skep_sys::request::{
+    BtfInfo, LinkCreate, LinkInfo, LinkTarget, LinkUpdate, LogBuffer, MapBtf, MapCreate, MapInfo, Pin,
+    ProgInfo, ProgLoad, TestRun, TestRunResult,
+};
+use skep_sys::{Backend, MapRef, ObjectKind, Permissions, SharedMemory};
+
+use crate::btf::{self, BtfObject};
+use crate::fd::Access;
+use crate::features::Features;
+use crate::kernel::{Inner, SimKernel};
+use crate::link::{Link, Place};
+use crate::log::Log;
+use crate::map::{self, InnerShape, Map, MapTypes, Shape};
+use crate::name::check_name;
+use crate::object::Object;
+use crate::prog::{self, Prog};
+
+/// Modes of XDP that a link may ask for: `XDP_FLAGS_SKB_MODE`, `_DRV_MODE` and `_HW_MODE`.
+const XDP_MODES: u32 = 0b1110;
+
+impl Backend for SimKernel {
+    fn name(&self) -> &str {
+        "simulated"
+    }
+
+    fn map_create(&self, request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
+        let kernel = &*self.0;
+        check_map_attributes(kernel, request)?;
+        let shape = Shape {
+            kind: request.map_type,
+            key_size: request.key_size,
+            value_size: request.value_size,
+            max_entries: request.max_entries,
+            flags: request.flags,
+            map_extra: request.map_extra,
+            cpus: kernel.config().cpus,
+        };
+        map::check(&shape)?;
+        check_name(request.name)?;
+        let inner = match request.map_type {
+            MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS => {
+                let fd = request.inner_map.ok_or(Errno::EBADF)?;
+                Some(InnerShape::of(kernel.object(fd)?.map()?)?)
+            }
+            _ => None,
+        };
+        let btf = map_types(kernel, request.btf)?;
+        let spin_lock = map::check_types(&shape, btf.as_ref())?;
+        let elements = shape.elements(inner.as_ref())?;
+        let name = request.name;
+        let make = |id| Map::new(id, shape, name, btf, inner, spin_lock, elements);
+        let map = kernel.state().maps.add(make)?;
+        kernel.open(Object::Map(map), Access::from_flags(open_flags(request.flags))?)
+    }
+
+    fn map_lookup(&self, map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
+        let (map, access) = self.0.map(map.as_fd())?;
+        map.lookup(access, key, value, flags)
+    }
+
+    fn map_update(&self, map: MapRef<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+        let (map, access) = self.0.map(map.as_fd())?;
+        map.update(access, key, value, flags, &|number| self.0.object_number(number))
+    }
+
+    fn map_delete(&self, map: MapRef<'_>, key: &[u8]) -> Result<(), Errno> {
+        let (map, access) = self.0.map(map.as_fd())?;
+        map.delete(access, key)
+    }
+
+    fn map_next_key(&self, map: MapRef<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+        let (map, access) = self.0.map(map.as_fd())?;
+        map.next_key(access, key, next)
+    }
+
+    fn map_lookup_and_delete(
+        &self,
+        map: MapRef<'_>,
+        key: &[u8],
+        value: &mut [u8],
+        flags: u64,
+    ) -> Result<(), Errno> {
+        let (map, access) = self.0.map(map.as_fd())?;
+        map.lookup_and_delete(access, key, value, flags)
+    }
+
+    fn map_mmap(
+        &self,
+        map: BorrowedFd<'_>,
+        offset: u64,
+        len: usize,
+        writable: bool,
+    ) -> Result<SharedMemory, Errno> {
+        let (map, access) = self.0.map(map)?;
+        map.mmap(access, offset, len, writable)
+    }
+
+    fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<(), Errno> {
+        if !self.0.features().contains(Features::MAP_FREEZE) {
+            return Err(Errno::EINVAL);
+        }
+        let (map, access) = self.0.map(map)?;
+        map.freeze(access)
+    }
+
+    fn prog_load(&self, request: &ProgLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
+        let mut log = Log::new(log)?;
+        let draft = prog::load(&self.0, request, &mut log);
+        log.finish()?;
+        let draft = draft?;
+        let prog = self.0.state().progs.add(|id| draft.with_id(id))?;
+        self.0.open(Object::Prog(prog), Access::ALL)
+    }
+
+    fn prog_test_run(
+        &self,
+        prog: BorrowedFd<'_>,
+        _: &mut TestRun<'_>,
+    ) -> Result<TestRunResult, (Errno, TestRunResult)> {
+        let fail = |errno| (errno, TestRunResult::default());
+        let object = self.0.object(prog).map_err(fail)?;
+        let prog = object.prog().map_err(fail)?;
+        Err(fail(if prog.can_be_tested() { Errno::ENOSYS } else { Errno::ENOTSUPP }))
+    }
+
+    fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {
+        if !self.0.features().contains(Features::PROG_BIND_MAP) {
+            return Err(Errno::EINVAL);
+        }
+        let prog = self.0.object(prog)?;
+        let map = self.0.object(map)?;
+        prog.prog()?.bind_map(map.map()?);
+        Ok(())
+    }
+
+    fn btf_load(&self, bytes: &[u8], log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
+        let features = self.0.features();
+        if !features.contains(Features::BTF) {
+            return Err(Errno::EINVAL);
+        }
+        let mut log = Log::new(log)?;
+        let btf = btf::load(bytes, features, &mut log);
+        log.finish()?;
+        let btf = btf?;
+        let make = |id| BtfObject { id, name: String::new(), kernel: false, btf };
+        let btf = self.0.state().btfs.add(make)?;
+        self.0.open(Object::Btf(btf), Access::ALL)
+    }
+
+    fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo, Errno> {
+        Ok(self.0.object(map)?.map()?.info())
+    }
+
+    fn prog_info(&self, prog: BorrowedFd<'_>) -> Result<ProgInfo, Errno> {
+        Ok(self.0.object(prog)?.prog()?.info())
+    }
+
+    fn btf_info(&self, btf: BorrowedFd<'_>) -> Result<BtfInfo, Errno> {
+        Ok(self.0.object(btf)?.btf()?.info())
+    }
+
+    fn btf_bytes(&self, btf: BorrowedFd<'_>) -> Result<Bytes, Errno> {
+        Ok(self.0.object(btf)?.btf()?.btf.bytes().clone())
+    }
+
+    fn link_info(&self, link: BorrowedFd<'_>) -> Result<LinkInfo, Errno> {
+        Ok(self.0.object(link)?.link()?.info())
+    }
+
+    fn next_id(&self, kind: ObjectKind, id: u32) -> Result<u32, Errno> {
+        let state = self.0.swept();
+        match kind {
+            ObjectKind::Map => state.maps.next(id),
+            ObjectKind::Program => state.progs.next(id),
+            ObjectKind::Btf => state.btfs.next(id),
+            ObjectKind::Link => state.links.next(id),
+        }
+    }
+
+    fn open_by_id(&self, kind: ObjectKind, id: u32, flags: OpenFlags) -> Result<OwnedFd, Errno> {
+        let access = match kind {
+            ObjectKind::Map => Access::from_flags(flags)?,
+            _ if flags.is_empty() => Access::ALL,
+            _ => return Err(Errno::EINVAL),
+        };
+        let state = self.0.swept();
+        let object = match kind {
+            ObjectKind::Map => Object::Map(state.maps.get(id)?),
+            ObjectKind::Program => Object::Prog(state.progs.get(id)?),
+            ObjectKind::Btf => Object::Btf(state.btfs.get(id)?),
+            ObjectKind::Link => Object::Link(state.links.get(id)?),
+        };
+        drop(state);
+        self.0.open(object, access)
+    }
+
+    fn pin(&self, pin: Pin<'_>) -> Result<(), Errno> {
+        let object = self.0.object(pin.fd)?;
+        if matches!(object, Object::Btf(_)) {
+            return Err(Errno::EINVAL);
+        }
+        self.0.state().bpffs.pin(pin.path, object)
+    }
+
+    fn open_pinned(&self, path: &Path, flags: OpenFlags) -> Result<OwnedFd, Errno> {
+        let access = Access::from_flags(flags)?;
+        let object = self.0.state().bpffs.get(path)?;
+        self.0.open(object, access)
+    }
+
+    fn unpin(&self, path: &Path) -> Result<(), Errno> {
+        let object = self.0.state().bpffs.unpin(path)?;
+        self.0.release(object);
+        Ok(())
+    }
+
+    fn create_pin_dir(&self, path: &Path) -> Result<(), Errno> {
+        self.0.state().bpffs.create_dir(path)
+    }
+
+    fn remove_pin_dir(&self, path: &Path) -> Result<(), Errno> {
+        self.0.state().bpffs.remove_dir(path)
+    }
+
+    fn is_bpffs(&self, path: &Path) -> Result<bool, Errno> {
+        self.0.state().bpffs.contains(path)
+    }
+
+    fn link_create(&self, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
+        let kernel = &*self.0;
+        if !kernel.features().contains(Features::LINKS) {
+            return Err(Errno::EINVAL);
+        }
+        let object = kernel.object(request.prog)?;
+        let prog = object.prog()?;
+        if request.cookie != 0 && !kernel.features().contains(Features::COOKIE) {
+            return Err(Errno::E2BIG);
+        }
+        match prog.prog_type {
+            ProgType::XDP => link_xdp(kernel, prog, request),
+            ProgType::TRACING | ProgType::LSM | ProgType::EXT => {
+                if request.attach_type != prog.expected_attach_type
+                    || !matches!(request.target, LinkTarget::Loaded)
+                    || request.flags != 0
+                {
+                    return Err(Errno::EINVAL);
+                }
+                link_loaded(kernel, prog)
+            }
+            // What these attach to (cgroups, perf events, network namespaces) does not exist here.
+            _ => Err(Errno::EOPNOTSUPP),
+        }
+    }
+
+    fn link_update(&self, request: &LinkUpdate<'_>) -> Result<(), Errno> {
+        if !self.0.features().contains(Features::LINKS) {
+            return Err(Errno::EINVAL);
+        }
+        let link = self.0.object(request.link)?;
+        let link = link.link()?;
+        let new = self.0.object(request.new_prog)?;
+        let old = request.old_prog.map(|fd| self.0.object(fd)).transpose()?;
+        let old = old.as_ref().map(Object::prog).transpose()?;
+        link.update(new.prog()?.clone(), old)
+    }
+
+    fn link_detach(&self, link: BorrowedFd<'_>) -> Result<(), Errno> {
+        if !self.0.features().contains(Features::LINKS) {
+            return Err(Errno::EINVAL);
+        }
+        self.0.object(link)?.link()?.detach()
+    }
+
+    fn raw_tracepoint_open(
+        &self,
+        prog: BorrowedFd<'_>,
+        name: Option<&str>,
+        cookie: u64,
+    ) -> Result<OwnedFd, Errno> {
+        let object = self.0.object(prog)?;
+        let prog = object.prog()?;
+        if cookie != 0 && !self.0.features().contains(Features::COOKIE) {
+            return Err(Errno::E2BIG);
+        }
+        match prog.prog_type {
+            ProgType::TRACING | ProgType::LSM | ProgType::EXT => match name {
+                Some(_) => Err(Errno::EINVAL),
+                None => link_loaded(&self.0, prog),
+            },
+            ProgType::RAW_TRACEPOINT | ProgType::RAW_TRACEPOINT_WRITABLE => {
+                link_raw_tracepoint(&self.0, prog, name.ok_or(Errno::EFAULT)?)
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn kernel_btf(&self) -> Result<Bytes, Errno> {
+        self.0.vmlinux().map(|btf| btf.btf.bytes().clone()).ok_or(Errno::ENOENT)
+    }
+
+    fn possible_cpus(&self) -> Result<u32, Errno> {
+        Ok(self.0.config().cpus)
+    }
+
+    fn release(&self) -> Result<String, Errno> {
+        Ok(self.0.config().release.clone())
+    }
+
+    fn version_code(&self) -> Result<u32, Errno> {
+        Ok(version_code(&self.0.config().release))
+    }
+
+    fn ifindex(&self, name: &OsStr) -> Result<u32, Errno> {
+        let name = name.to_str().ok_or(Errno::ENODEV)?;
+        self.0.config().interfaces.get(name).copied().ok_or(Errno::ENODEV)
+    }
+
+    fn permissions(&self) -> Permissions {
+        let mut permissions = Permissions::default();
+        permissions.effective_caps = Some((1 << 41) - 1);
+        permissions
+    }
+}
+
+/// `KERNEL_VERSION` of a release: its first three numbers, the last at most 255.
+fn version_code(release: &str) -> u32 {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0).min(255);
+    next() << 16 | next() << 8 | next()
+}
+
+fn open_flags(flags: MapFlags) -> OpenFlags {
+    OpenFlags::from_bits_truncate((flags & (MapFlags::RDONLY | MapFlags::WRONLY)).bits())
+}
+
+/// What an old kernel does not know of a map, and what no simulated kernel has.
+fn check_map_attributes(kernel: &Inner, request: &MapCreate<'_>) -> Result<(), Errno> {
+    let features = kernel.features();
+    if !request.name.is_empty() && !features.contains(Features::NAMES)
+        || request.btf.is_some() && !features.contains(Features::BTF)
+    {
+        return Err(Errno::E2BIG);
+    }
+    if request.ifindex != 0 || request.flags.contains(MapFlags::NUMA_NODE) && request.numa_node != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if request.flags.contains(MapFlags::MMAPABLE) && !features.contains(Features::ARRAY_MMAP) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+fn map_types(kernel: &Inner, btf: Option<MapBtf<'_>>) -> Result<Option<MapTypes>, Errno> {
+    let Some(MapBtf { btf, key_type, value_type }) = btf else {
+        return Ok(None);
+    };
+    if key_type == 0 && value_type == 0 {
+        return Ok(None);
+    }
+    let btf = kernel.object(btf)?.btf()?.clone();
+    if btf.kernel {
+        return Err(Errno::EACCES);
+    }
+    Ok(Some(MapTypes { btf, key: key_type, value: value_type }))
+}
+
+fn new_link(kernel: &Inner, prog: &Arc<Prog>, place: Place) -> Result<OwnedFd, Errno> {
+    let link = kernel.state().links.add(|id| Link::new(id, prog.clone(), place))?;
+    kernel.open(Object::Link(link), Access::ALL)
+}
+
+fn link_xdp(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
+    if request.attach_type != AttachType::XDP
+        || request.flags & !XDP_MODES != 0
+        || request.flags.count_ones() > 1
+        || matches!(prog.expected_attach_type, AttachType::XDP_DEVMAP | AttachType::XDP_CPUMAP)
+    {
+        return Err(Errno::EINVAL);
+    }
+    let LinkTarget::Ifindex(ifindex) = request.target else {
+        return Err(Errno::EINVAL);
+    };
+    if !kernel.config().interfaces.values().any(|&index| index == ifindex) {
+        return Err(Errno::EINVAL);
+    }
+    if kernel.xdp_link(ifindex).is_some() {
+        return Err(Errno::EBUSY);
+    }
+    new_link(kernel, prog, Place::Xdp { ifindex })
+}
+
+fn link_raw_tracepoint(kernel: &Inner, prog: &Arc<Prog>, name: &str) -> Result<OwnedFd, Errno> {
+    if !kernel.has_tracepoint(name) {
+        return Err(Errno::ENOENT);
+    }
+    new_link(kernel, prog, Place::RawTracepoint(name.to_owned()))
+}
+
+/// Attaches a program to what it named at load.
+fn link_loaded(kernel: &Inner, prog: &Arc<Prog>) -> Result<OwnedFd, Errno> {
+    let target = prog.target.as_ref().ok_or(Errno::EINVAL)?;
+    match prog.expected_attach_type {
+        AttachType::TRACE_RAW_TP => {
+            let name = target.name.strip_prefix("btf_trace_").unwrap_or(&target.name);
+            link_raw_tracepoint(kernel, prog, name)
+        }
+        AttachType::TRACE_ITER => new_link(kernel, prog, Place::Iter),
+        attach_type => {
+            let (target_obj_id, target_btf_id) = (target.obj_id, target.type_id);
+            new_link(kernel, prog, Place::Tracing { attach_type, target_obj_id, target_btf_id })
+        }
+    }
+}

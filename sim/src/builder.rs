@@ -1,0 +1,139 @@
+//! How a simulated kernel is described.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use skep_btf::{Btf, BtfError};
+
+use crate::features::Features;
+use crate::kernel::SimKernel;
+
+/// Describes a simulated kernel, made by [`SimKernel::builder`].
+///
+/// The default has two possible CPUs, the release `6.18.0`, every [feature](Features), no BTF of its own, the network
+/// device `lo` with index 1, and a bpffs at `/sys/fs/bpf`.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    pub(crate) cpus: u32,
+    pub(crate) release: String,
+    pub(crate) features: Features,
+    pub(crate) btf: Option<Bytes>,
+    pub(crate) modules: Vec<(String, Bytes)>,
+    pub(crate) interfaces: BTreeMap<String, u32>,
+    pub(crate) mounts: Vec<PathBuf>,
+    pub(crate) tracepoints: BTreeSet<String>,
+    pub(crate) missing_helpers: BTreeSet<i32>,
+}
+
+/// Tracepoints of every simulated kernel. With a BTF of its own it has those too that this one names.
+const TRACEPOINTS: &[&str] = &[
+    "block_rq_complete",
+    "block_rq_insert",
+    "block_rq_issue",
+    "sched_process_exec",
+    "sched_process_exit",
+    "sched_process_fork",
+    "sched_switch",
+    "sched_wakeup",
+    "sched_wakeup_new",
+    "softirq_entry",
+    "softirq_exit",
+    "inet_sock_set_state",
+    "kfree_skb",
+    "netif_receive_skb",
+    "sys_enter",
+    "sys_exit",
+    "task_newtask",
+    "task_rename",
+    "tcp_retransmit_skb",
+    "xdp_exception",
+];
+
+impl Default for Builder {
+    fn default() -> Self {
+        Builder {
+            cpus: 2,
+            release: "6.18.0".to_owned(),
+            features: Features::default(),
+            btf: None,
+            modules: Vec::new(),
+            interfaces: BTreeMap::from([("lo".to_owned(), 1)]),
+            mounts: vec![PathBuf::from("/sys/fs/bpf")],
+            tracepoints: TRACEPOINTS.iter().map(|&name| name.to_owned()).collect(),
+            missing_helpers: BTreeSet::new(),
+        }
+    }
+}
+
+impl Builder {
+    /// Number of possible CPUs, 1 to 512; others are moved into that range.
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus.clamp(1, 512);
+        self
+    }
+
+    /// The release, as `uname -r` prints it. The version code is read from its first three numbers.
+    pub fn release(mut self, release: impl Into<String>) -> Self {
+        self.release = release.into();
+        self
+    }
+
+    /// What the kernel can do. Everything by default.
+    pub fn features(mut self, features: Features) -> Self {
+        self.features = features;
+        self
+    }
+
+    /// Takes features away.
+    pub fn without(mut self, features: Features) -> Self {
+        self.features = self.features.difference(features);
+        self
+    }
+
+    /// The kernel's own BTF, as `/sys/kernel/btf/vmlinux` holds it.
+    pub fn btf(mut self, btf: impl Into<Bytes>) -> Self {
+        self.btf = Some(btf.into());
+        self
+    }
+
+    /// The split BTF of a loaded module.
+    pub fn module_btf(mut self, name: impl Into<String>, btf: impl Into<Bytes>) -> Self {
+        self.modules.push((name.into(), btf.into()));
+        self
+    }
+
+    /// Adds a network device.
+    pub fn interface(mut self, name: impl Into<String>, ifindex: u32) -> Self {
+        self.interfaces.insert(name.into(), ifindex);
+        self
+    }
+
+    /// Puts the bpffs at these paths instead of `/sys/fs/bpf`. They need not exist on the machine.
+    pub fn bpffs(mut self, mounts: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        self.mounts = mounts.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Adds a tracepoint that raw tracepoint programs can attach to.
+    pub fn tracepoint(mut self, name: impl Into<String>) -> Self {
+        self.tracepoints.insert(name.into());
+        self
+    }
+
+    /// Takes away a helper function by its number, as a kernel from before it was added.
+    pub fn without_helper(mut self, helper: i32) -> Self {
+        self.missing_helpers.insert(helper);
+        self
+    }
+
+    /// Makes the kernel.
+    ///
+    /// # Errors
+    /// When the BTF that was given for the kernel or a module cannot be read.
+    pub fn build(self) -> Result<SimKernel, BtfError> {
+        let btf = self.btf.clone().map(Btf::parse).transpose()?;
+        SimKernel::from_builder(self, btf)
+    }
+}

@@ -1,0 +1,56 @@
+//! What a simulated kernel can do, so that old ones can be had.
+
+bitflags::bitflags! {
+    /// Things that kernels learnt over time. A simulated kernel without one refuses it as an old kernel does.
+    ///
+    /// The default of [`SimKernel::builder`](crate::SimKernel::builder) is all of them.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+    pub struct Features: u64 {
+        /// Names of programs and maps (Linux 4.15).
+        const NAMES = 1 << 0;
+        /// `BPF_BTF_LOAD` and BTF of maps (Linux 4.18).
+        const BTF = 1 << 1;
+        /// Kinds `FUNC` and `FUNC_PROTO`, and function records of programs (Linux 5.0).
+        const BTF_FUNC = 1 << 2;
+        /// Kinds `VAR` and `DATASEC` (Linux 5.2).
+        const BTF_DATASEC = 1 << 3;
+        /// Data sections whose name starts with `?` (Linux 6.5).
+        const BTF_QMARK_DATASEC = 1 << 4;
+        /// Functions with global linkage (Linux 5.6).
+        const BTF_FUNC_GLOBAL = 1 << 5;
+        /// Kind `FLOAT` (Linux 5.13).
+        const BTF_FLOAT = 1 << 6;
+        /// Kind `DECL_TAG` (Linux 5.16).
+        const BTF_DECL_TAG = 1 << 7;
+        /// Kind `TYPE_TAG` (Linux 5.17).
+        const BTF_TYPE_TAG = 1 << 8;
+        /// Kind `ENUM64` (Linux 6.0).
+        const BTF_ENUM64 = 1 << 9;
+        /// Loads of the address of a map's value, which globals need (Linux 5.2).
+        const GLOBAL_DATA = 1 << 10;
+        /// Arrays that can be mapped (Linux 5.5).
+        const ARRAY_MMAP = 1 << 11;
+        /// `BPF_MAP_FREEZE` (Linux 5.2).
+        const MAP_FREEZE = 1 << 12;
+        /// `BPF_PROG_BIND_MAP` (Linux 5.10).
+        const PROG_BIND_MAP = 1 << 13;
+        /// Attach types at program load (Linux 4.17).
+        const EXPECTED_ATTACH_TYPE = 1 << 14;
+        /// `BPF_LINK_CREATE` and everything else of links but raw tracepoints (Linux 5.7).
+        const LINKS = 1 << 15;
+        /// Cookies of links (Linux 5.15).
+        const COOKIE = 1 << 16;
+        /// The kernel's own BTF, and with it programs that name their target by its type (Linux 5.5).
+        const KERNEL_BTF = 1 << 17;
+        /// Programs hashed with SHA-256 instead of SHA-1 for their tag (Linux 6.18).
+        const SHA256_TAG = 1 << 18;
+        /// BTF with a layout section, a header longer than 24 bytes and unknown kinds.
+        const BTF_LAYOUT = 1 << 19;
+    }
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Features::all().difference(Features::BTF_LAYOUT)
+    }
+}

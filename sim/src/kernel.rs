@@ -1,0 +1,266 @@
+//! The simulated kernel: what it is made of, and what its calls have in common.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use skep_btf::{Btf, BtfError};
+use skep_sys::abi::{Errno, MapType};
+
+use crate::bpffs::Bpffs;
+use crate::btf::BtfObject;
+use crate::builder::Builder;
+use crate::fd::{Access, Descriptors};
+use crate::features::Features;
+use crate::link::{Link, Place};
+use crate::map::Map;
+use crate::object::{Ids, Object};
+use crate::prog::Prog;
+
+/// A kernel in the process.
+///
+/// Clones are handles of the same kernel: give one to [`Kernel::new`](skep_sys::Kernel::new), keep another to look
+/// into it. Several kernels in one process share nothing.
+///
+/// A descriptor is the read end of a pipe whose write end the kernel holds, so an open object takes two of the
+/// process's descriptors. Closed ones are noticed when ids are asked for and from time to time when objects are made;
+/// [`live`](SimKernel::live) notices them at once.
+#[derive(Clone, Debug)]
+pub struct SimKernel(pub(crate) Arc<Inner>);
+
+/// How many objects a simulated kernel holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Live {
+    /// Maps.
+    pub maps: usize,
+    /// Programs.
+    pub programs: usize,
+    /// BTF objects that were loaded; those of the kernel and its modules do not count.
+    pub btfs: usize,
+    /// Links.
+    pub links: usize,
+    /// Pins and pin directories.
+    pub pins: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    config: Builder,
+    vmlinux: Option<Arc<BtfObject>>,
+    modules: Vec<Arc<BtfObject>>,
+    boot: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) descriptors: Descriptors,
+    pub(crate) bpffs: Bpffs,
+    pub(crate) maps: Ids<Map>,
+    pub(crate) progs: Ids<Prog>,
+    pub(crate) btfs: Ids<BtfObject>,
+    pub(crate) links: Ids<Link>,
+}
+
+impl Default for SimKernel {
+    fn default() -> Self {
+        SimKernel::new()
+    }
+}
+
+impl SimKernel {
+    /// A kernel with everything at its default; see [`Builder`].
+    pub fn new() -> SimKernel {
+        SimKernel(Arc::new(Inner::new(Builder::default(), Ids::default(), None, Vec::new())))
+    }
+
+    /// Describes another kernel.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn from_builder(config: Builder, btf: Option<Btf>) -> Result<SimKernel, BtfError> {
+        let mut ids = Ids::default();
+        let mut add = |name: &str, btf| {
+            let make = |id| BtfObject { id, name: name.to_owned(), kernel: true, btf };
+            ids.add(make).ok()
+        };
+        let vmlinux = btf.and_then(|btf| add("vmlinux", btf));
+        let mut modules = Vec::new();
+        for (name, bytes) in &config.modules {
+            let btf = match &vmlinux {
+                Some(base) => Btf::parse_split(bytes.clone(), &base.btf)?,
+                None => Btf::parse(bytes.clone())?,
+            };
+            modules.extend(add(name, btf));
+        }
+        Ok(SimKernel(Arc::new(Inner::new(config, ids, vmlinux, modules))))
+    }
+
+    /// How many objects there are now, closed descriptors noticed.
+    ///
+    /// ```
+    /// use skep_sys::{Kernel, abi::MapType, request::MapCreate};
+    ///
+    /// let sim = skep_sim::SimKernel::new();
+    /// let map = Kernel::new(sim.clone()).map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1))?;
+    /// assert_eq!(sim.live().maps, 1);
+    /// drop(map);
+    /// assert_eq!(sim.live().maps, 0);
+    /// # Ok::<(), skep_sys::abi::Errno>(())
+    /// ```
+    pub fn live(&self) -> Live {
+        let state = self.0.swept();
+        Live {
+            maps: state.maps.count(),
+            programs: state.progs.count(),
+            btfs: state.btfs.iter().filter(|btf| !btf.kernel).count(),
+            links: state.links.count(),
+            pins: state.bpffs.paths().count(),
+        }
+    }
+
+    /// The paths of all pins and pin directories, sorted.
+    pub fn pins(&self) -> Vec<PathBuf> {
+        self.0.state().bpffs.paths().map(PathBuf::from).collect()
+    }
+}
+
+impl Inner {
+    fn new(
+        config: Builder,
+        btfs: Ids<BtfObject>,
+        vmlinux: Option<Arc<BtfObject>>,
+        modules: Vec<Arc<BtfObject>>,
+    ) -> Inner {
+        let state = State {
+            descriptors: Descriptors::default(),
+            bpffs: Bpffs::new(config.mounts.clone()),
+            maps: Ids::default(),
+            progs: Ids::default(),
+            btfs,
+            links: Ids::default(),
+        };
+        Inner { config, vmlinux, modules, boot: Instant::now(), state: Mutex::new(state) }
+    }
+
+    pub(crate) fn config(&self) -> &Builder {
+        &self.config
+    }
+
+    pub(crate) fn features(&self) -> Features {
+        self.config.features
+    }
+
+    /// The kernel's own BTF.
+    pub(crate) fn vmlinux(&self) -> Option<&Arc<BtfObject>> {
+        self.vmlinux.as_ref().filter(|_| self.features().contains(Features::KERNEL_BTF))
+    }
+
+    /// Nanoseconds since the kernel was made.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.boot.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The user who makes objects.
+    pub(crate) fn uid(&self) -> u32 {
+        nix::unistd::getuid().as_raw()
+    }
+
+    /// Everything that changes. No lock of an object may be taken while this one is held.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state after closed descriptors were noticed.
+    pub(crate) fn swept(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        let abandoned = state.sweep();
+        if abandoned.is_empty() {
+            return state;
+        }
+        drop(state);
+        for map in abandoned {
+            map.release_held();
+        }
+        let mut state = self.state();
+        state.prune();
+        state
+    }
+
+    /// What a descriptor stands for.
+    pub(crate) fn object(&self, fd: BorrowedFd<'_>) -> Result<Object, Errno> {
+        self.state().descriptors.get(fd).map(|(object, _)| object.clone())
+    }
+
+    /// What a descriptor that is given as a number stands for.
+    pub(crate) fn object_number(&self, number: i32) -> Result<Object, Errno> {
+        self.state().descriptors.get_number(number).map(|(object, _)| object.clone())
+    }
+
+    /// The map that a descriptor stands for, and what may be done through it.
+    pub(crate) fn map(&self, fd: BorrowedFd<'_>) -> Result<(Arc<Map>, Access), Errno> {
+        let state = self.state();
+        let (object, access) = state.descriptors.get(fd)?;
+        Ok((object.map()?.clone(), access))
+    }
+
+    /// The link on a network device, if one is attached.
+    pub(crate) fn xdp_link(&self, ifindex: u32) -> Option<Arc<Link>> {
+        let links: Vec<_> = self.swept().links.iter().collect();
+        links.into_iter().find(|link| link.place == (Place::Xdp { ifindex }) && link.is_attached())
+    }
+
+    /// Lets go of an object that was unpinned.
+    pub(crate) fn release(&self, object: Object) {
+        let Object::Map(map) = object else { return };
+        if map.shape.kind == MapType::PROG_ARRAY && !self.swept().is_used(&map) {
+            map.release_held();
+        }
+    }
+
+    /// Opens a descriptor of an object.
+    pub(crate) fn open(&self, object: Object, access: Access) -> Result<OwnedFd, Errno> {
+        let due = self.state().descriptors.sweep_is_due();
+        let mut state = if due { self.swept() } else { self.state() };
+        state.descriptors.open(object, access)
+    }
+
+    /// Whether there is a tracepoint of that name.
+    pub(crate) fn has_tracepoint(&self, name: &str) -> bool {
+        let typed = |btf: &BtfObject| {
+            btf.btf.find(format!("btf_trace_{name}").as_bytes(), skep_btf::Kind::TYPEDEF).is_some()
+        };
+        self.config.tracepoints.contains(name)
+            || self.vmlinux.iter().chain(&self.modules).any(|btf| typed(btf))
+    }
+}
+
+impl State {
+    /// Forgets closed descriptors. Answers the program arrays that no descriptor or pin is left of: what they hold
+    /// has to be released, once this state is no longer locked.
+    fn sweep(&mut self) -> Vec<Arc<Map>> {
+        if !self.descriptors.sweep() {
+            return Vec::new();
+        }
+        let arrays: Vec<Arc<Map>> =
+            self.maps.iter().filter(|map| map.shape.kind == MapType::PROG_ARRAY).collect();
+        self.prune();
+        arrays.into_iter().filter(|map| !self.is_used(map)).collect()
+    }
+
+    /// Whether a descriptor or pin of a map is left.
+    fn is_used(&self, map: &Arc<Map>) -> bool {
+        let is_it = |object: &Object| matches!(object, Object::Map(m) if Arc::ptr_eq(m, map));
+        self.descriptors.objects().any(is_it) || self.bpffs.objects().any(is_it)
+    }
+
+    fn prune(&mut self) {
+        self.maps.prune();
+        self.progs.prune();
+        self.btfs.prune();
+        self.links.prune();
+    }
+}

@@ -1,0 +1,97 @@
+//! Links: programs attached to something.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use skep_sys::abi::{AttachType, Errno, LinkId, LinkType, ProgId, ProgType};
+use skep_sys::request::{LinkInfo, LinkPlace};
+
+use crate::prog::Prog;
+
+/// A link. Whoever is attached to holds it weakly, so that it is detached when it goes.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) id: u32,
+    pub(crate) place: Place,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    prog: Arc<Prog>,
+    attached: bool,
+}
+
+/// What a link attaches to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    RawTracepoint(String),
+    Tracing { attach_type: AttachType, target_obj_id: u32, target_btf_id: u32 },
+    Iter,
+    Xdp { ifindex: u32 },
+}
+
+impl Link {
+    pub(crate) fn new(id: u32, prog: Arc<Prog>, place: Place) -> Link {
+        Link { id, place, state: Mutex::new(State { prog, attached: true }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        self.state().attached
+    }
+
+    pub(crate) fn prog(&self) -> Arc<Prog> {
+        self.state().prog.clone()
+    }
+
+    pub(crate) fn info(&self) -> LinkInfo {
+        let state = self.state();
+        let mut info = LinkInfo::default();
+        info.id = LinkId(self.id);
+        info.prog_id = ProgId(state.prog.id);
+        (info.link_type, info.place) = match &self.place {
+            Place::RawTracepoint(name) => {
+                (LinkType::RAW_TRACEPOINT, LinkPlace::RawTracepoint { name: name.clone() })
+            }
+            &Place::Tracing { attach_type, target_obj_id, target_btf_id } => {
+                (LinkType::TRACING, LinkPlace::Tracing { attach_type, target_obj_id, target_btf_id })
+            }
+            Place::Iter => (LinkType::ITER, LinkPlace::Unknown),
+            &Place::Xdp { ifindex } => {
+                (LinkType::XDP, LinkPlace::Xdp { ifindex: if state.attached { ifindex } else { 0 } })
+            }
+        };
+        info
+    }
+
+    /// Puts another program in the place of the present one (`BPF_LINK_UPDATE`). Only XDP links can.
+    pub(crate) fn update(&self, new: Arc<Prog>, old: Option<&Arc<Prog>>) -> Result<(), Errno> {
+        let mut state = self.state();
+        if !matches!(self.place, Place::Xdp { .. }) {
+            return Err(Errno::EINVAL);
+        }
+        if !state.attached {
+            return Err(Errno::ENOLINK);
+        }
+        if old.is_some_and(|old| !Arc::ptr_eq(old, &state.prog)) {
+            return Err(Errno::EPERM);
+        }
+        if new.prog_type != ProgType::XDP || new.expected_attach_type != state.prog.expected_attach_type {
+            return Err(Errno::EINVAL);
+        }
+        state.prog = new;
+        Ok(())
+    }
+
+    /// Detaches, and keeps the link (`BPF_LINK_DETACH`). Only XDP links can.
+    pub(crate) fn detach(&self) -> Result<(), Errno> {
+        if !matches!(self.place, Place::Xdp { .. }) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.state().attached = false;
+        Ok(())
+    }
+}

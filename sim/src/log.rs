@@ -1,0 +1,84 @@
+//! The log of program and BTF loads.
+
+use skep_sys::abi::Errno;
+use skep_sys::request::LogBuffer;
+
+/// Keep the start of a log that is too long, not its end (`BPF_LOG_FIXED`).
+const FIXED: u32 = 8;
+/// Statistics only (`BPF_LOG_STATS`).
+const STATS: u32 = 4;
+/// Every bit that means something.
+const LEVELS: u32 = 15;
+
+/// Collects text, and puts as much of it as fits into the user's buffer.
+#[derive(Debug)]
+pub(crate) struct Log<'a> {
+    buffer: Option<&'a mut LogBuffer>,
+    text: String,
+}
+
+impl<'a> Log<'a> {
+    /// `EINVAL` when level and buffer contradict each other.
+    pub(crate) fn new(mut buffer: Option<&'a mut LogBuffer>) -> Result<Self, Errno> {
+        if let Some(log) = &mut buffer {
+            let wanted = log.level != 0;
+            if log.level & !LEVELS != 0 || wanted == log.bytes.is_empty() {
+                return Err(Errno::EINVAL);
+            }
+            log.true_size = 0;
+        }
+        Ok(Log { buffer, text: String::new() })
+    }
+
+    /// Whether anything but statistics is wanted.
+    pub(crate) fn is_on(&self) -> bool {
+        self.buffer.as_ref().is_some_and(|log| log.level & !(STATS | FIXED) != 0)
+    }
+
+    /// Whether statistics are wanted.
+    pub(crate) fn has_stats(&self) -> bool {
+        self.buffer.as_ref().is_some_and(|log| log.level & !FIXED != 0)
+    }
+
+    /// Adds a line.
+    pub(crate) fn line(&mut self, text: &str) {
+        if self.is_on() {
+            self.push(text);
+        }
+    }
+
+    /// Adds a line of statistics.
+    pub(crate) fn stats(&mut self, text: &str) {
+        if self.has_stats() {
+            self.push(text);
+        }
+    }
+
+    fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.text.push('\n');
+    }
+
+    /// Fills the buffer: `ENOSPC` when the text does not fit, in place of what the load would have answered.
+    pub(crate) fn finish(self) -> Result<(), Errno> {
+        let Some(log) = self.buffer else {
+            return Ok(());
+        };
+        let text = self.text.as_bytes();
+        log.true_size = u32::try_from(text.len()).unwrap_or(u32::MAX).saturating_add(1);
+        if log.level & !FIXED == 0 {
+            return Ok(());
+        }
+        let room = log.bytes.len().saturating_sub(1);
+        let cut = text.len().saturating_sub(room);
+        let shown = if log.level & FIXED != 0 { text.get(..text.len() - cut) } else { text.get(cut..) }; // cut is at most the length
+        let shown = shown.unwrap_or_default();
+        if let Some(to) = log.bytes.get_mut(..shown.len()) {
+            to.copy_from_slice(shown);
+        }
+        if let Some(end) = log.bytes.get_mut(shown.len()) {
+            *end = 0;
+        }
+        if cut > 0 { Err(Errno::ENOSPC) } else { Ok(()) }
+    }
+}

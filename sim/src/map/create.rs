@@ -1,0 +1,209 @@
+//! What the kernel demands of a map that is created.
+
+use skep_sys::abi::{Errno, MapFlags, MapType};
+
+use super::array::Array;
+use super::bloom::Bloom;
+use super::elements::Elements;
+use super::hash::{Hash, Lru};
+use super::limited::Limited;
+use super::lpm::Lpm;
+use super::objects::{HashOfMaps, InnerShape, ObjectArray};
+use super::queue::Queue;
+use super::shared::SharedArray;
+
+/// What a map is made of, apart from its elements.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) kind: MapType,
+    pub(crate) key_size: u32,
+    pub(crate) value_size: u32,
+    pub(crate) max_entries: u32,
+    pub(crate) flags: MapFlags,
+    pub(crate) map_extra: u64,
+    /// Number of possible CPUs.
+    pub(crate) cpus: u32,
+}
+
+impl Shape {
+    /// Length of a value as user space reads and writes it.
+    pub(crate) fn value_len(&self) -> usize {
+        match self.kind {
+            kind if kind.is_per_cpu() => {
+                (self.value_size as usize).next_multiple_of(8).saturating_mul(self.cpus as usize)
+            }
+            MapType::PROG_ARRAY
+            | MapType::PERF_EVENT_ARRAY
+            | MapType::CGROUP_ARRAY
+            | MapType::ARRAY_OF_MAPS
+            | MapType::HASH_OF_MAPS => 4,
+            _ => self.value_size as usize,
+        }
+    }
+
+    /// Empty elements of this shape.
+    pub(crate) fn elements(&self, inner: Option<&InnerShape>) -> Result<Box<dyn Elements>, Errno> {
+        let max = self.max_entries;
+        Ok(match self.kind {
+            MapType::ARRAY if self.flags.contains(MapFlags::MMAPABLE) => {
+                Box::new(SharedArray::new(max, self.value_size)?)
+            }
+            MapType::ARRAY | MapType::PERCPU_ARRAY => Box::new(Array::new(max)),
+            MapType::HASH | MapType::PERCPU_HASH => Box::new(Hash::new(max)),
+            MapType::LRU_HASH | MapType::LRU_PERCPU_HASH => Box::new(Lru::new(max)),
+            MapType::QUEUE => Box::new(Queue::new(max, false)),
+            MapType::STACK => Box::new(Queue::new(max, true)),
+            MapType::BLOOM_FILTER => Box::new(Bloom::default()),
+            MapType::LPM_TRIE => Box::new(Lpm::new(max, self.key_size)),
+            MapType::PROG_ARRAY => Box::new(ObjectArray::new(max, None)),
+            MapType::ARRAY_OF_MAPS => Box::new(ObjectArray::new(max, inner.cloned())),
+            MapType::HASH_OF_MAPS => Box::new(HashOfMaps::new(max, inner.cloned().ok_or(Errno::EBADF)?)),
+            kind => Box::new(Limited::new(kind, max)),
+        })
+    }
+}
+
+/// Largest allocation for one hash element (`KMALLOC_MAX_SIZE`).
+const ELEMENT_MAX: u64 = 4 << 20;
+/// Largest per-CPU allocation (`PCPU_MIN_UNIT_SIZE`).
+const PER_CPU_MAX: u32 = 32768;
+/// Memory for the values of one array. The kernel's bound is the memory of the machine.
+const ARRAY_MAX: u64 = 16 << 30;
+/// Largest value of local storage: the kernel keeps its size and that of its own header in 16 bits.
+const STORAGE_MAX: u32 = 0xffff - 128;
+/// Number of CPUs that the simulated kernel is built for.
+const NR_CPUS: u32 = 512;
+/// Most stack entries that a stack map keeps.
+const STACK_DEPTH: u32 = 127;
+/// Page size of the simulated kernel.
+pub(crate) const PAGE_SIZE: u32 = 4096;
+
+fn invalid_unless(condition: bool) -> Result<(), Errno> {
+    if condition { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+/// The flags that a kind takes.
+fn known_flags(kind: MapType) -> Option<MapFlags> {
+    use MapFlags as F;
+
+    let user = F::RDONLY | F::WRONLY;
+    let both = user | F::RDONLY_PROG | F::WRONLY_PROG;
+    Some(match kind {
+        MapType::HASH | MapType::HASH_OF_MAPS => F::NO_PREALLOC | F::NUMA_NODE | F::ZERO_SEED | both,
+        MapType::LRU_HASH => F::NO_COMMON_LRU | F::NUMA_NODE | F::ZERO_SEED | both,
+        MapType::PERCPU_HASH => F::NO_PREALLOC | F::ZERO_SEED | both,
+        MapType::LRU_PERCPU_HASH => F::NO_COMMON_LRU | F::ZERO_SEED | both,
+        MapType::ARRAY => F::NUMA_NODE | F::MMAPABLE | F::INNER_MAP | both,
+        MapType::PERCPU_ARRAY => both,
+        MapType::PROG_ARRAY
+        | MapType::CGROUP_ARRAY
+        | MapType::ARRAY_OF_MAPS
+        | MapType::DEVMAP
+        | MapType::DEVMAP_HASH
+        | MapType::XSKMAP
+        | MapType::SOCKMAP
+        | MapType::SOCKHASH => F::NUMA_NODE | user,
+        MapType::PERF_EVENT_ARRAY => F::NUMA_NODE | F::PRESERVE_ELEMS | user,
+        MapType::STACK_TRACE => F::NUMA_NODE | F::STACK_BUILD_ID | user,
+        MapType::LPM_TRIE => F::NO_PREALLOC | F::NUMA_NODE | both,
+        MapType::CPUMAP | MapType::RINGBUF | MapType::USER_RINGBUF => F::NUMA_NODE,
+        MapType::REUSEPORT_SOCKARRAY
+        | MapType::QUEUE
+        | MapType::STACK
+        | MapType::CGROUP_STORAGE
+        | MapType::PERCPU_CGROUP_STORAGE => F::NUMA_NODE | both,
+        MapType::BLOOM_FILTER => F::NUMA_NODE | F::ZERO_SEED | both,
+        MapType::ARENA => F::MMAPABLE | F::SEGV_ON_FAULT | F::NO_USER_CONV,
+        MapType::SK_STORAGE | MapType::INODE_STORAGE | MapType::TASK_STORAGE | MapType::CGRP_STORAGE => {
+            F::NO_PREALLOC | F::CLONE
+        }
+        _ => return None,
+    })
+}
+
+/// Checks a shape as `map_create` in the kernel and the kind's `map_alloc_check` and `map_alloc` do.
+pub(crate) fn check(shape: &Shape) -> Result<(), Errno> {
+    use MapFlags as F;
+
+    let &Shape { kind, key_size: key, value_size: value, max_entries: max, flags, map_extra, .. } = shape;
+    let known = known_flags(kind).ok_or(Errno::EINVAL)?;
+    invalid_unless(!flags.contains(F::RDONLY | F::WRONLY))?;
+    invalid_unless(!flags.contains(F::RDONLY_PROG | F::WRONLY_PROG))?;
+    invalid_unless(
+        kind == MapType::BLOOM_FILTER && map_extra <= 15 || kind == MapType::ARENA || map_extra == 0,
+    )?;
+    if matches!(kind, MapType::LRU_HASH | MapType::LRU_PERCPU_HASH) && flags.contains(F::NO_PREALLOC) {
+        return Err(Errno::ENOTSUPP);
+    }
+    invalid_unless(known.contains(flags))?;
+
+    match kind {
+        MapType::HASH
+        | MapType::HASH_OF_MAPS
+        | MapType::LRU_HASH
+        | MapType::PERCPU_HASH
+        | MapType::LRU_PERCPU_HASH => {
+            invalid_unless(max > 0 && key > 0 && value > 0)?;
+            invalid_unless(kind != MapType::HASH_OF_MAPS || value == 4)?;
+            let per_cpu = kind.is_per_cpu() && value > PER_CPU_MAX;
+            if per_cpu || u64::from(key) + u64::from(value) >= ELEMENT_MAX || max > 1 << 31 {
+                return Err(Errno::E2BIG);
+            }
+            Ok(())
+        }
+        MapType::ARRAY | MapType::PERCPU_ARRAY => {
+            invalid_unless(max > 0 && key == 4 && value > 0)?;
+            if value > i32::MAX as u32 || kind.is_per_cpu() && value > PER_CPU_MAX {
+                return Err(Errno::E2BIG);
+            }
+            // Both factors are 32 bits.
+            if u64::from(max) * u64::from(value).next_multiple_of(8) > ARRAY_MAX {
+                return Err(Errno::ENOMEM);
+            }
+            Ok(())
+        }
+        MapType::PROG_ARRAY
+        | MapType::CGROUP_ARRAY
+        | MapType::PERF_EVENT_ARRAY
+        | MapType::ARRAY_OF_MAPS
+        | MapType::XSKMAP => invalid_unless(max > 0 && key == 4 && value == 4),
+        MapType::DEVMAP | MapType::DEVMAP_HASH | MapType::SOCKMAP | MapType::REUSEPORT_SOCKARRAY => {
+            invalid_unless(max > 0 && key == 4 && matches!(value, 4 | 8))
+        }
+        MapType::CPUMAP => {
+            invalid_unless(max > 0 && key == 4 && matches!(value, 4 | 8))?;
+            if max > NR_CPUS { Err(Errno::E2BIG) } else { Ok(()) }
+        }
+        MapType::SOCKHASH => {
+            invalid_unless(max > 0 && key > 0 && matches!(value, 4 | 8))?;
+            if key > 512 { Err(Errno::E2BIG) } else { Ok(()) }
+        }
+        MapType::STACK_TRACE => {
+            let entry = if flags.contains(F::STACK_BUILD_ID) { 32 } else { 8 };
+            let depth = value / entry;
+            invalid_unless(
+                max > 0 && key == 4 && value.is_multiple_of(entry) && (1..=STACK_DEPTH).contains(&depth),
+            )
+        }
+        MapType::LPM_TRIE => {
+            invalid_unless(max > 0 && (5..=260).contains(&key) && value > 0 && flags.contains(F::NO_PREALLOC))
+        }
+        MapType::QUEUE | MapType::STACK | MapType::BLOOM_FILTER => {
+            invalid_unless(max > 0 && key == 0 && value > 0)
+        }
+        MapType::RINGBUF | MapType::USER_RINGBUF => {
+            invalid_unless(key == 0 && value == 0 && max.is_power_of_two() && max >= PAGE_SIZE)
+        }
+        MapType::ARENA => invalid_unless(key == 0 && value == 0 && max > 0 && flags.contains(F::MMAPABLE)),
+        MapType::SK_STORAGE | MapType::INODE_STORAGE | MapType::TASK_STORAGE | MapType::CGRP_STORAGE => {
+            invalid_unless(max == 0 && key == 4 && value > 0 && flags.contains(F::NO_PREALLOC))?;
+            if value > STORAGE_MAX { Err(Errno::E2BIG) } else { Ok(()) }
+        }
+        MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => {
+            invalid_unless(max == 0 && matches!(key, 8 | 16) && value > 0)?;
+            let limit = if kind == MapType::CGROUP_STORAGE { STORAGE_MAX } else { PER_CPU_MAX };
+            if value > limit { Err(Errno::E2BIG) } else { Ok(()) }
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}

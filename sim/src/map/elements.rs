@@ -1,0 +1,66 @@
+//! What every kind of map can be asked.
+
+use std::fmt::Debug;
+
+use skep_sys::SharedMemory;
+use skep_sys::abi::Errno;
+
+use crate::object::Object;
+
+/// Finds the object that a descriptor number in a map's value stands for.
+pub(crate) type Resolve<'a> = &'a dyn Fn(i32) -> Result<Object, Errno>;
+
+/// The elements of one map. Keys and values have the lengths that the map demands.
+pub(crate) trait Elements: Debug + Send {
+    fn lookup(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno>;
+
+    fn update(&mut self, key: &[u8], value: &[u8], flags: u64, resolve: Resolve<'_>) -> Result<(), Errno>;
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), Errno>;
+
+    fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno>;
+
+    /// Looks up and deletes.
+    fn take(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        let _ = (key, value);
+        Err(Errno::ENOTSUPP)
+    }
+
+    /// A view of the values, for kinds that have them in shared memory.
+    fn mmap(&mut self, offset: u64, len: usize, writable: bool) -> Result<SharedMemory, Errno> {
+        let _ = (offset, len, writable);
+        Err(Errno::ENOTSUPP)
+    }
+
+    /// Whether user space has the values mapped and can write them.
+    fn is_mapped_writable(&self) -> bool {
+        false
+    }
+
+    /// Drops the objects that the elements hold.
+    fn release_held(&mut self) {}
+}
+
+/// The index that an array's key is.
+pub(super) fn index(key: &[u8]) -> Result<u32, Errno> {
+    key.try_into().map(u32::from_ne_bytes).map_err(|_| Errno::EFAULT)
+}
+
+/// The key after `key` in an array: the first one for none and for one past the end.
+pub(super) fn next_index(key: Option<&[u8]>, max: u32, next: &mut [u8]) -> Result<(), Errno> {
+    let index = match key.map(index).transpose()? {
+        None => 0,
+        Some(index) if index >= max => 0,
+        Some(index) => index.checked_add(1).filter(|&i| i < max).ok_or(Errno::ENOENT)?,
+    };
+    copy(next, &index.to_ne_bytes())
+}
+
+/// Copies between buffers of the same length.
+pub(super) fn copy(to: &mut [u8], from: &[u8]) -> Result<(), Errno> {
+    if to.len() != from.len() {
+        return Err(Errno::EFAULT);
+    }
+    to.copy_from_slice(from);
+    Ok(())
+}

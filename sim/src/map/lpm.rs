@@ -1,0 +1,111 @@
+//! Longest-prefix-match tries (`BPF_MAP_TYPE_LPM_TRIE`).
+
+use std::collections::BTreeMap;
+
+use skep_sys::abi::Errno;
+
+use super::elements::{Elements, Resolve, copy};
+use super::{EXIST, NOEXIST};
+
+/// A prefix as its masked bytes and its length in bits. Its order puts a prefix right before those it contains.
+type Prefix = (Box<[u8]>, u32);
+
+/// Values by prefix. A key is the prefix length as a native `u32`, then the address bytes.
+#[derive(Debug)]
+pub(super) struct Lpm {
+    max_entries: usize,
+    max_prefix: u32,
+    entries: BTreeMap<Prefix, Entry>,
+}
+
+/// A key as it was last written, host bits included, and its value.
+#[derive(Debug)]
+struct Entry {
+    key: Box<[u8]>,
+    value: Box<[u8]>,
+}
+
+impl Lpm {
+    pub(super) fn new(max_entries: u32, key_size: u32) -> Self {
+        let max_prefix = key_size.saturating_sub(4).saturating_mul(8);
+        Lpm { max_entries: max_entries as usize, max_prefix, entries: BTreeMap::new() }
+    }
+
+    /// Splits a key; `None` when its prefix is longer than the address.
+    fn split<'a>(&self, key: &'a [u8]) -> Option<(u32, &'a [u8])> {
+        let (bits, address) = key.split_first_chunk()?;
+        let bits = u32::from_ne_bytes(*bits);
+        (bits <= self.max_prefix).then_some((bits, address))
+    }
+
+    /// The entries in the kernel's order: what is inside of a prefix before the prefix.
+    fn in_order(&self) -> Vec<&Prefix> {
+        let mut order = Vec::with_capacity(self.entries.len());
+        let mut open: Vec<&Prefix> = Vec::new();
+        for prefix in self.entries.keys() {
+            while let Some(outer) = open.pop_if(|outer| !contains(outer, prefix)) {
+                order.push(outer);
+            }
+            open.push(prefix);
+        }
+        order.extend(open.into_iter().rev());
+        order
+    }
+}
+
+fn contains(outer: &Prefix, inner: &Prefix) -> bool {
+    outer.1 <= inner.1 && *mask(&inner.0, outer.1) == *outer.0
+}
+
+/// The address with everything after its first `bits` bits cleared.
+fn mask(address: &[u8], bits: u32) -> Box<[u8]> {
+    let mut left = bits;
+    address
+        .iter()
+        .map(|&byte| {
+            let take = left.min(8);
+            left -= take; // take is at most left
+            byte & !(0xff_u32 >> take) as u8
+        })
+        .collect()
+}
+
+impl Elements for Lpm {
+    fn lookup(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        let (bits, address) = self.split(key).ok_or(Errno::ENOENT)?;
+        let found = (0..=bits).rev().find_map(|bits| self.entries.get(&(mask(address, bits), bits)));
+        copy(value, &found.ok_or(Errno::ENOENT)?.value)
+    }
+
+    fn update(&mut self, key: &[u8], value: &[u8], flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
+        if flags > EXIST {
+            return Err(Errno::EINVAL);
+        }
+        let (bits, address) = self.split(key).ok_or(Errno::EINVAL)?;
+        let prefix = (mask(address, bits), bits);
+        let exists = self.entries.contains_key(&prefix);
+        match flags {
+            NOEXIST if exists => return Err(Errno::EEXIST),
+            EXIST if !exists => return Err(Errno::ENOENT),
+            _ if !exists && self.entries.len() >= self.max_entries => return Err(Errno::ENOSPC),
+            _ => {}
+        }
+        self.entries.insert(prefix, Entry { key: key.into(), value: value.into() });
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
+        let (bits, address) = self.split(key).ok_or(Errno::EINVAL)?;
+        self.entries.remove(&(mask(address, bits), bits)).map(drop).ok_or(Errno::ENOENT)
+    }
+
+    fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+        let order = self.in_order();
+        let place = key.and_then(|key| self.split(key)).and_then(|(bits, address)| {
+            let prefix = (mask(address, bits), bits);
+            order.iter().position(|p| **p == prefix)
+        });
+        let prefix = order.get(place.map_or(0, |p| p + 1)).ok_or(Errno::ENOENT)?; // below the length
+        copy(next, &self.entries.get(*prefix).ok_or(Errno::ENOENT)?.key)
+    }
+}

@@ -1,0 +1,289 @@
+//! Maps.
+//!
+//! [`create`] holds the rules of creation, and each family of kinds has a file with its [`Elements`]. What all kinds
+//! have in common (access, freezing, flags, lengths, spin locks) is here.
+
+mod array;
+mod bloom;
+mod create;
+mod elements;
+mod hash;
+mod limited;
+mod lpm;
+mod objects;
+mod queue;
+mod shared;
+mod types;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use skep_sys::SharedMemory;
+use skep_sys::abi::{BtfObjectId, Errno, MapFlags, MapId, MapType};
+use skep_sys::request::MapInfo;
+
+use crate::btf::BtfObject;
+use crate::fd::Access;
+
+pub(crate) use create::{Shape, check};
+pub(crate) use elements::{Elements, Resolve};
+pub(crate) use objects::InnerShape;
+pub(crate) use types::check_types;
+
+/// A map.
+#[derive(Debug)]
+pub(crate) struct Map {
+    pub(crate) id: u32,
+    pub(crate) shape: Shape,
+    pub(crate) name: String,
+    pub(crate) btf: Option<MapTypes>,
+    /// What the maps in a map of maps look like.
+    pub(crate) inner: Option<InnerShape>,
+    /// Offset of the value's `bpf_spin_lock`.
+    spin_lock: Option<usize>,
+    state: Mutex<State>,
+}
+
+/// The BTF types of key and value.
+#[derive(Clone, Debug)]
+pub(crate) struct MapTypes {
+    pub(crate) btf: Arc<BtfObject>,
+    pub(crate) key: u32,
+    pub(crate) value: u32,
+}
+
+#[derive(Debug)]
+struct State {
+    frozen: bool,
+    elements: Box<dyn Elements>,
+}
+
+/// Flags of element calls.
+const NOEXIST: u64 = 1;
+const EXIST: u64 = 2;
+const LOCK: u64 = 4;
+/// Size of `struct bpf_spin_lock`.
+const SPIN_LOCK_SIZE: usize = 4;
+
+impl Map {
+    /// A map of a shape that [`check`] has accepted.
+    pub(crate) fn new(
+        id: u32,
+        shape: Shape,
+        name: &str,
+        btf: Option<MapTypes>,
+        inner: Option<InnerShape>,
+        spin_lock: Option<usize>,
+        elements: Box<dyn Elements>,
+    ) -> Map {
+        let state = Mutex::new(State { frozen: false, elements });
+        Map { id, shape, name: name.to_owned(), btf, inner, spin_lock, state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn info(&self) -> MapInfo {
+        let mut info = MapInfo::default();
+        info.map_type = self.shape.kind;
+        info.id = MapId(self.id);
+        info.key_size = self.shape.key_size;
+        info.value_size = self.shape.value_size;
+        info.max_entries = self.shape.max_entries;
+        info.flags = self.shape.flags;
+        if matches!(self.shape.kind, MapType::DEVMAP | MapType::DEVMAP_HASH) {
+            // Set by the kernel so that programs cannot write the values that they are handed.
+            info.flags |= MapFlags::RDONLY_PROG;
+        }
+        info.name = self.name.clone();
+        info.map_extra = self.shape.map_extra;
+        if let Some(types) = &self.btf {
+            info.btf_id = BtfObjectId(types.btf.id);
+            info.btf_key_type_id = types.key;
+            info.btf_value_type_id = types.value;
+        }
+        info
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.state().frozen
+    }
+
+    pub(crate) fn has_spin_lock(&self) -> bool {
+        self.spin_lock.is_some()
+    }
+
+    pub(crate) fn lookup(
+        &self,
+        access: Access,
+        key: &[u8],
+        value: &mut [u8],
+        flags: u64,
+    ) -> Result<(), Errno> {
+        if !access.read {
+            return Err(Errno::EPERM);
+        }
+        self.check_lookup_flags(flags)?;
+        self.check_key(key)?;
+        self.check_value(value)?;
+        self.state().elements.lookup(key, value)
+    }
+
+    pub(crate) fn update(
+        &self,
+        access: Access,
+        key: &[u8],
+        value: &[u8],
+        flags: u64,
+        resolve: Resolve<'_>,
+    ) -> Result<(), Errno> {
+        let mut state = self.state();
+        self.check_writable(&state, access)?;
+        if flags & LOCK != 0 && self.spin_lock.is_none() {
+            return Err(Errno::EINVAL);
+        }
+        self.check_key(key)?;
+        self.check_value(value)?;
+        let flags = flags & !LOCK;
+        let Some(lock) = self.spin_lock else {
+            return state.elements.update(key, value, flags, resolve);
+        };
+        let mut value = value.to_vec();
+        if let Some(lock) = value.get_mut(lock..lock.saturating_add(SPIN_LOCK_SIZE)) {
+            lock.fill(0);
+        }
+        state.elements.update(key, &value, flags, resolve)
+    }
+
+    pub(crate) fn delete(&self, access: Access, key: &[u8]) -> Result<(), Errno> {
+        let mut state = self.state();
+        self.check_writable(&state, access)?;
+        self.check_key(key)?;
+        state.elements.delete(key)
+    }
+
+    pub(crate) fn next_key(&self, access: Access, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+        if !access.read {
+            return Err(Errno::EPERM);
+        }
+        if let Some(key) = key {
+            self.check_key(key)?;
+        }
+        if next.len() != self.shape.key_size as usize {
+            return Err(Errno::EFAULT);
+        }
+        self.state().elements.next_key(key, next)
+    }
+
+    pub(crate) fn lookup_and_delete(
+        &self,
+        access: Access,
+        key: &[u8],
+        value: &mut [u8],
+        flags: u64,
+    ) -> Result<(), Errno> {
+        if flags & !LOCK != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let mut state = self.state();
+        if !access.read {
+            return Err(Errno::EPERM);
+        }
+        self.check_writable(&state, access)?;
+        if flags != 0 && matches!(self.shape.kind, MapType::QUEUE | MapType::STACK) {
+            return Err(Errno::EINVAL);
+        }
+        self.check_lookup_flags(flags)?;
+        self.check_key(key)?;
+        self.check_value(value)?;
+        state.elements.take(key, value)
+    }
+
+    pub(crate) fn freeze(&self, access: Access) -> Result<(), Errno> {
+        let mut state = self.state();
+        if self.spin_lock.is_some() {
+            return Err(Errno::ENOTSUPP);
+        }
+        self.check_writable(&state, access)?;
+        if state.elements.is_mapped_writable() {
+            return Err(Errno::EBUSY);
+        }
+        state.frozen = true;
+        Ok(())
+    }
+
+    /// Gives out a view of the values.
+    pub(crate) fn mmap(
+        &self,
+        access: Access,
+        offset: u64,
+        len: usize,
+        writable: bool,
+    ) -> Result<SharedMemory, Errno> {
+        let mut state = self.state();
+        if self.spin_lock.is_some() {
+            return Err(Errno::ENOTSUPP);
+        }
+        if writable {
+            if state.frozen {
+                return Err(Errno::EPERM);
+            }
+            if self.shape.flags.contains(MapFlags::RDONLY_PROG) {
+                return Err(Errno::EACCES);
+            }
+        }
+        // The descriptor's mode decides as for any file.
+        if !access.read || writable && !access.write {
+            return Err(Errno::EACCES);
+        }
+        state.elements.mmap(offset, len, writable)
+    }
+
+    /// Reads the value of a map of one element that no one can change any more, as the verifier does.
+    pub(crate) fn read_constant(&self, offset: usize, len: usize) -> Option<u64> {
+        let state = self.state();
+        if !state.frozen || !self.shape.flags.contains(MapFlags::RDONLY_PROG) || self.shape.max_entries != 1 {
+            return None;
+        }
+        drop(state);
+        let mut value = vec![0; self.shape.value_len()];
+        self.state().elements.lookup(&0u32.to_ne_bytes(), &mut value).ok()?;
+        let bytes = value.get(offset..offset.checked_add(len)?)?;
+        match *bytes {
+            [a] => Some(a.into()),
+            [a, b] => Some(u16::from_ne_bytes([a, b]).into()),
+            [a, b, c, d] => Some(u32::from_ne_bytes([a, b, c, d]).into()),
+            _ => bytes.try_into().ok().map(u64::from_ne_bytes),
+        }
+    }
+
+    /// Drops what the elements hold: done to program arrays when the last descriptor and pin are gone, since an array
+    /// may hold a program that uses it.
+    pub(crate) fn release_held(&self) {
+        self.state().elements.release_held();
+    }
+
+    fn check_writable(&self, state: &State, access: Access) -> Result<(), Errno> {
+        if access.write && !state.frozen { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    fn check_lookup_flags(&self, flags: u64) -> Result<(), Errno> {
+        if flags & !LOCK != 0 || flags != 0 && self.spin_lock.is_none() {
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Kinds without keys refuse one; any other length than the map's would be read past its end.
+    fn check_key(&self, key: &[u8]) -> Result<(), Errno> {
+        match (key.len(), self.shape.key_size as usize) {
+            (len, size) if len == size => Ok(()),
+            (_, 0) => Err(Errno::EINVAL),
+            _ => Err(Errno::EFAULT),
+        }
+    }
+
+    fn check_value(&self, value: &[u8]) -> Result<(), Errno> {
+        if value.len() == self.shape.value_len() { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+}

@@ -1,0 +1,199 @@
+//! What `BPF_PROG_LOAD` checks before the verifier, and what it makes.
+
+use std::sync::Mutex;
+
+use skep_btf::{Kind, TypeId};
+use skep_sys::abi::{AttachType, Errno, ProgFlags, ProgType};
+use skep_sys::request::{AttachTarget, ProgLoad};
+
+use super::{Prog, Target, tag::tag, verify};
+use crate::features::Features;
+use crate::kernel::Inner;
+use crate::log::Log;
+use crate::name::check_name;
+
+/// Most instructions that a privileged user may load (`BPF_COMPLEXITY_LIMIT_INSNS`).
+const INSNS_MAX: usize = 1_000_000;
+/// Size of the kernel's license buffer, with the NUL.
+const LICENSE_MAX: usize = 128;
+
+/// A program that was accepted and has no id yet.
+#[derive(Debug)]
+pub(crate) struct Draft(Prog);
+
+impl Draft {
+    pub(crate) fn with_id(mut self, id: u32) -> Prog {
+        self.0.id = id;
+        self.0
+    }
+}
+
+/// Checks a program and everything that it refers to.
+pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) -> Result<Draft, Errno> {
+    check_attributes(kernel, request)?;
+    let target = attach_target(kernel, request)?;
+    check_attach_type(request)?;
+    check_name(request.name)?;
+
+    let btf = match request.btf {
+        Some(fd) => Some(kernel.object(fd)?.btf()?.clone()),
+        None => None,
+    };
+    let gpl_compatible = is_gpl_compatible(request.license);
+    let maps = verify::verify(kernel, request, btf.as_deref(), gpl_compatible, target.as_ref(), log)?;
+    Ok(Draft(Prog {
+        id: 0,
+        prog_type: request.prog_type,
+        expected_attach_type: request.expected_attach_type,
+        target,
+        name: request.name.to_owned(),
+        tag: tag(request.insns, kernel.features().contains(Features::SHA256_TAG)),
+        insns: request.insns.to_vec(),
+        maps: Mutex::new(maps),
+        btf,
+        gpl_compatible,
+        nr_func_info: count(request.func_info.count()),
+        nr_line_info: count(request.line_info.count()),
+        load_time: kernel.now(),
+        uid: kernel.uid(),
+    }))
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// The fields that only newer kernels have, the flags, and the size.
+fn check_attributes(kernel: &Inner, request: &ProgLoad<'_>) -> Result<(), Errno> {
+    let features = kernel.features();
+    // An old kernel sees bytes that are not zero behind the attributes that it knows.
+    let unknown = !request.name.is_empty() && !features.contains(Features::NAMES)
+        || request.expected_attach_type.0 != 0 && !features.contains(Features::EXPECTED_ATTACH_TYPE)
+        || request.btf.is_some() && !features.contains(Features::BTF)
+        || request.func_info.record_size != 0 && !features.contains(Features::BTF_FUNC)
+        || request.line_info.record_size != 0 && !features.contains(Features::BTF_FUNC)
+        || !matches!(request.attach, AttachTarget::None) && !features.contains(Features::KERNEL_BTF);
+    if unknown {
+        return Err(Errno::E2BIG);
+    }
+    let known = ProgFlags::STRICT_ALIGNMENT
+        | ProgFlags::ANY_ALIGNMENT
+        | ProgFlags::TEST_RND_HI32
+        | ProgFlags::TEST_STATE_FREQ
+        | ProgFlags::SLEEPABLE
+        | ProgFlags::XDP_HAS_FRAGS
+        | ProgFlags::XDP_DEV_BOUND_ONLY
+        | ProgFlags::TEST_REG_INVARIANTS;
+    if !known.contains(request.flags) || request.ifindex != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if request.license.len() >= LICENSE_MAX {
+        return Err(Errno::EINVAL);
+    }
+    if request.insns.is_empty() || request.insns.len() > INSNS_MAX {
+        return Err(Errno::E2BIG);
+    }
+    if request.prog_type == ProgType::UNSPEC || request.prog_type.name().is_none() {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+/// The licenses that the kernel counts as compatible with its own.
+fn is_gpl_compatible(license: &str) -> bool {
+    matches!(
+        license,
+        "GPL" | "GPL v2" | "GPL and additional rights" | "Dual BSD/GPL" | "Dual MIT/GPL" | "Dual MPL/GPL"
+    )
+}
+
+/// Whether a kind of program names what it attaches to by a type.
+fn has_target(prog_type: ProgType) -> bool {
+    matches!(prog_type, ProgType::TRACING | ProgType::LSM | ProgType::STRUCT_OPS | ProgType::EXT)
+}
+
+fn attach_target(kernel: &Inner, request: &ProgLoad<'_>) -> Result<Option<Target>, Errno> {
+    let (type_id, btf, prog) = match request.attach {
+        AttachTarget::None => return Ok(None),
+        AttachTarget::KernelType { type_id: 0, module: None } => return Ok(None),
+        AttachTarget::KernelType { type_id, module: None } => {
+            (type_id, kernel.vmlinux().ok_or(Errno::EINVAL)?.clone(), None)
+        }
+        AttachTarget::KernelType { type_id, module: Some(fd) } => {
+            let btf = kernel.object(fd)?.btf()?.clone();
+            if !btf.kernel {
+                return Err(Errno::EINVAL);
+            }
+            (type_id, btf, None)
+        }
+        AttachTarget::Program { prog, type_id } => {
+            let prog = kernel.object(prog)?.prog()?.clone();
+            if !matches!(request.prog_type, ProgType::TRACING | ProgType::EXT) {
+                return Err(Errno::EINVAL);
+            }
+            (type_id, prog.btf.clone().ok_or(Errno::EINVAL)?, Some(prog))
+        }
+        _ => return Err(Errno::EINVAL),
+    };
+    if !has_target(request.prog_type) || type_id == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let Ok(ty) = btf.btf.ty(TypeId(type_id)) else {
+        return Ok(Some(Target {
+            type_id,
+            name: String::new(),
+            obj_id: btf.id,
+            kind: Kind::VOID,
+            _prog: prog,
+        }));
+    };
+    let obj_id = prog.as_ref().map_or(btf.id, |prog| prog.id);
+    Ok(Some(Target { type_id, name: ty.name().into_owned(), obj_id, kind: ty.kind(), _prog: prog }))
+}
+
+/// Attach types that kinds of programs insist on (`bpf_prog_load_check_attach`).
+fn check_attach_type(request: &ProgLoad<'_>) -> Result<(), Errno> {
+    use AttachType as A;
+
+    let attach_type = request.expected_attach_type;
+    let fits = match request.prog_type {
+        ProgType::CGROUP_SOCK => matches!(
+            attach_type,
+            // Zero is the default, which the kernel takes for socket creation.
+            A(0) | A::CGROUP_INET_SOCK_CREATE
+                | A::CGROUP_INET_SOCK_RELEASE
+                | A::CGROUP_INET4_POST_BIND
+                | A::CGROUP_INET6_POST_BIND
+        ),
+        ProgType::CGROUP_SOCK_ADDR => matches!(
+            attach_type,
+            A::CGROUP_INET4_BIND
+                | A::CGROUP_INET6_BIND
+                | A::CGROUP_INET4_CONNECT
+                | A::CGROUP_INET6_CONNECT
+                | A::CGROUP_UNIX_CONNECT
+                | A::CGROUP_INET4_GETPEERNAME
+                | A::CGROUP_INET6_GETPEERNAME
+                | A::CGROUP_UNIX_GETPEERNAME
+                | A::CGROUP_INET4_GETSOCKNAME
+                | A::CGROUP_INET6_GETSOCKNAME
+                | A::CGROUP_UNIX_GETSOCKNAME
+                | A::CGROUP_UDP4_SENDMSG
+                | A::CGROUP_UDP6_SENDMSG
+                | A::CGROUP_UNIX_SENDMSG
+                | A::CGROUP_UDP4_RECVMSG
+                | A::CGROUP_UDP6_RECVMSG
+                | A::CGROUP_UNIX_RECVMSG
+        ),
+        ProgType::CGROUP_SKB => matches!(attach_type, A::CGROUP_INET_INGRESS | A::CGROUP_INET_EGRESS),
+        ProgType::CGROUP_SOCKOPT => matches!(attach_type, A::CGROUP_SETSOCKOPT | A::CGROUP_GETSOCKOPT),
+        ProgType::SK_LOOKUP => attach_type == A::SK_LOOKUP,
+        ProgType::SK_REUSEPORT => {
+            matches!(attach_type, A(0) | A::SK_REUSEPORT_SELECT | A::SK_REUSEPORT_SELECT_OR_MIGRATE)
+        }
+        ProgType::NETFILTER => attach_type == A::NETFILTER,
+        ProgType::SYSCALL | ProgType::EXT => attach_type == A(0),
+        _ => true,
+    };
+    if fits { Ok(()) } else { Err(Errno::EINVAL) }
+}
