@@ -54,6 +54,11 @@ impl Kernel {
         &*self.0.backend
     }
 
+    /// The backend to wrap: a kernel made of the wrapper shares no handles with this one.
+    pub fn backend_arc(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.0.backend)
+    }
+
     /// Whether both are handles of one kernel, so that descriptors of one mean something to the other.
     pub fn same(&self, other: &Kernel) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

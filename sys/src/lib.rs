@@ -16,6 +16,7 @@ mod map_fd;
 mod program_fd;
 pub mod request;
 mod shared;
+pub mod wrap;
 
 pub use backend::{Backend, ObjectKind, Permissions};
 pub use btf_fd::BtfFd;

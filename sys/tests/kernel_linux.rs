@@ -3,7 +3,7 @@
 //! A test that cannot run prints `skip: NAME: REASON`, and fails instead when `SKEP_REQUIRE_KERNEL=1`.
 
 #![cfg(target_os = "linux")]
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::print_stdout)]
 
 #[path = "kernel_linux/maps.rs"]
 mod maps;

@@ -123,7 +123,7 @@ pub(super) fn test_run(
     run: &mut TestRun<'_>,
 ) -> Result<TestRunResult, (Errno, TestRunResult)> {
     let bad = |errno| (errno, TestRunResult::default());
-    if !run.ctx.is_empty() && !(run.ctx_in.is_empty() && run.ctx_out.is_empty()) {
+    if !(run.ctx.is_empty() || run.ctx_in.is_empty() && run.ctx_out.is_empty()) {
         return Err(bad(Errno::EINVAL));
     }
     // Programs of kind syscall write the context where they read it, and what kind this is, only the kernel knows.

@@ -78,21 +78,20 @@ fn parse_version(text: &str) -> Option<u32> {
         part.get(..end)?.parse::<u32>().ok()
     });
     let (major, minor, patch) = (numbers.next()??, numbers.next()??, numbers.next()??);
-    Some(major.checked_mul(1 << 16)?.checked_add(minor.min(255) << 8)?.checked_add(patch.min(255))?)
+    major.checked_mul(1 << 16)?.checked_add(minor.min(255) << 8)?.checked_add(patch.min(255))
 }
 
 pub(super) fn permissions() -> Permissions {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    let mut permissions = Permissions::default();
-    permissions.effective_caps = effective_caps(&status);
-    permissions.memlock_limit =
-        getrlimit(Resource::RLIMIT_MEMLOCK).ok().map(|(soft, _)| soft).filter(|&soft| soft != RLIM_INFINITY);
-    permissions.unprivileged_bpf_disabled = fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled")
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    permissions.lockdown = lockdown_mode(&lockdown).filter(|&mode| mode != "none").map(str::to_owned);
-    permissions
+    let memlock = getrlimit(Resource::RLIMIT_MEMLOCK).ok().map(|(soft, _)| soft);
+    let unprivileged = fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled").ok();
+    Permissions {
+        effective_caps: effective_caps(&status),
+        memlock_limit: memlock.filter(|&soft| soft != RLIM_INFINITY),
+        unprivileged_bpf_disabled: unprivileged.and_then(|text| text.trim().parse().ok()),
+        lockdown: lockdown_mode(&lockdown).filter(|&mode| mode != "none").map(str::to_owned),
+    }
 }
 
 /// The mask after `CapEff:` in `/proc/self/status`.

@@ -9,13 +9,13 @@ use skep_sys::request::{MapCreate, ProgLoad};
 use skep_sys::{Kernel, LoadedProgram, MapFd};
 
 /// Says why a test does not run; a failure where everything must run.
-pub fn skip(name: &str, reason: &str) {
+pub(crate) fn skip(name: &str, reason: &str) {
     assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: {name}: {reason}");
     println!("skip: {name}: {reason}");
 }
 
 /// The running kernel, if this process may use it.
-pub fn kernel(name: &str) -> Option<Kernel> {
+pub(crate) fn kernel(name: &str) -> Option<Kernel> {
     let kernel = Kernel::linux();
     match kernel.map_create(&MapCreate::new(MapType::HASH, 4, 4, 1)) {
         Ok(_) => Some(kernel),
@@ -27,19 +27,19 @@ pub fn kernel(name: &str) -> Option<Kernel> {
     }
 }
 
-pub fn map(kernel: &Kernel, map_type: MapType, key: u32, value: u32, entries: u32) -> MapFd {
+pub(crate) fn map(kernel: &Kernel, map_type: MapType, key: u32, value: u32, entries: u32) -> MapFd {
     kernel.map_create(&MapCreate::new(map_type, key, value, entries)).unwrap()
 }
 
 /// `r0 = value; exit`
-pub fn returns(value: i32) -> [Insn; 2] {
+pub(crate) fn returns(value: i32) -> [Insn; 2] {
     [
         Insn::new(opcode::CLASS_ALU64 | opcode::ALU_MOV, Reg::R0, Reg::R0, 0, value),
         Insn::new(opcode::EXIT, Reg::R0, Reg::R0, 0, 0),
     ]
 }
 
-pub fn program(kernel: &Kernel, prog_type: ProgType, name: &str, value: i32) -> LoadedProgram {
+pub(crate) fn program(kernel: &Kernel, prog_type: ProgType, name: &str, value: i32) -> LoadedProgram {
     let insns = returns(value);
     let mut request = ProgLoad::new(prog_type, &insns, "GPL");
     request.name = name;
@@ -47,10 +47,10 @@ pub fn program(kernel: &Kernel, prog_type: ProgType, name: &str, value: i32) -> 
 }
 
 /// A directory on a bpffs that goes with its pins.
-pub struct PinDir(PathBuf);
+pub(crate) struct PinDir(PathBuf);
 
 impl PinDir {
-    pub fn new(kernel: &Kernel, name: &str) -> Option<PinDir> {
+    pub(crate) fn new(kernel: &Kernel, name: &str) -> Option<PinDir> {
         let root = Path::new("/sys/fs/bpf");
         if kernel.backend().is_bpffs(root) != Ok(true) {
             skip(name, "no bpffs at /sys/fs/bpf");
@@ -61,7 +61,7 @@ impl PinDir {
         Some(PinDir(path))
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -77,10 +77,10 @@ impl Drop for PinDir {
 }
 
 /// Tests that count descriptors, or close low ones, must not run beside each other.
-pub static DESCRIPTORS: Mutex<()> = Mutex::new(());
+pub(crate) static DESCRIPTORS: Mutex<()> = Mutex::new(());
 
 /// Paths of this process's descriptors that are BPF objects.
-pub fn bpf_descriptors() -> usize {
+pub(crate) fn bpf_descriptors() -> usize {
     fs::read_dir("/proc/self/fd")
         .unwrap()
         .flatten()
@@ -92,7 +92,7 @@ pub fn bpf_descriptors() -> usize {
         .count()
 }
 
-pub fn assert_above_streams(fd: &impl AsFd) {
+pub(crate) fn assert_above_streams(fd: &impl AsFd) {
     use std::os::fd::AsRawFd;
     assert!(fd.as_fd().as_raw_fd() > 2);
 }

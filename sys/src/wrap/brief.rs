@@ -1,0 +1,71 @@
+//! Arguments of calls in a few words.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
+
+use crate::abi::OpenFlags;
+use crate::backend::ObjectKind;
+use crate::map_fd::MapRef;
+use crate::request::{LinkCreate, LinkTarget, LinkUpdate, LogBuffer, MapCreate, Pin, ProgLoad, TestRun};
+
+/// A few words for an argument.
+pub(super) trait Brief {
+    fn brief(&self) -> String;
+}
+
+macro_rules! brief {
+    ($($ty:ty, |$this:ident| $words:expr;)*) => {
+        $(impl Brief for $ty {
+            fn brief(&self) -> String {
+                let $this = self;
+                $words
+            }
+        })*
+    };
+}
+
+brief! {
+    u32, |number| number.to_string();
+    u64, |number| number.to_string();
+    usize, |number| number.to_string();
+    bool, |flag| flag.to_string();
+    &[u8], |bytes| format!("[{}]", bytes.len());
+    &mut [u8], |bytes| format!("[{}]", bytes.len());
+    Option<&[u8]>, |bytes| bytes.map_or_else(|| "none".to_owned(), |bytes| bytes.brief());
+    Option<&str>, |name| name.unwrap_or("none").to_owned();
+    &Path, |path| path.display().to_string();
+    &OsStr, |name| name.display().to_string();
+    OpenFlags, |flags| format!("{:#x}", flags.bits());
+    ObjectKind, |kind| format!("{kind:?}").to_lowercase();
+    BorrowedFd<'_>, |fd| format!("fd{}", fd.as_raw_fd());
+    MapRef<'_>, |map| map.as_fd().brief();
+    Pin<'_>, |pin| format!("{} {}", pin.fd.brief(), pin.path.brief());
+    Option<&mut LogBuffer>, |log| match log {
+        Some(log) => format!("log({}, {})", log.level, log.bytes.len()),
+        None => "log(none)".to_owned(),
+    };
+    &MapCreate<'_>, |map| format!(
+        "{} {:?} key={} value={} max={} flags={:#x}{}",
+        map.map_type, map.name, map.key_size, map.value_size, map.max_entries, map.flags.bits(),
+        if map.btf.is_some() { " btf" } else { "" },
+    );
+    &ProgLoad<'_>, |prog| format!(
+        "{} {:?} insns={} attach={} flags={:#x}{}",
+        prog.prog_type, prog.name, prog.insns.len(), prog.expected_attach_type.0, prog.flags.bits(),
+        if prog.btf.is_some() { " btf" } else { "" },
+    );
+    &mut TestRun<'_>, |run| format!("data={} ctx={} repeat={}", run.data_in.len(), run.ctx_in.len(), run.repeat);
+    &LinkCreate<'_>, |link| format!(
+        "{} {} {} flags={:#x}",
+        link.prog.brief(),
+        link.attach_type,
+        match link.target {
+            LinkTarget::Loaded => "loaded".to_owned(),
+            LinkTarget::Ifindex(index) => format!("ifindex{index}"),
+            LinkTarget::Fd(fd) => fd.brief(),
+        },
+        link.flags,
+    );
+    &LinkUpdate<'_>, |link| format!("{} {}", link.link.brief(), link.new_prog.brief());
+}

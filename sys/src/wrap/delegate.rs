@@ -1,0 +1,173 @@
+//! One table of the trait's methods, from which every wrapper is made, so that none is forgotten.
+
+use std::sync::Arc;
+
+use crate::abi::Errno;
+use crate::backend::{Backend, Permissions};
+use crate::request::TestRunResult;
+
+/// What a wrapper does around each call.
+pub(super) trait Around {
+    /// Whether [`after`](Around::after) wants the arguments in words.
+    const DESCRIBES: bool;
+
+    /// The backend that is wrapped.
+    fn inner(&self) -> &Arc<dyn Backend>;
+
+    /// Comes before the call; an error is answered instead of making it.
+    fn before(&self, command: &'static str) -> Option<Errno>;
+
+    /// Comes after the call.
+    fn after(&self, command: &'static str, arguments: String, failed: Option<Errno>);
+}
+
+/// What a method answers.
+pub(super) trait Answer: Sized {
+    /// The answer that says this error, for methods that can.
+    fn refused(errno: Errno) -> Option<Self>;
+
+    /// The error that the answer says.
+    fn failed(&self) -> Option<Errno>;
+}
+
+impl<T> Answer for Result<T, Errno> {
+    fn refused(errno: Errno) -> Option<Self> {
+        Some(Err(errno))
+    }
+
+    fn failed(&self) -> Option<Errno> {
+        self.as_ref().err().copied()
+    }
+}
+
+impl Answer for Result<TestRunResult, (Errno, TestRunResult)> {
+    fn refused(errno: Errno) -> Option<Self> {
+        Some(Err((errno, TestRunResult::default())))
+    }
+
+    fn failed(&self) -> Option<Errno> {
+        self.as_ref().err().map(|(errno, _)| *errno)
+    }
+}
+
+impl Answer for Permissions {
+    fn refused(_: Errno) -> Option<Self> {
+        None
+    }
+
+    fn failed(&self) -> Option<Errno> {
+        None
+    }
+}
+
+macro_rules! delegate {
+    ($wrapper:ty; $(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $answer:ty;)*) => {
+        impl crate::backend::Backend for $wrapper {
+            fn name(&self) -> &str {
+                self.inner().name()
+            }
+
+            $(
+                fn $name(&self, $($arg: $ty),*) -> $answer {
+                    let arguments = if Self::DESCRIBES {
+                        let words: &[String] = &[$(crate::wrap::brief::Brief::brief(&$arg)),*];
+                        words.join(" ")
+                    } else {
+                        String::new()
+                    };
+                    let refused = self
+                        .before(stringify!($name))
+                        .and_then(<$answer as crate::wrap::delegate::Answer>::refused);
+                    let answer = match refused {
+                        Some(answer) => answer,
+                        None => self.inner().$name($($arg),*),
+                    };
+                    self.after(
+                        stringify!($name),
+                        arguments,
+                        crate::wrap::delegate::Answer::failed(&answer),
+                    );
+                    answer
+                }
+            )*
+        }
+
+        #[cfg(test)]
+        impl $wrapper {
+            /// Names of the methods that are delegated.
+            pub(super) const METHODS: &[&str] = &["name", $(stringify!($name)),*];
+        }
+    };
+}
+
+/// Implements [`Backend`] for a type that is [`Around`] another.
+macro_rules! wrapper {
+    ($wrapper:ty) => {
+        const _: () = {
+            use std::ffi::OsStr;
+            use std::os::fd::{BorrowedFd, OwnedFd};
+            use std::path::Path;
+
+            use bytes::Bytes;
+
+            use crate::abi::{Errno, OpenFlags};
+            use crate::backend::{ObjectKind, Permissions};
+            use crate::map_fd::MapRef;
+            use crate::request::{
+                BtfInfo, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, Pin, ProgInfo,
+                ProgLoad, TestRun, TestRunResult,
+            };
+            use crate::shared::SharedMemory;
+
+            crate::wrap::delegate::delegate! {
+                $wrapper;
+                fn map_create(request: &MapCreate<'_>) -> Result<OwnedFd, Errno>;
+                fn map_lookup(map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno>;
+                fn map_update(map: MapRef<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno>;
+                fn map_delete(map: MapRef<'_>, key: &[u8]) -> Result<(), Errno>;
+                fn map_next_key(map: MapRef<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno>;
+                fn map_lookup_and_delete(
+                    map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64,
+                ) -> Result<(), Errno>;
+                fn map_mmap(
+                    map: BorrowedFd<'_>, offset: u64, len: usize, writable: bool,
+                ) -> Result<SharedMemory, Errno>;
+                fn map_freeze(map: BorrowedFd<'_>) -> Result<(), Errno>;
+                fn prog_load(request: &ProgLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno>;
+                fn prog_test_run(
+                    prog: BorrowedFd<'_>, run: &mut TestRun<'_>,
+                ) -> Result<TestRunResult, (Errno, TestRunResult)>;
+                fn prog_bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno>;
+                fn btf_load(btf: &[u8], log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno>;
+                fn map_info(map: BorrowedFd<'_>) -> Result<MapInfo, Errno>;
+                fn prog_info(prog: BorrowedFd<'_>) -> Result<ProgInfo, Errno>;
+                fn btf_info(btf: BorrowedFd<'_>) -> Result<BtfInfo, Errno>;
+                fn btf_bytes(btf: BorrowedFd<'_>) -> Result<Bytes, Errno>;
+                fn link_info(link: BorrowedFd<'_>) -> Result<LinkInfo, Errno>;
+                fn next_id(kind: ObjectKind, id: u32) -> Result<u32, Errno>;
+                fn open_by_id(kind: ObjectKind, id: u32, flags: OpenFlags) -> Result<OwnedFd, Errno>;
+                fn pin(pin: Pin<'_>) -> Result<(), Errno>;
+                fn open_pinned(path: &Path, flags: OpenFlags) -> Result<OwnedFd, Errno>;
+                fn unpin(path: &Path) -> Result<(), Errno>;
+                fn create_pin_dir(path: &Path) -> Result<(), Errno>;
+                fn remove_pin_dir(path: &Path) -> Result<(), Errno>;
+                fn is_bpffs(path: &Path) -> Result<bool, Errno>;
+                fn link_create(request: &LinkCreate<'_>) -> Result<OwnedFd, Errno>;
+                fn link_update(request: &LinkUpdate<'_>) -> Result<(), Errno>;
+                fn link_detach(link: BorrowedFd<'_>) -> Result<(), Errno>;
+                fn raw_tracepoint_open(
+                    prog: BorrowedFd<'_>, name: Option<&str>, cookie: u64,
+                ) -> Result<OwnedFd, Errno>;
+                fn kernel_btf() -> Result<Bytes, Errno>;
+                fn possible_cpus() -> Result<u32, Errno>;
+                fn release() -> Result<String, Errno>;
+                fn version_code() -> Result<u32, Errno>;
+                fn ifindex(name: &OsStr) -> Result<u32, Errno>;
+                fn permissions() -> Permissions;
+                fn raise_memlock() -> Result<bool, Errno>;
+            }
+        };
+    };
+}
+
+pub(super) use {delegate, wrapper};
