@@ -1,0 +1,100 @@
+//! `cargo xtask corpus`: real BPF objects that others wrote and built, and what libbpf and skep make of them.
+//!
+//! `testdata/corpus/manifest.json` names packages by version and SHA-256, and the objects in them by SHA-256; the
+//! objects themselves are never committed. `fetch` brings them, `oracle` asks libbpf, `verify` asks skep, and
+//! `compare` says where the two differ and whether `testdata/corpus/known.json` explains all of it.
+
+mod archive;
+mod carve;
+mod compare;
+mod compile;
+mod fetch;
+mod manifest;
+mod run;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+
+use self::manifest::Manifest;
+
+/// Real BPF objects that others built, and what libbpf and skep make of them.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where the corpus lives (default: `SKEP_CORPUS_DIR`, else `skep-corpus` in the user's cache directory).
+    #[arg(long, global = true)]
+    dir: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Downloads the packages of the manifest, takes the objects out of them and checks every hash.
+    /// Exit 3: the archive no longer has some packages.
+    Fetch {
+        /// Only these sources.
+        sources: Vec<String>,
+    },
+    /// Writes into the manifest what was found in these sources. For whoever adds a source.
+    Pin {
+        /// Sources to look at (default: those without objects).
+        sources: Vec<String>,
+    },
+    /// Prints the path of every object that was fetched.
+    List,
+    /// Builds the libbpf oracle and asks it about every object: DIR/oracle.jsonl.
+    Oracle {
+        /// Seconds for each program.
+        #[arg(long, default_value_t = 20)]
+        timeout: u64,
+    },
+    /// Runs `skep verify --json` over every object: DIR/skep.jsonl.
+    Verify {
+        /// The command to run (default: built from this tree).
+        #[arg(long)]
+        skep: Option<PathBuf>,
+        /// Seconds for each program.
+        #[arg(long, default_value_t = 20)]
+        timeout: u64,
+    },
+    /// Compares skep with libbpf program by program. Exit 1: a difference that no line of known.json explains, a line
+    /// that explains nothing, or too few programs.
+    Compare(compare::Args),
+}
+
+/// Runs `cargo xtask corpus`.
+pub(crate) fn run(args: Args) -> Result<u8> {
+    let dir = match args.dir.or_else(|| std::env::var_os("SKEP_CORPUS_DIR").map(PathBuf::from)) {
+        Some(dir) => std::path::absolute(dir)?,
+        None => cache_dir()?.join("skep-corpus"),
+    };
+    let manifest = || Manifest::read(&testdata().join("manifest.json"));
+    match args.command {
+        Command::Fetch { sources } => fetch::fetch(&dir, &manifest()?, &sources),
+        Command::Pin { sources } => fetch::pin(&dir, &testdata().join("manifest.json"), &sources),
+        Command::List => run::list(&dir, &manifest()?),
+        Command::Oracle { timeout } => run::oracle(&dir, &manifest()?, timeout),
+        Command::Verify { skep, timeout } => run::verify(&dir, &manifest()?, skep, timeout),
+        Command::Compare(args) => compare::run(&dir, &testdata().join("known.json"), &args),
+    }
+}
+
+/// The root of this tree.
+fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+fn testdata() -> PathBuf {
+    root().join("testdata/corpus")
+}
+
+fn cache_dir() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()) {
+        return Ok(dir.into());
+    }
+    let home = std::env::home_dir().context("no home directory: give --dir or set SKEP_CORPUS_DIR")?;
+    Ok(home.join(".cache"))
+}
