@@ -1,0 +1,82 @@
+//! Raw tracepoints: programs that get a tracepoint's arguments as the kernel passes them
+//! (`BPF_LINK_TYPE_RAW_TRACEPOINT`, Linux 4.17; a link since 5.7).
+
+use skep_sys::LoadedProgram;
+use skep_sys::abi::{Errno, LinkType};
+
+use crate::error::{ANY_ATTACH, Hints, LinkError, meaning};
+use crate::kinds::Hook;
+use crate::link::Link;
+
+/// How to attach to a raw tracepoint. The tracepoint's name converts into it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Options {
+    name: String,
+    cookie: u64,
+}
+
+impl Options {
+    /// To the tracepoint of that name, without its category: `sched_switch`, not `sched/sched_switch`.
+    pub fn new(name: impl Into<String>) -> Options {
+        Options { name: name.into(), cookie: 0 }
+    }
+
+    /// A value that the program reads with `bpf_get_attach_cookie` (Linux 6.10). 0 is none.
+    pub fn cookie(mut self, cookie: u64) -> Options {
+        self.cookie = cookie;
+        self
+    }
+}
+
+impl From<&str> for Options {
+    fn from(name: &str) -> Options {
+        Options::new(name)
+    }
+}
+
+impl From<String> for Options {
+    fn from(name: String) -> Options {
+        Options::new(name)
+    }
+}
+
+/// Attaches a raw tracepoint program (`BPF_RAW_TRACEPOINT_OPEN`, Linux 4.17). Any number can be attached to one
+/// tracepoint.
+///
+/// # Errors
+/// [`LinkError::WrongProgram`]; [`LinkError::Attach`] with [`Errno::ENOENT`] for an unknown tracepoint,
+/// [`Errno::EINVAL`] when the program uses more arguments than the tracepoint has, [`Errno::E2BIG`] for a cookie on
+/// an older kernel.
+#[doc(alias = "bpf_program__attach_raw_tracepoint")]
+pub fn attach(prog: &LoadedProgram, options: impl Into<Options>) -> Result<Link, LinkError> {
+    let options = options.into();
+    Hook::RawTracepoint.check(prog)?;
+    let result = prog.kernel().raw_tracepoint_open(prog, Some(&options.name), options.cookie);
+    let fd = result.map_err(|errno| {
+        let specific = if options.name.contains('/') { CATEGORY } else { &[] };
+        LinkError::Attach {
+            hook: Hook::RawTracepoint,
+            program: prog.name().to_owned(),
+            target: format!("tracepoint {}", options.name),
+            hint: meaning(errno, &[specific, ATTACH, ANY_ATTACH]),
+            errno,
+        }
+    })?;
+    Ok(Link::new(fd, LinkType::RAW_TRACEPOINT))
+}
+
+const CATEGORY: Hints = &[(Errno::ENOENT, "raw tracepoints are named without their category")];
+
+const ATTACH: Hints = &[
+    (
+        Errno::ENOENT,
+        "there is no such tracepoint (`/sys/kernel/tracing/available_events` lists them, each after its category)",
+    ),
+    (
+        Errno::EINVAL,
+        "the program uses arguments that the tracepoint does not have, or writes to one that is not writable, or the \
+         name is no name",
+    ),
+    (Errno::E2BIG, "cookies of raw tracepoints need Linux 6.10"),
+];
