@@ -5,13 +5,11 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use skep_asm::Endian;
 
-use crate::names::fingerprint_at;
+use crate::names::Fingerprint;
 use crate::types::Type;
+use crate::walk::{Index, Walk};
 use crate::wire::{self, Header, Shapes};
 use crate::{BtfError, StrOffset, TypeId};
-
-/// One offset is kept for every `1 << STEP_BITS` types; the ones between are walked to.
-const STEP_BITS: u32 = 3;
 
 /// BTF type information: the bytes as they came, and a small index over them.
 ///
@@ -33,10 +31,7 @@ struct Inner {
     start_id: u32,
     end_id: u32,
     start_str: u32,
-    /// Offset within `types` of every `1 << STEP_BITS`-th record.
-    index: Vec<u32>,
-    /// Fingerprint of the name of each type.
-    names: Vec<u16>,
+    index: Index,
     pointer_size: OnceLock<u32>,
 }
 
@@ -72,13 +67,8 @@ impl Btf {
         if u64::from(start_str) + strings.len() as u64 > u64::from(wire::MAX_COUNT) {
             return Err(BtfError::TooMany { what: "bytes of strings", limit: wire::MAX_COUNT });
         }
-        let walk = Walk { types: &types, strings: &strings, start_str, base, shapes: &shapes, start_id };
-        let (index, names) = match (header.endian, base) {
-            (Endian::Little, None) => walk.run::<true, false>()?,
-            (Endian::Big, None) => walk.run::<false, false>()?,
-            (Endian::Little, Some(_)) => walk.run::<true, true>()?,
-            (Endian::Big, Some(_)) => walk.run::<false, true>()?,
-        };
+        let walk = Walk { types: &types, strings: &strings, start_id, start_str, base, shapes: &shapes };
+        let index = walk.run(header.endian)?;
         Ok(Self(Arc::new(Inner {
             types,
             strings,
@@ -86,10 +76,9 @@ impl Btf {
             shapes,
             base: base.cloned(),
             start_id,
-            end_id: start_id + names.len() as u32, // the walk keeps it below MAX_COUNT
+            end_id: start_id + index.names.len() as u32, // the walk keeps it below MAX_COUNT
             start_str,
             index,
-            names,
             pointer_size: OnceLock::new(),
             bytes,
         })))
@@ -163,10 +152,10 @@ impl Btf {
             return None;
         }
         let nth = id.0.checked_sub(self.0.start_id)?;
-        let mut offset = *self.0.index.get((nth >> STEP_BITS) as usize)?;
-        for _ in 0..nth & ((1 << STEP_BITS) - 1) {
+        let (mut offset, steps) = self.0.index.near(nth)?;
+        for _ in 0..steps {
             let info = wire::u32_at(&self.0.types, offset as usize + 4, self.endian())?;
-            offset = offset.checked_add(u32::try_from(self.0.shapes.record_len(id, info).ok()?).ok()?)?;
+            offset = offset.checked_add(u32::try_from(self.0.shapes.fast(info)?.len).ok()?)?;
         }
         Type::read(self, id, offset)
     }
@@ -195,21 +184,26 @@ impl Btf {
     /// # Errors
     /// [`BtfError::NoSuchString`].
     pub fn str_at(&self, offset: StrOffset) -> Result<&[u8], BtfError> {
-        let mut btf = self;
-        while offset.0 < btf.0.start_str {
-            match btf.base() {
-                Some(base) => btf = base,
-                None => return Err(self.no_such_string(offset)),
-            }
-        }
-        let tail = btf.0.strings.get((offset.0 - btf.0.start_str) as usize..).unwrap_or_default();
+        let tail = self.strings_from(offset);
         match memchr::memchr(0, tail) {
             Some(end) => Ok(tail.get(..end).unwrap_or_default()),
             None => Err(self.no_such_string(offset)),
         }
     }
 
-    fn no_such_string(&self, offset: StrOffset) -> BtfError {
+    /// All that is behind `offset` in the section that it is in.
+    pub(crate) fn strings_from(&self, offset: StrOffset) -> &[u8] {
+        let mut btf = self;
+        while offset.0 < btf.0.start_str {
+            match btf.base() {
+                Some(base) => btf = base,
+                None => return &[],
+            }
+        }
+        btf.0.strings.get((offset.0 - btf.0.start_str) as usize..).unwrap_or_default()
+    }
+
+    pub(crate) fn no_such_string(&self, offset: StrOffset) -> BtfError {
         BtfError::NoSuchString { offset, end: self.end_str() }
     }
 
@@ -236,8 +230,8 @@ impl Btf {
     }
 
     /// Fingerprints of the names of the own types.
-    pub(crate) fn names(&self) -> &[u16] {
-        &self.0.names
+    pub(crate) fn names(&self) -> &[Fingerprint] {
+        &self.0.index.names
     }
 
     /// The `nth` own type.
@@ -263,73 +257,6 @@ impl core::fmt::Debug for Btf {
             .field("ids", &(self.0.start_id..self.0.end_id))
             .field("split", &self.0.base.is_some())
             .finish()
-    }
-}
-
-/// The one pass over all records that parsing makes.
-struct Walk<'a> {
-    types: &'a [u8],
-    strings: &'a [u8],
-    start_str: u32,
-    base: Option<&'a Btf>,
-    shapes: &'a Shapes,
-    start_id: u32,
-}
-
-impl Walk<'_> {
-    /// Checks that each record lies within the section; returns the offset of every
-    /// `1 << STEP_BITS`-th and the fingerprint of each one's name.
-    fn run<const LITTLE: bool, const SPLIT: bool>(&self) -> Result<(Vec<u32>, Vec<u16>), BtfError> {
-        let Self { types, shapes, .. } = *self;
-        let endian = Endian::from_is_little(LITTLE);
-        // The kernel's types take 25 bytes on the average. Growth takes care of others.
-        let guess = types.len() / 24;
-        let mut index = Vec::with_capacity((guess >> STEP_BITS) + 1);
-        let mut names = Vec::with_capacity(guess);
-        let mut offset = 0usize;
-        while offset < types.len() {
-            let Some([name, info]) = wire::words(&types[offset..], endian) else {
-                return Err(self.truncated(names.len(), offset));
-            };
-            let len = shapes.record_len(self.id(names.len()), info)?;
-            if len > (types.len() - offset) as u64 {
-                return Err(self.truncated(names.len(), offset));
-            }
-            if names.len() & ((1 << STEP_BITS) - 1) == 0 {
-                if names.len() >= (wire::MAX_COUNT - self.start_id) as usize {
-                    return Err(BtfError::TooMany { what: "types", limit: wire::MAX_COUNT });
-                }
-                index.push(offset as u32); // the section is shorter than 4 GiB
-            }
-            names.push(if SPLIT {
-                self.split_name(name)
-            } else {
-                fingerprint_at(self.strings, name as usize)
-            });
-            offset += len as usize;
-        }
-        Ok((index, names))
-    }
-
-    fn split_name(&self, name: u32) -> u16 {
-        let mut part = (self.strings, self.start_str, self.base);
-        loop {
-            let (strings, start, base) = part;
-            match (name.checked_sub(start), base) {
-                (Some(at), _) => return fingerprint_at(strings, at as usize),
-                (None, Some(base)) => part = (&base.0.strings, base.0.start_str, base.base()),
-                (None, None) => return fingerprint_at(&[], 0),
-            }
-        }
-    }
-
-    fn id(&self, nth: usize) -> TypeId {
-        TypeId(self.start_id.saturating_add(u32::try_from(nth).unwrap_or(u32::MAX)))
-    }
-
-    #[cold]
-    fn truncated(&self, nth: usize, offset: usize) -> BtfError {
-        BtfError::TruncatedType { id: self.id(nth), offset: offset as u32 }
     }
 }
 

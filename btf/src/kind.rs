@@ -114,6 +114,12 @@ impl Kind {
         matches!(self, Self::STRUCT | Self::UNION)
     }
 
+    /// A function, variable, data section or declaration tag: something with a name that C does not
+    /// use as a type.
+    pub fn is_declaration(self) -> bool {
+        matches!(self, Self::FUNC | Self::VAR | Self::DATASEC | Self::DECL_TAG)
+    }
+
     /// An enumeration of either width.
     pub fn is_enum(self) -> bool {
         matches!(self, Self::ENUM | Self::ENUM64)

@@ -28,6 +28,7 @@ pub mod relo;
 mod resolve;
 mod sanitize;
 mod types;
+mod walk;
 mod wire;
 
 pub use btf::{Btf, Types};

@@ -1,4 +1,4 @@
-//! A 16-bit fingerprint of each type's name, so that looking for a name reads few of them.
+//! A fingerprint of each type's name, so that looking for a name reads few of them.
 
 use crate::wire::u64_le_at;
 
@@ -8,45 +8,54 @@ const KEY_LEN: u32 = 6;
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = LOW << 7;
 
-/// Marks the bytes of `word` that are zero by their highest bit.
-#[inline(always)]
-fn zero_bytes(word: u64) -> u64 {
-    !(((word & !HIGH) + !HIGH) | word | !HIGH)
-}
-
-/// Fingerprint of the name whose first eight bytes (then zeros) are `word`, first byte lowest.
+/// What is kept of a name: fifteen bits of a hash of its start, and whether it is that of a
+/// [declaration](crate::Kind::is_declaration).
 ///
 /// It takes the first six bytes, up to a NUL or `___`. So a name and its flavours have the same one:
 /// whatever comes first of a `___` within the essential name and the one behind it cuts both.
-#[inline(always)]
-fn fingerprint_of(word: u64) -> u16 {
-    let underscores = zero_bytes(word ^ (LOW * b'_' as u64));
-    let ends = zero_bytes(word) | (underscores & underscores >> 8 & underscores >> 16);
-    // Bits below the first end, and at most those of the key.
-    let before_end = (ends & ends.wrapping_neg()) >> 7;
-    let key = word & before_end.wrapping_sub(1) & ((1 << (8 * KEY_LEN)) - 1);
-    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Fingerprint(u16);
 
-/// Fingerprint of a whole name, without NUL.
-pub(crate) fn fingerprint(name: &[u8]) -> u16 {
-    fingerprint_at(name, 0)
-}
+impl Fingerprint {
+    /// That of a whole name, without NUL.
+    pub(crate) fn of(name: &[u8], declaration: bool) -> Self {
+        Self::at(name, 0, declaration)
+    }
 
-/// Fingerprint of the name at `at` of a string section; that of the empty one when it is outside.
-#[inline(always)]
-pub(crate) fn fingerprint_at(strings: &[u8], at: usize) -> u16 {
-    match u64_le_at(strings, at) {
-        Some(word) => fingerprint_of(word),
-        None => fingerprint_near_end(strings, at),
+    /// That of the name at `at` of a string section; of the empty one when it is outside.
+    #[inline(always)]
+    pub(crate) fn at(strings: &[u8], at: usize, declaration: bool) -> Self {
+        let hash = match u64_le_at(strings, at) {
+            Some(word) => hash(word),
+            None => hash_near_end(strings, at),
+        };
+        Self(hash << 1 | u16::from(declaration))
+    }
+
+    /// Whether both may be the same name, of a declaration or not.
+    #[inline(always)]
+    pub(crate) fn same_name(self, other: Self) -> bool {
+        (self.0 ^ other.0) < 2
     }
 }
 
+/// Fifteen bits for the name whose first eight bytes (then zeros) are `word`, the first one lowest.
+#[inline(always)]
+fn hash(word: u64) -> u16 {
+    // Zero where an underscore, and two more behind it, are.
+    let marks = word ^ (LOW * b'_' as u64);
+    let marks = marks | marks >> 8 | marks >> 16;
+    // The lowest bit that is set is exact; those above it do not matter.
+    let ends = (word.wrapping_sub(LOW) & !word | marks.wrapping_sub(LOW) & !marks) & HIGH;
+    let before_end = ((ends & ends.wrapping_neg()) >> 7).wrapping_sub(1);
+    let key = word & before_end & ((1 << (8 * KEY_LEN)) - 1);
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 49) as u16
+}
+
 #[cold]
-fn fingerprint_near_end(strings: &[u8], at: usize) -> u16 {
+fn hash_near_end(strings: &[u8], at: usize) -> u16 {
     let tail = strings.get(at..).unwrap_or_default();
-    let word = tail.iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
-    fingerprint_of(word)
+    hash(tail.iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte)))
 }
 
 /// A set of fingerprints.
@@ -57,16 +66,16 @@ impl Fingerprints {
         Self(vec![0; 1 << 10])
     }
 
-    pub(crate) fn insert(&mut self, fingerprint: u16) {
-        if let Some(word) = self.0.get_mut(usize::from(fingerprint >> 6)) {
-            *word |= 1 << (fingerprint & 63);
+    pub(crate) fn insert(&mut self, Fingerprint(bits): Fingerprint) {
+        if let Some(word) = self.0.get_mut(usize::from(bits >> 6)) {
+            *word |= 1 << (bits & 63);
         }
     }
 
     #[inline(always)]
-    pub(crate) fn contains(&self, fingerprint: u16) -> bool {
-        let word = self.0.get(usize::from(fingerprint >> 6)).copied().unwrap_or(0);
-        word >> (fingerprint & 63) & 1 != 0
+    pub(crate) fn contains(&self, Fingerprint(bits): Fingerprint) -> bool {
+        let word = self.0.get(usize::from(bits >> 6)).copied().unwrap_or(0);
+        word >> (bits & 63) & 1 != 0
     }
 }
 
@@ -101,24 +110,28 @@ mod tests {
             for flavour in ["", "___x", "___old", "___a___b"] {
                 let name = format!("{base}{flavour}");
                 let essential = essential_name(name.as_bytes());
-                assert_eq!(fingerprint(name.as_bytes()), fingerprint(essential), "{name}");
+                assert_eq!(
+                    Fingerprint::of(name.as_bytes(), false),
+                    Fingerprint::of(essential, false),
+                    "{name}"
+                );
                 // Where it lies in a section, and what comes behind it, does not matter.
                 for (before, behind) in
                     [("", "\0"), ("x", "\0y"), ("", "\0___more"), ("yz", "\0\0\0\0\0\0\0\0\0")]
                 {
                     let section = format!("{before}{name}{behind}");
-                    let found = fingerprint_at(section.as_bytes(), before.len());
-                    assert_eq!(found, fingerprint(essential), "{section:?}");
+                    let found = Fingerprint::at(section.as_bytes(), before.len(), false);
+                    assert_eq!(found, Fingerprint::of(essential, false), "{section:?}");
                 }
             }
         }
-        assert_ne!(fingerprint(b"abcdef"), fingerprint(b"abcdeg"));
-        assert_ne!(fingerprint(b"abcde"), fingerprint(b"abcdef"));
+        assert_ne!(Fingerprint::of(b"abcdef", false), Fingerprint::of(b"abcdeg", false));
+        assert_ne!(Fingerprint::of(b"abcde", false), Fingerprint::of(b"abcdef", false));
     }
 
     #[test]
     fn outside_is_empty() {
-        assert_eq!(fingerprint_at(b"abc\0", 9), fingerprint(b""));
-        assert_eq!(fingerprint_at(b"", usize::MAX), fingerprint(b""));
+        assert_eq!(Fingerprint::at(b"abc\0", 9, false), Fingerprint::of(b"", false));
+        assert_eq!(Fingerprint::at(b"", usize::MAX, false), Fingerprint::of(b"", false));
     }
 }

@@ -184,10 +184,22 @@ const SHAPES: [(u8, u8); Kind::LAST.0 as usize] = [
 ];
 
 /// Shapes of all 128 kinds of one BTF: the known ones, and what its layout section adds.
-///
-/// Entry: `info << 8 | elem`, with [`Shapes::UNKNOWN`] for a kind that nothing describes.
 #[derive(Clone)]
-pub(crate) struct Shapes([u16; 128]);
+pub(crate) struct Shapes {
+    shapes: Box<[Option<Shape>; 128]>,
+    /// `info << 8 | elem` for each kind, with [`DECLARATION`](Self::DECLARATION), or
+    /// [`INVALID`](Self::INVALID).
+    fast: Box<[u16; 128]>,
+}
+
+/// What the walk needs to know about a record.
+#[derive(Clone, Copy)]
+pub(crate) struct Fast {
+    /// Size of the whole record in bytes, below 2^32.
+    pub(crate) len: usize,
+    /// Whether it declares something instead of being a type.
+    pub(crate) declaration: bool,
+}
 
 impl core::fmt::Debug for Shapes {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -196,54 +208,63 @@ impl core::fmt::Debug for Shapes {
 }
 
 impl Shapes {
-    /// No shape: both sizes odd, which no layout may say.
-    pub(crate) const UNKNOWN: u16 = u16::MAX;
+    /// In an entry of a kind that declares something. Sizes are multiples of 4.
+    const DECLARATION: u16 = 1;
+    /// In an entry of a kind without usable shape.
+    const INVALID: u16 = 2;
 
     /// The known kinds, then the entries of `layout` (`{u8 info, u8 elem, u16 flags}` each, by
     /// kind), then those of the base BTF.
     pub(crate) fn new(layout: &[u8], base: Option<&Self>) -> Self {
-        let mut table = [Self::UNKNOWN; 128];
-        if let Some(base) = base {
-            table = base.0;
+        let mut shapes = match base {
+            Some(base) => base.shapes.clone(),
+            None => Box::new([None; 128]),
+        };
+        for (&[info, elem, _, _], slot) in layout.as_chunks().0.iter().zip(shapes.iter_mut()) {
+            *slot = Some(Shape { info, elem });
         }
-        for (kind, &[info, elem, _, _]) in layout.as_chunks().0.iter().enumerate().take(128) {
-            if let Some(slot) = table.get_mut(kind) {
-                *slot = u16::from(info) << 8 | u16::from(elem);
+        for ((info, elem), slot) in SHAPES.into_iter().zip(shapes.iter_mut().skip(1)) {
+            *slot = Some(Shape { info, elem });
+        }
+        let mut fast = Box::new([Self::INVALID; 128]);
+        for ((kind, shape), slot) in (0..).map(Kind).zip(shapes.iter()).zip(fast.iter_mut()) {
+            if let Some(Shape { info, elem }) = shape
+                && (info | elem) % 4 == 0
+            {
+                let flag = if kind.is_declaration() { Self::DECLARATION } else { 0 };
+                *slot = u16::from(*info) << 8 | u16::from(*elem) | flag;
             }
         }
-        for ((info, elem), slot) in SHAPES.into_iter().zip(table.iter_mut().skip(1)) {
-            *slot = u16::from(info) << 8 | u16::from(elem);
+        Self { shapes, fast }
+    }
+
+    /// Length of the record with this `info`, when its kind has a usable shape.
+    #[inline(always)]
+    pub(crate) fn fast(&self, info: u32) -> Option<Fast> {
+        let entry = self.fast[usize::from(info_kind(info).0)]; // 128 entries, 7 bits
+        if entry & Self::INVALID != 0 {
+            return None;
         }
-        Self(table)
+        let elements = (info & VLEN_MASK) as usize * usize::from(entry & 0xfc);
+        let len = RECORD + usize::from(entry >> 8) + elements;
+        Some(Fast { len, declaration: entry & Self::DECLARATION != 0 })
     }
 
-    /// The raw entry of the kind in `info`.
-    #[inline(always)]
-    pub(crate) fn raw(&self, info: u32) -> u16 {
-        self.0[(info >> 24 & 0x7f) as usize] // 128 entries, 7 bits
-    }
-
-    /// Size of the whole record with this `info`, in bytes.
-    #[inline(always)]
+    /// Size of the whole record with this `info`, in bytes, or what is wrong with its kind.
     pub(crate) fn record_len(&self, id: TypeId, info: u32) -> Result<u64, BtfError> {
-        let raw = self.raw(info);
         let kind = info_kind(info);
-        if raw == Self::UNKNOWN {
+        let Some(Shape { info: info_size, elem: elem_size }) = self.get(kind) else {
             return Err(BtfError::UnknownKind { id, kind });
-        }
-        let (info_size, elem_size) = ((raw >> 8) as u8, raw as u8);
-        if raw & 0x0303 != 0 {
+        };
+        if (info_size | elem_size) % 4 != 0 {
             return Err(BtfError::BadLayout { kind, info_size, elem_size });
         }
         Ok(RECORD as u64 + u64::from(info_size) + u64::from(info & VLEN_MASK) * u64::from(elem_size))
     }
 
-    /// Shape of a kind, when it is known.
+    /// Shape of a kind, when there is one.
     pub(crate) fn get(&self, kind: Kind) -> Option<Shape> {
-        match self.0.get(usize::from(kind.0)) {
-            None | Some(&Self::UNKNOWN) => None,
-            Some(&raw) => Some(Shape { info: (raw >> 8) as u8, elem: raw as u8 }),
-        }
+        self.shapes.get(usize::from(kind.0)).copied().flatten()
     }
 }
 
