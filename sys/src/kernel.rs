@@ -1,7 +1,8 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use skep_btf::{Btf, BtfError};
 
@@ -10,6 +11,7 @@ use crate::backend::{Backend, ObjectKind};
 use crate::btf_fd::BtfFd;
 use crate::link_fd::LinkFd;
 use crate::map_fd::{MapFd, MapShape};
+use crate::probe::{Feature, Probe};
 use crate::program_fd::LoadedProgram;
 use crate::request::{LinkCreate, LogBuffer, MapCreate, ProgLoad};
 
@@ -25,6 +27,7 @@ struct Inner {
     btf: OnceLock<Btf>,
     possible_cpus: OnceLock<u32>,
     version_code: OnceLock<u32>,
+    features: Mutex<BTreeMap<Feature, Probe>>,
 }
 
 impl Kernel {
@@ -46,6 +49,7 @@ impl Kernel {
             btf: OnceLock::new(),
             possible_cpus: OnceLock::new(),
             version_code: OnceLock::new(),
+            features: Mutex::new(BTreeMap::new()),
         }))
     }
 
@@ -239,6 +243,19 @@ impl Kernel {
     /// [`Errno::EXDEV`] unless both are handles of one kernel.
     pub(crate) fn check_same(&self, other: &Kernel) -> Result<(), Errno> {
         if self.same(other) { Ok(()) } else { Err(Errno::EXDEV) }
+    }
+
+    /// What [`has`](Kernel::has) found out before.
+    pub(crate) fn known_feature(&self, feature: Feature) -> Option<Probe> {
+        self.features().get(&feature).copied()
+    }
+
+    pub(crate) fn remember_feature(&self, feature: Feature, probe: Probe) {
+        self.features().insert(feature, probe);
+    }
+
+    fn features(&self) -> MutexGuard<'_, BTreeMap<Feature, Probe>> {
+        self.0.features.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cpus_of(&self, shape: &MapShape) -> Result<u32, Errno> {

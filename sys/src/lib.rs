@@ -13,6 +13,7 @@ mod link_fd;
 #[cfg(target_os = "linux")]
 mod linux;
 mod map_fd;
+mod probe;
 mod program_fd;
 pub mod request;
 mod shared;
@@ -25,5 +26,6 @@ pub use link_fd::LinkFd;
 #[cfg(target_os = "linux")]
 pub use linux::LinuxBackend;
 pub use map_fd::{MapError, MapFd, MapRef, MapShape};
+pub use probe::{Feature, Inconclusive, Probe};
 pub use program_fd::LoadedProgram;
 pub use shared::{SharedMemory, SharedMemoryError};

@@ -36,6 +36,8 @@ pub struct MapCreate<'a> {
     pub inner_map: Option<BorrowedFd<'a>>,
     /// Types of key and value.
     pub btf: Option<MapBtf<'a>>,
+    /// Type of the value in the kernel's BTF, for a map of a `struct_ops` structure, else 0 (Linux 5.6).
+    pub vmlinux_value_type_id: u32,
     /// Network device for an offloaded map.
     pub ifindex: u32,
 }
@@ -54,6 +56,7 @@ impl<'a> MapCreate<'a> {
             map_extra: 0,
             inner_map: None,
             btf: None,
+            vmlinux_value_type_id: 0,
             ifindex: 0,
         }
     }
@@ -366,6 +369,8 @@ pub struct BtfInfo {
     pub id: BtfObjectId,
     /// Name: `vmlinux`, a module, or empty.
     pub name: String,
+    /// Whether the kernel has no names for BTF objects, as before Linux 5.11. It has no BTF of modules then.
+    pub names_unknown: bool,
     /// Whether it is the kernel's or a module's own.
     pub kernel: bool,
     /// Length of its bytes.

@@ -9,5 +9,7 @@
 mod maps;
 #[path = "kernel_linux/objects.rs"]
 mod objects;
+#[path = "kernel_linux/probes.rs"]
+mod probes;
 #[path = "kernel_linux/support.rs"]
 mod support;

@@ -27,7 +27,7 @@ pub(super) fn create(request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
         btf_fd: raw_or_0(btf.map(|btf| btf.btf)),
         btf_key_type_id: btf.map_or(0, |btf| btf.key_type),
         btf_value_type_id: btf.map_or(0, |btf| btf.value_type),
-        btf_vmlinux_value_type_id: 0,
+        btf_vmlinux_value_type_id: request.vmlinux_value_type_id,
         map_extra: request.map_extra,
     };
     // SAFETY: the attribute holds no address.

@@ -123,6 +123,7 @@ pub(super) fn btf_info(btf: BorrowedFd<'_>) -> Result<BtfInfo, Errno> {
         Ok(()) => Ok(BtfInfo {
             id: BtfObjectId(raw.id),
             name: text(&name),
+            names_unknown: false,
             kernel: raw.kernel_btf != 0,
             size: raw.btf_size,
         }),
@@ -131,7 +132,12 @@ pub(super) fn btf_info(btf: BorrowedFd<'_>) -> Result<BtfInfo, Errno> {
             let mut raw = RawBtfInfoShort::default();
             // SAFETY: without a buffer for the bytes there is no address.
             unsafe { info(btf, &mut raw) }?;
-            Ok(BtfInfo { id: BtfObjectId(raw.id), size: raw.btf_size, ..BtfInfo::default() })
+            Ok(BtfInfo {
+                id: BtfObjectId(raw.id),
+                names_unknown: true,
+                size: raw.btf_size,
+                ..BtfInfo::default()
+            })
         }
         Err(errno) => Err(errno),
     }
