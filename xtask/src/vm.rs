@@ -15,12 +15,14 @@ use clap::Parser;
 use guest::{Guest, Step};
 use store::Store;
 
-use crate::workspace;
+use crate::workspace::{self, KernelTest, KernelTests, Workspace};
 
 /// Modules that are loaded before the programs run: what tests of network links need.
 const MODULES: &[&str] = &["veth", "dummy", "tun", "sch_ingress", "cls_bpf", "act_bpf"];
-/// Variables that the programs in the guest inherit.
-const INHERITED: &[&str] = &["RUST_BACKTRACE", "RUST_LOG", "RUST_TEST_THREADS", "SKEP_REQUIRE_KERNEL"];
+/// Variables that the programs in the guest inherit. cargo sets the first to the directory of a test's package.
+const INHERITED: &[&str] = &["CARGO_MANIFEST_DIR", "RUST_BACKTRACE", "RUST_LOG", "RUST_TEST_THREADS"];
+/// cargo names the programs that a test may run in variables that begin so.
+const PROGRAMS: &str = "CARGO_BIN_EXE_";
 
 /// Boot a distribution kernel under qemu and run programs in it as root.
 ///
@@ -84,12 +86,16 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
 /// As `run`, with the output going to `sink`.
 pub(crate) fn run_with(args: &Args, sink: &mut dyn FnMut(&[u8])) -> Result<u8> {
     let release = kernel::find(args.kernel.as_deref().context("no kernel given")?)?;
-    let steps = if args.command.is_empty() { test_steps(args)? } else { vec![command_step(args)?] };
+    let (steps, programs) = if args.command.is_empty() {
+        test_steps(args)?
+    } else {
+        (vec![command_step(args)?], programs_of_test())
+    };
     let store = Store::open()?;
     let tools = store.tools()?;
     let kernel = store.kernel(release, &tools)?;
     let root = workspace::root()?;
-    let mut files = Vec::new();
+    let mut files: Vec<_> = programs.into_iter().map(|program| (program.clone(), program)).collect();
     for dir in ["testdata", "examples"] {
         let dir = root.join(dir);
         if dir.is_dir() {
@@ -152,25 +158,31 @@ fn command_step(args: &Args) -> Result<Step> {
     })
 }
 
-/// The workspace's kernel tests.
-fn test_steps(args: &Args) -> Result<Vec<Step>> {
+/// The workspace's kernel tests, and the programs that they may run.
+fn test_steps(args: &Args) -> Result<(Vec<Step>, Vec<PathBuf>)> {
+    let built = KernelTests::build(&Workspace::read()?)?;
+    if built.tests.is_empty() {
+        bail!("the workspace has no kernel tests: test targets whose names begin with `kernel`");
+    }
     let mut steps = Vec::new();
-    for test in workspace::build_kernel_tests()? {
-        let mut env = environment(args)?;
-        env.push(("SKEP_KERNEL_REPORT".into(), "1".into()));
-        env.push(("CARGO_MANIFEST_DIR".into(), test.package_dir.to_string_lossy().into_owned()));
+    for test in built.tests {
+        let mut env = test.environment();
+        env.extend(environment(args)?);
         steps.push(Step {
             title: Some(test.title()),
             program: test.executable.to_string_lossy().into_owned(),
-            args: ["--nocapture", "--test-threads=1"].map(str::to_owned).to_vec(),
+            args: KernelTest::arguments(),
             dir: test.package_dir,
             env,
         });
     }
-    if steps.is_empty() {
-        bail!("the workspace has no kernel tests: test targets whose names begin with `kernel`");
-    }
-    Ok(steps)
+    Ok((steps, built.programs))
+}
+
+/// The programs that cargo lends to the test that it runs us for, if it does.
+fn programs_of_test() -> Vec<PathBuf> {
+    let programs = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(PROGRAMS));
+    programs.map(|(_, path)| path.into()).collect()
 }
 
 fn environment(args: &Args) -> Result<Vec<(String, String)>> {

@@ -89,7 +89,6 @@ impl Guest {
 
     fn image(&self, tools: &Tools, kernel: &Kernel) -> Result<Vec<u8>> {
         let mut image = Image::default();
-        let all = |_: &Path| true;
         for dir in [
             "bin",
             "dev",
@@ -115,7 +114,7 @@ impl Guest {
             b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
         )?;
         image.file(Path::new("etc/group"), 0o644, b"root:x:0:\nnogroup:x:65534:\n")?;
-        image.copy(&tools.path("usr/bin/busybox"), Path::new("bin/busybox"), &all)?;
+        image.copy(&tools.path("usr/bin/busybox"), Path::new("bin/busybox"))?;
         image.file(Path::new("init"), 0o755, include_bytes!("init.sh"))?;
         image.file(Path::new(".vm/run"), 0o644, self.script().as_bytes())?;
         for (at, module) in kernel.modules(&self.modules, tools)?.iter().enumerate() {
@@ -125,18 +124,17 @@ impl Guest {
                 &module.bytes,
             )?;
         }
-        for step in &self.steps {
-            image.directory(&step.dir, 0o755)?;
-            let program = Path::new(&step.program);
-            if program.is_absolute() && program.exists() {
-                image.copy(program, program, &all)?;
-                for library in shared_libraries(program)? {
-                    image.copy(&library, &library, &all)?;
-                }
+        let programs =
+            self.steps.iter().map(|step| Path::new(&step.program)).filter(|path| path.is_absolute());
+        let files = self.files.iter().map(|(from, to)| (from.as_path(), to.as_path()));
+        for (from, to) in programs.map(|path| (path, path)).chain(files) {
+            image.copy(from, to)?;
+            for library in shared_libraries(from)? {
+                image.copy(&library, &library)?;
             }
         }
-        for (from, to) in &self.files {
-            image.copy(from, to, &all)?;
+        for step in &self.steps {
+            image.directory(&step.dir, 0o755)?;
         }
         image.finish()
     }
@@ -233,6 +231,9 @@ fn stream(child: &mut Child, deadline: Instant, sink: &mut dyn FnMut(&[u8])) -> 
 
 /// The files that a dynamically linked program loads; none for a script or a static program.
 fn shared_libraries(program: &Path) -> Result<BTreeSet<PathBuf>> {
+    if program.is_dir() || !fs::read(program)?.starts_with(b"\x7fELF") {
+        return Ok(BTreeSet::new());
+    }
     let output = Command::new("ldd").arg(program).output().context("run ldd")?;
     let text = String::from_utf8_lossy(&output.stdout);
     if let Some(missing) = text.lines().find(|line| line.contains("not found")) {

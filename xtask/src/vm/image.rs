@@ -34,8 +34,8 @@ impl Image {
         self.entry(path, CHARACTER_DEVICE | mode, &[], (major, minor))
     }
 
-    /// Copies a file, or a directory with all that `keep` wants, from the host.
-    pub(super) fn copy(&mut self, from: &Path, to: &Path, keep: &dyn Fn(&Path) -> bool) -> Result<()> {
+    /// Copies a file, or a directory with all that is in it, from the host.
+    pub(super) fn copy(&mut self, from: &Path, to: &Path) -> Result<()> {
         let metadata = fs::metadata(from).with_context(|| format!("read {}", from.display()))?;
         if !metadata.is_dir() {
             let contents = fs::read(from).with_context(|| format!("read {}", from.display()))?;
@@ -45,9 +45,7 @@ impl Image {
         let mut entries = fs::read_dir(from)?.collect::<Result<Vec<_>, _>>()?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
-            if entry.file_type()?.is_dir() || keep(&entry.path()) {
-                self.copy(&entry.path(), &to.join(entry.file_name()), keep)?;
-            }
+            self.copy(&entry.path(), &to.join(entry.file_name()))?;
         }
         Ok(())
     }
