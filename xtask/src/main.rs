@@ -2,7 +2,10 @@
 
 #![allow(clippy::print_stdout, reason = "commands print")]
 
+mod ci;
 mod corpus;
+mod results;
+mod tidy;
 mod vm;
 mod workspace;
 
@@ -13,12 +16,17 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The project's own commands")]
 enum Xtask {
+    Ci(ci::Args),
+    /// Check the rules that cargo does not know
+    Tidy,
     Vm(vm::Args),
     Corpus(corpus::Args),
 }
 
 fn main() -> ExitCode {
     let status = match Xtask::parse() {
+        Xtask::Ci(args) => ci::run(&args),
+        Xtask::Tidy => tidy::check().map(|()| 0),
         Xtask::Vm(args) => vm::run(&args),
         Xtask::Corpus(args) => corpus::run(args),
     };

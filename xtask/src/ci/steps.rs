@@ -1,0 +1,270 @@
+//! The steps, in the order in which they run: what is quick and fails often comes first.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+
+use super::{Run, Step};
+use crate::results::Reader;
+use crate::workspace::{self, KernelTest, KernelTests, Workspace, cargo};
+use crate::{tidy, vm};
+
+/// Built when the machine has no cargo-fuzz.
+const CARGO_FUZZ: &str = "0.13.2";
+/// The one that the sanitizer's libraries are for.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+pub(super) const ALL: &[Step] = &[
+    Step { name: "fmt", about: "the code is formatted", run: fmt },
+    Step { name: "tidy", about: "the rules that cargo does not know", run: |_| tidy::check() },
+    Step { name: "clippy", about: "no warnings in any target", run: clippy },
+    Step { name: "features", about: "each feature alone, none and all of them", run: features },
+    Step { name: "docs", about: "no warnings in the documentation", run: docs },
+    Step { name: "test", about: "tests that need no kernel, and doctests", run: test },
+    Step { name: "kernel", about: "kernel tests on the running kernel", run: kernel },
+    Step { name: "vm", about: "kernel tests on other kernels, under qemu", run: virtual_machines },
+    Step {
+        name: "asan",
+        about: "unit tests and tests of the system calls under AddressSanitizer",
+        run: asan,
+    },
+    Step { name: "fuzz", about: "each fuzz target for a while", run: fuzz },
+    Step { name: "benches", about: "the comparisons with other libraries compile", run: benches },
+    Step { name: "readme", about: "the commands that README.md shows", run: readme },
+];
+
+fn fmt(run: &mut Run<'_>) -> Result<()> {
+    run.command(cargo()?.args(["fmt", "--all", "--check"]))
+}
+
+fn clippy(run: &mut Run<'_>) -> Result<()> {
+    let what = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    run.command(cargo()?.args(what))
+}
+
+fn features(run: &mut Run<'_>) -> Result<()> {
+    let workspace = Workspace::read()?;
+    let mut check = |package: &str, choice: &[&str]| {
+        run.command(
+            cargo()?.args(["clippy", "--package", package]).args(choice).args(["--", "-D", "warnings"]),
+        )
+    };
+    for package in workspace.packages.iter().filter(|package| !package.features.is_empty()) {
+        check(&package.name, &["--no-default-features"])?;
+        for feature in &package.features {
+            check(&package.name, &["--no-default-features", "--features", feature])?;
+        }
+        check(&package.name, &["--all-features"])?;
+    }
+    Ok(())
+}
+
+fn docs(run: &mut Run<'_>) -> Result<()> {
+    let what = ["doc", "--workspace", "--no-deps", "--all-features"];
+    run.command(cargo()?.args(what).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn test(run: &mut Run<'_>) -> Result<()> {
+    let workspace = Workspace::read()?;
+    let mut command = cargo()?;
+    command.args(["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--examples"]);
+    command.args(workspace.tests(false).iter().flat_map(|name| ["--test", name]));
+    let units = run.command(&mut command);
+    let docs = run.command(cargo()?.args(["test", "--workspace", "--no-fail-fast", "--doc"]));
+    units.and(docs)
+}
+
+fn kernel(run: &mut Run<'_>) -> Result<()> {
+    let built = KernelTests::build(&Workspace::read()?)?;
+    let root = is_root();
+    if !root {
+        run.missing("kernel tests need root to load programs");
+    }
+    let mut all = Ok(());
+    for test in &built.tests {
+        super::say(&test.title());
+        let mut command = Command::new(&test.executable);
+        command.args(KernelTest::arguments()).current_dir(&test.package_dir).envs(test.environment());
+        if root {
+            command.env("SKEP_REQUIRE_KERNEL", "1");
+        }
+        all = all.and(run.command(&mut command));
+    }
+    let version = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    run.kernels.push((format!("{} (running)", version.trim()), run.results.clone()));
+    all
+}
+
+fn virtual_machines(run: &mut Run<'_>) -> Result<()> {
+    if Workspace::read()?.tests(true).is_empty() {
+        return Ok(());
+    }
+    let mut all = Ok(());
+    for kernel in &run.args.kernels {
+        let args = vm::Args::try_parse_from(["vm", kernel.as_str(), "--time"])?;
+        let mut reader = Reader::default();
+        let status = vm::run_with(&args, &mut |bytes| {
+            super::pass_on(bytes);
+            reader.bytes(bytes);
+        })?;
+        let results = reader.finish();
+        run.results += &results;
+        run.kernels.push((format!("{kernel} (qemu)"), results));
+        if status != 0 {
+            all = Err(anyhow::anyhow!("the guest with kernel {kernel} ended with status {status}"));
+        }
+    }
+    all
+}
+
+fn asan(run: &mut Run<'_>) -> Result<()> {
+    if !has_nightly() {
+        run.missing(NO_NIGHTLY);
+        return Ok(());
+    }
+    let workspace = Workspace::read()?;
+    let sys = workspace
+        .packages
+        .iter()
+        .find(|package| package.name == "skep-sys")
+        .context("no package skep-sys")?;
+    let mut command = nightly("cargo")?;
+    command.args(["test", "--workspace", "--exclude", "xtask", "--no-fail-fast", "--lib"]);
+    command.args(sys.tests.iter().flat_map(|name| ["--test", name]));
+    // With a target of their own, build scripts and macros are built without the sanitizer.
+    command.args(["--target", TARGET, "--target-dir", "target/asan"]);
+    run.command(command.env("RUSTFLAGS", "-Zsanitizer=address"))
+}
+
+fn fuzz(run: &mut Run<'_>) -> Result<()> {
+    let root = workspace::root()?;
+    if !root.join("fuzz/Cargo.toml").exists() {
+        run.missing("there are no fuzz targets");
+        return Ok(());
+    }
+    if !has_nightly() {
+        run.missing(NO_NIGHTLY);
+        return Ok(());
+    }
+    let program = cargo_fuzz(run)?;
+    let output = nightly(&program)?.args(["fuzz", "list"]).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "cargo fuzz list failed");
+    run.command(nightly(&program)?.args(["fuzz", "build"]))?;
+    let mut all = Ok(());
+    for target in String::from_utf8_lossy(&output.stdout).lines() {
+        let mut command = nightly(&program)?;
+        command.args(["fuzz", "run", target, &format!("fuzz/corpus/{target}")]);
+        let seeds = format!("fuzz/seeds/{target}");
+        fs::create_dir_all(root.join("fuzz/corpus").join(target))?;
+        if root.join(&seeds).is_dir() {
+            command.arg(seeds);
+        }
+        command.args(["--", "-timeout=10", "-print_final_stats=1"]);
+        command.arg(format!("-max_total_time={}", run.args.fuzz_seconds));
+        all = all.and(run.command(&mut command));
+    }
+    all
+}
+
+fn benches(run: &mut Run<'_>) -> Result<()> {
+    let manifest = "benches/peers/Cargo.toml";
+    if !workspace::root()?.join(manifest).exists() {
+        run.missing("there is no benches/peers");
+        return Ok(());
+    }
+    run.command(cargo()?.args(["build", "--all-targets", "--manifest-path", manifest]))
+}
+
+fn readme(run: &mut Run<'_>) -> Result<()> {
+    let text = fs::read_to_string(workspace::root()?.join("README.md")).context("read README.md")?;
+    let commands = readme_commands(&text);
+    if commands.is_empty() {
+        bail!("README.md shows no `cargo run` command");
+    }
+    if !is_root() {
+        run.missing(format!("root is needed for: {}", commands.join("; ")));
+        return Ok(());
+    }
+    for command in commands {
+        run.command(Command::new("sh").args(["-ec", command]).current_dir(workspace::root()?))?;
+    }
+    Ok(())
+}
+
+/// The lines of the README's shell blocks that run something of the project. Its other command is this one.
+fn readme_commands(text: &str) -> Vec<&str> {
+    let mut shell = false;
+    let mut commands = Vec::new();
+    for line in text.lines() {
+        if let Some(language) = line.strip_prefix("```") {
+            shell = !shell && ["sh", "bash", "console", "shell"].contains(&language.trim());
+            continue;
+        }
+        let command = line.trim_start_matches(['$', '#', ' ']);
+        let command = command.strip_prefix("sudo ").unwrap_or(command);
+        if shell && command.starts_with("cargo run") {
+            commands.push(command);
+        }
+    }
+    commands
+}
+
+const NO_NIGHTLY: &str = "no nightly toolchain: rustup toolchain install nightly";
+
+/// `program` with the nightly toolchain.
+fn nightly(program: impl AsRef<Path>) -> Result<Command> {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly"]).arg(program.as_ref()).current_dir(workspace::root()?);
+    // Those are of the toolchain that runs us.
+    command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN").stdin(Stdio::null());
+    Ok(command)
+}
+
+fn has_nightly() -> bool {
+    let probe = || Some(nightly("rustc").ok()?.arg("--version").output().ok()?.status.success());
+    probe().unwrap_or(false)
+}
+
+/// The machine's cargo-fuzz, or one that is built under `target/` for the purpose.
+fn cargo_fuzz(run: &mut Run<'_>) -> Result<PathBuf> {
+    let installed = Command::new("cargo-fuzz").arg("--version").output();
+    if installed.is_ok_and(|output| output.status.success()) {
+        return Ok("cargo-fuzz".into());
+    }
+    let tools = workspace::root()?.join("target/tools");
+    let program = tools.join("bin/cargo-fuzz");
+    if !program.exists() {
+        let what = ["install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ, "--root"];
+        run.command(cargo()?.args(what).arg(&tools))?;
+    }
+    Ok(program)
+}
+
+/// A process's entry in /proc belongs to its user.
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_taken_from_shell_blocks() {
+        let text = "text\n```rust\ncargo run --no\n```\ncargo run --no\n```sh\nsudo cargo run --example a\ncargo xtask ci\n\
+                    cargo add skep\n```\n```console\n$ cargo run -p skep-cli -- inspect x.o\nok\n```\n";
+        assert_eq!(readme_commands(text), ["cargo run --example a", "cargo run -p skep-cli -- inspect x.o"]);
+    }
+
+    #[test]
+    fn names_of_steps_are_unique() {
+        let mut names: Vec<_> = ALL.iter().map(|step| step.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+    }
+}
