@@ -78,7 +78,7 @@ fn take_error() -> Option<String> {
                     .iter()
                     .any(|s| line.starts_with(s))
         };
-        log.lines().filter(said).next_back().map(str::to_owned)
+        log.lines().rfind(said).map(str::to_owned)
     });
     match (warned, verifier) {
         (Some(warned), Some(verifier)) => Some(format!("{warned}: {verifier}")),
