@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::archive::{self, Got};
+use super::carve;
+use super::compile::{self, Trees};
 use super::manifest::{Manifest, Source};
-use super::{carve, compile};
 
 /// The exit code when the archive no longer has some packages and everything else is here.
 const GONE: u8 = 3;
@@ -22,17 +23,17 @@ enum Outcome {
     Gone(Vec<String>),
     /// It needs a compiler that is not here.
     NoCompiler,
-    /// It was compiled here by another compiler than the manifest's, so that this many objects have other bytes.
-    OtherCompiler(usize),
+    /// It was compiled here, and this many objects have other bytes than the manifest's. The sources are the same.
+    OtherBytes(usize),
 }
 
 /// `corpus fetch`.
 pub(super) fn fetch(dir: &Path, manifest: &Manifest, only: &[String]) -> Result<u8> {
     let (mut gone, mut failed, mut objects) = (Vec::new(), Vec::new(), BTreeSet::new());
-    let mut named = 0;
+    let (mut named, mut trees) = (0, None);
     for source in chosen(manifest, only, |source| !source.objects.is_empty())? {
         let count = source.objects.len();
-        let said = match fetch_source(dir, manifest, source) {
+        let said = match fetch_source(dir, manifest, source, &mut trees) {
             Err(error) => {
                 failed.push(source.name.clone());
                 format!("failed: {error:#}")
@@ -41,8 +42,8 @@ pub(super) fn fetch(dir: &Path, manifest: &Manifest, only: &[String]) -> Result<
                 Outcome::Kept => format!("{count} objects (here already)"),
                 Outcome::Fetched => format!("{count} objects"),
                 Outcome::NoCompiler => "left out: clang-19 is not installed".to_owned(),
-                Outcome::OtherCompiler(other) => {
-                    format!("{count} objects, {other} with other bytes than the manifest's: another compiler")
+                Outcome::OtherBytes(other) => {
+                    format!("{count} objects; here the compiler makes other bytes of {other} of them")
                 }
                 Outcome::Gone(packages) => {
                     gone.push(source.name.clone());
@@ -69,6 +70,7 @@ pub(super) fn pin(dir: &Path, manifest_path: &Path, only: &[String]) -> Result<u
     let unpinned = |source: &Source| source.sha256.is_empty() || source.objects.is_empty() && !source.headers;
     let names: Vec<String> =
         chosen(&manifest, only, unpinned)?.iter().map(|source| source.name.clone()).collect();
+    let mut trees = None;
     for name in names {
         let at = manifest.sources.iter().position(|source| source.name == name).context("no such source")?;
         let earlier: BTreeSet<String> =
@@ -85,10 +87,11 @@ pub(super) fn pin(dir: &Path, manifest_path: &Path, only: &[String]) -> Result<u
             println!("{name}: pinned");
             continue;
         }
-        let (stage, passed_over) = match extract(dir, &manifest, source, &package, &BTreeMap::new())? {
-            Extracted::Into(stage, passed_over) => (stage, passed_over),
-            Extracted::Gone(packages) => bail!("{name}: there is no {}", packages.join(" or ")),
-        };
+        let (stage, passed_over) =
+            match extract(dir, &manifest, source, &package, &BTreeMap::new(), &mut trees)? {
+                Extracted::Into(stage, passed_over) => (stage, passed_over),
+                Extracted::Gone(packages) => bail!("{name}: there is no {}", packages.join(" or ")),
+            };
         let mut found = hashes(&stage)?;
         let all = found.len();
         let mut seen = earlier;
@@ -125,26 +128,30 @@ fn chosen<'a>(
     only.iter().map(|name| manifest.source(name)).collect()
 }
 
-fn fetch_source(dir: &Path, manifest: &Manifest, source: &Source) -> Result<Outcome> {
-    let compiler = source.compile.as_ref().map(|recipe| (recipe, compile::compiler()));
-    let other = matches!(&compiler, Some((recipe, Some(here))) if recipe.compiler != *here);
+fn fetch_source(
+    dir: &Path,
+    manifest: &Manifest,
+    source: &Source,
+    trees: &mut Option<Trees>,
+) -> Result<Outcome> {
+    let compiled = source.compile.is_some();
     let objects: Vec<PathBuf> = source.objects.keys().map(|key| object_path(dir, source, key)).collect();
     if objects.iter().all(|path| path.exists()) {
         let hashes = archive::sha256(&objects)?;
         let differ = hashes.iter().zip(source.objects.values()).filter(|(a, b)| a != b).count();
         match differ {
             0 => return Ok(Outcome::Kept),
-            _ if other => return Ok(Outcome::OtherCompiler(differ)),
+            _ if compiled => return Ok(Outcome::OtherBytes(differ)),
             _ => {}
         }
     }
-    if let Some((_, None)) = compiler {
+    if compiled && compile::compiler().is_none() {
         return Ok(Outcome::NoCompiler);
     }
     let Got::Package(package) = archive::get(source, &dir.join("packages"))? else {
         return Ok(Outcome::Gone(vec![format!("{} {}", source.package, source.version)]));
     };
-    let stage = match extract(dir, manifest, source, &package, &source.objects)? {
+    let stage = match extract(dir, manifest, source, &package, &source.objects, trees)? {
         Extracted::Into(stage, _) => stage,
         Extracted::Gone(packages) => return Ok(Outcome::Gone(packages)),
     };
@@ -153,13 +160,13 @@ fn fetch_source(dir: &Path, manifest: &Manifest, source: &Source) -> Result<Outc
     for (key, hash) in &source.objects {
         match found.get(key) {
             Some(found) if found == hash => {}
-            Some(_) if other => differ += 1,
+            Some(_) if compiled => differ += 1,
             Some(found) => bail!("object {key} has SHA-256 {found}, the manifest says {hash}"),
             None => bail!("the package has no object {key}"),
         }
     }
     install(dir, source, &stage, &source.objects)?;
-    Ok(if differ > 0 { Outcome::OtherCompiler(differ) } else { Outcome::Fetched })
+    Ok(if differ > 0 { Outcome::OtherBytes(differ) } else { Outcome::Fetched })
 }
 
 enum Extracted {
@@ -174,6 +181,7 @@ fn extract(
     source: &Source,
     package: &Path,
     wanted: &BTreeMap<String, String>,
+    trees: &mut Option<Trees>,
 ) -> Result<Extracted> {
     let stage = dir.join("stage").join(&source.name);
     if stage.exists() {
@@ -191,21 +199,23 @@ fn extract(
         fs::remove_dir_all(tree)?;
         return Ok(Extracted::Into(out, 0));
     };
-    let trees = dir.join("trees");
-    fs::create_dir_all(&trees)?;
+    let trees = match trees {
+        Some(trees) => trees,
+        None => trees.insert(Trees::new()?),
+    };
     let mut gone = Vec::new();
     for need in &recipe.needs {
         let need = manifest.source(need)?;
         match archive::get(need, &dir.join("packages"))? {
-            Got::Package(package) => compile::unpack(need, &package, &trees)?,
+            Got::Package(package) => trees.unpack(need, &package)?,
             Got::Gone => gone.push(format!("{} {}", need.package, need.version)),
         }
     }
     if !gone.is_empty() {
         return Ok(Extracted::Gone(gone));
     }
-    compile::unpack(source, package, &trees)?;
-    let (_, failed) = compile::compile(source, recipe, &trees, wanted, &out)?;
+    trees.unpack(source, package)?;
+    let (_, failed) = compile::compile(source, recipe, trees, wanted, &out)?;
     Ok(Extracted::Into(out, failed))
 }
 
