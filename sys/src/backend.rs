@@ -1,5 +1,6 @@
 use std::ffi::OsStr;
 use std::fmt::Debug;
+use std::io::Read;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -253,6 +254,22 @@ pub trait Backend: Debug + Send + Sync {
 
     /// `KERNEL_VERSION(a, b, c)` as kprobe programs on old kernels must carry it.
     fn version_code(&self) -> Result<u32, Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// The kernel's configuration (`/boot/config-RELEASE` or `/proc/config.gz`), which may be packed with gzip.
+    fn config(&self) -> Result<Box<dyn Read + Send>, Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// The addresses of the kernel's symbols, as the text of `/proc/kallsyms`.
+    fn symbols(&self) -> Result<Box<dyn Read + Send>, Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// Whether system calls are entered through a wrapper of the architecture (`CONFIG_ARCH_HAS_SYSCALL_WRAPPER`),
+    /// so that a probe of `__x64_sys_…` and the like finds its arguments in one `pt_regs`.
+    fn has_syscall_wrapper(&self) -> Result<bool, Errno> {
         Err(Errno::ENOSYS)
     }
 

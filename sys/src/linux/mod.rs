@@ -10,6 +10,7 @@ mod program;
 mod system;
 
 use std::ffi::OsStr;
+use std::io::Read;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -198,6 +199,18 @@ impl Backend for LinuxBackend {
 
     fn version_code(&self) -> Result<u32, Errno> {
         system::version_code()
+    }
+
+    fn config(&self) -> Result<Box<dyn Read + Send>, Errno> {
+        system::config()
+    }
+
+    fn symbols(&self) -> Result<Box<dyn Read + Send>, Errno> {
+        system::symbols()
+    }
+
+    fn has_syscall_wrapper(&self) -> Result<bool, Errno> {
+        system::has_syscall_wrapper()
     }
 
     fn ifindex(&self, name: &OsStr) -> Result<u32, Errno> {

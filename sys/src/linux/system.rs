@@ -56,6 +56,39 @@ pub(super) fn release() -> Result<String, Errno> {
     Ok(name.release().to_string_lossy().into_owned())
 }
 
+pub(super) fn config() -> Result<Box<dyn io::Read + Send>, Errno> {
+    let boot = format!("/boot/config-{}", release()?);
+    let file = fs::File::open(boot).or_else(|_| fs::File::open("/proc/config.gz"));
+    Ok(Box::new(file.map_err(|error| io_errno(&error))?))
+}
+
+pub(super) fn symbols() -> Result<Box<dyn io::Read + Send>, Errno> {
+    Ok(Box::new(fs::File::open("/proc/kallsyms").map_err(|error| io_errno(&error))?))
+}
+
+/// Prefix of the system calls of architectures that wrap them.
+const WRAPPER: Option<&str> = match () {
+    () if cfg!(target_arch = "x86_64") => Some("__x64"),
+    () if cfg!(target_arch = "x86") => Some("__ia32"),
+    () if cfg!(target_arch = "aarch64") => Some("__arm64"),
+    () if cfg!(target_arch = "s390x") => Some("__s390x"),
+    () if cfg!(target_arch = "riscv64") => Some("__riscv"),
+    () => None,
+};
+
+pub(super) fn has_syscall_wrapper() -> Result<bool, Errno> {
+    let Some(prefix) = WRAPPER else { return Ok(false) };
+    let wanted = format!("{prefix}_sys_bpf");
+    let text = io::BufReader::new(symbols()?);
+    for line in io::BufRead::lines(text) {
+        let line = line.map_err(|error| io_errno(&error))?;
+        if line.split_whitespace().nth(2) == Some(&wanted) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 pub(super) fn version_code() -> Result<u32, Errno> {
     let signature = fs::read_to_string("/proc/version_signature").ok();
     let name = nix::sys::utsname::uname().map_err(nix_errno)?;

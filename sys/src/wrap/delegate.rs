@@ -105,6 +105,7 @@ macro_rules! wrapper {
     ($wrapper:ty) => {
         const _: () = {
             use std::ffi::OsStr;
+            use std::io::Read;
             use std::os::fd::{BorrowedFd, OwnedFd};
             use std::path::Path;
 
@@ -162,6 +163,9 @@ macro_rules! wrapper {
                 fn possible_cpus() -> Result<u32, Errno>;
                 fn release() -> Result<String, Errno>;
                 fn version_code() -> Result<u32, Errno>;
+                fn config() -> Result<Box<dyn Read + Send>, Errno>;
+                fn symbols() -> Result<Box<dyn Read + Send>, Errno>;
+                fn has_syscall_wrapper() -> Result<bool, Errno>;
                 fn ifindex(name: &OsStr) -> Result<u32, Errno>;
                 fn permissions() -> Permissions;
                 fn raise_memlock() -> Result<bool, Errno>;
