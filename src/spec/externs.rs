@@ -8,7 +8,8 @@ use super::{ExternIndex, ExternKind, ExternSpec, MapRole, MapSpec, SpecError};
 
 /// The data section of configuration values in BTF.
 pub(super) const KCONFIG: &str = ".kconfig";
-const KSYMS: &str = ".ksyms";
+/// The data section of kernel symbols in BTF.
+pub(super) const KSYMS: &str = ".ksyms";
 
 /// The externs in libbpf's order, the symbol of each, and the map of the configuration values.
 #[derive(Default)]
@@ -35,7 +36,7 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Externs, SpecErro
         };
         let in_btf = |error: BtfError| fail(&error.to_string());
         let btf = btf.ok_or_else(|| fail("externs need BTF: compile with -g"))?;
-        let index: &Declarations = match &mut index {
+        let index: &Declarations<'_> = match &mut index {
             Some(index) => index,
             none => none.insert(Declarations::read(btf).map_err(in_btf)?),
         };
@@ -50,7 +51,7 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Externs, SpecErro
             name: symbol.name.clone().into_owned(),
             weak: symbol.is_weak(),
             kind,
-            btf_id: id,
+            type_id: declared.type_id(),
         };
         match section {
             KSYMS if declared.kind() == Kind::FUNC => {

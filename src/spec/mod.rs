@@ -9,12 +9,13 @@ mod elf;
 mod error;
 mod ext;
 mod externs;
+mod globals;
 mod maps;
 mod model;
 mod references;
 mod sections;
+mod types;
 
-use skep_asm::Endian;
 use skep_btf::{Btf, ExtInfo};
 use skep_sys::abi::OBJ_NAME_MAX;
 
@@ -53,6 +54,7 @@ impl Spec {
         let needs_btf =
             elf.section_named(maps::MAPS).is_some() || elf.symbols.iter().any(elf::Symbol::is_extern);
         let btf = read_btf(&elf, needs_btf, &mut notes)?;
+        let btf = btf.map(|btf| types::place_variables(&elf, &btf)).transpose()?;
         let btf = btf.as_ref();
 
         let mut declared = maps::read(&elf, btf)?;
@@ -79,6 +81,17 @@ impl Spec {
             read_ext(&elf, btf, needs_btf, &mut code, &mut notes)?;
         }
         note_sections(&elf, &mut notes);
+        let hidden: Vec<&str> = code
+            .functions
+            .iter()
+            .filter(|function| function.subprogram && function.hidden)
+            .map(|function| function.name.as_str())
+            .collect();
+        let kernel_btf = btf
+            .map(|btf| {
+                types::hide_functions(btf, &hidden).and_then(|btf| types::settle_externs(&btf, &externs))
+            })
+            .transpose()?;
 
         let mut maps = declared.maps;
         maps.extend(data_maps.into_iter().map(|data| data.map));
@@ -94,7 +107,7 @@ impl Spec {
             maps,
             globals,
             externs: externs.externs,
-            btf: btf.cloned(),
+            btf: kernel_btf,
             notes,
         })
     }
@@ -149,7 +162,7 @@ fn read_btf(elf: &Elf<'_>, needed: bool, notes: &mut Vec<String>) -> Result<Opti
     if section.kind != object::elf::SHT_PROGBITS {
         return Err(SpecError::section(BTF, "has no bytes in the file"));
     }
-    let btf = Btf::parse(section.data.to_vec());
+    let btf = Btf::parse(section.data.to_vec()).and_then(|btf| btf.check().map(|()| btf));
     match btf {
         Ok(btf) => Ok(Some(btf)),
         Err(source) if needed => Err(SpecError::Btf { section: BTF, source }),
@@ -191,9 +204,4 @@ fn note_sections(elf: &Elf<'_>, notes: &mut Vec<String>) {
             notes.push(format!("section `{name}` is left out: nothing is known of it"));
         }
     }
-}
-
-/// Byte order of this machine.
-pub(crate) fn is_native(endian: Endian) -> bool {
-    endian == Endian::NATIVE
 }

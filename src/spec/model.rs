@@ -310,8 +310,8 @@ pub struct ExternSpec {
     pub weak: bool,
     /// What it is.
     pub kind: ExternKind,
-    /// The `VAR` or `FUNC` in the object's BTF.
-    pub btf_id: TypeId,
+    /// The type that it is declared with in the object's BTF: a variable's type, or a function's prototype.
+    pub type_id: TypeId,
 }
 
 /// What an extern is.
