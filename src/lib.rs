@@ -1,7 +1,8 @@
 //! skep loads eBPF objects.
-//!
-//! The way of the data: bytes become a [`spec::Spec`], plain data that says what the file says.
 
+mod error;
+pub mod load;
+pub mod program;
 pub mod reloc;
 pub mod spec;
 
@@ -10,3 +11,9 @@ pub use skep_btf as btf;
 pub use skep_link as link;
 pub use skep_sim as sim;
 pub use skep_sys as sys;
+
+pub use error::{Error, ErrorKind};
+pub use load::{LoadReport, Loader, Object};
+pub use program::Program;
+pub use skep_sys::Kernel;
+pub use spec::Spec;

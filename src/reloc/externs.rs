@@ -50,8 +50,7 @@ impl Externs {
             let ExternKind::Kconfig { offset, size } = spec.kind else { continue };
             let fail = |reason: String| RelocateError::Extern { name: spec.name.clone(), reason };
             let from = |error: TargetError| fail(error.to_string());
-            let ty = local.ty(spec.btf_id).map_err(|error| fail(error.to_string()))?.type_id();
-            let shape = kconfig::Shape::of(local, ty).map_err(fail)?;
+            let shape = kconfig::Shape::of(local, spec.type_id).map_err(fail)?;
             let range = offset as usize..(offset as usize).saturating_add(size as usize);
             let Some(place) = contents.get_mut(range) else {
                 return Err(fail(format!("the configuration values exceed {} bytes", kconfig::MAX_SIZE)));
@@ -108,11 +107,8 @@ impl Externs {
         let fail =
             |spec: &ExternSpec, reason: String| RelocateError::Extern { name: spec.name.clone(), reason };
         let vmlinux = target.btf().map_err(|error| fail(first, error.to_string()))?;
-        let names: Vec<&[u8]> = typed.iter().map(|(_, spec)| wanted(spec)).collect();
-        let found = vmlinux.candidates(&names).map_err(|error| fail(first, error.to_string()))?;
-        for (nth, (index, spec)) in typed.into_iter().enumerate() {
-            let ids = found.get(nth).map_or(&[][..], Vec::as_slice);
-            let mut place = pick(&vmlinux, ids, spec).map(|id| (id, &vmlinux, None));
+        for (index, spec) in typed {
+            let mut place = vmlinux.find(wanted(spec), kind(spec)).map(|id| (id, &vmlinux, None));
             let modules: &[ModuleTypes];
             if place.is_none() {
                 modules = target.modules().map_err(|error| fail(spec, error.to_string()))?;
@@ -187,18 +183,10 @@ fn kind(spec: &ExternSpec) -> Kind {
     if spec.kind == ExternKind::Function { Kind::FUNC } else { Kind::VAR }
 }
 
-/// The first type of that very name: candidates may be flavours of it.
-fn pick(btf: &Btf, ids: &[TypeId], spec: &ExternSpec) -> Option<TypeId> {
-    ids.iter()
-        .copied()
-        .find(|&id| btf.ty(id).is_ok_and(|ty| ty.kind() == kind(spec) && ty.name_bytes() == wanted(spec)))
-}
-
 fn compatible(local: &Btf, spec: &ExternSpec, target: &Btf, id: TypeId) -> Result<bool, relo::CoreErrorKind> {
     let side = |side| move |source| relo::CoreErrorKind::Btf { side, source };
-    let declared = local.ty(spec.btf_id).map_err(side(relo::Side::Local))?.type_id();
     let there = target.ty(id).map_err(side(relo::Side::Target))?.type_id();
-    let declared = local.peel(declared).map_err(side(relo::Side::Local))?.id();
+    let declared = local.peel(spec.type_id).map_err(side(relo::Side::Local))?.id();
     let there = target.peel(there).map_err(side(relo::Side::Target))?.id();
     relo::types_compatible(local, declared, target, there)
 }

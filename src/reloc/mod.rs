@@ -24,8 +24,8 @@ use self::code::{Linked, POISON_KFUNC, POISON_MAP};
 use self::core::CoreCode;
 use self::externs::{Externs, Resolved};
 use crate::spec::{
-    ExternIndex, FunctionSpec, InfoRecords, MapIndex, MapRole, ProgramIndex, ProgramSpec, Reference,
-    ReferenceTarget, Spec, kernel_map_name, sanitize,
+    ExternIndex, FunctionSpec, MapRole, ProgramIndex, ProgramSpec, Reference, ReferenceTarget, Spec,
+    kernel_map_name, sanitize,
 };
 
 impl Spec {

@@ -1,0 +1,206 @@
+use std::path::PathBuf;
+
+use skep_link::LinkError;
+use skep_sys::MapError;
+use skep_sys::abi::Errno;
+
+use crate::load::LoadError;
+use crate::reloc::RelocateError;
+use crate::spec::{GlobalSpec, SpecError};
+
+/// What was being done, to what, and why it failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read.
+    #[error("read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An object file was refused.
+    #[error("{0}")]
+    Parse(#[from] SpecError),
+    /// An object does not fit the kernel.
+    #[error("object `{object}` does not fit this kernel")]
+    Relocate {
+        /// Name of the object.
+        object: String,
+        /// Why.
+        source: Box<RelocateError>,
+    },
+    /// The kernel refused an object.
+    #[error("load object `{object}`")]
+    Load {
+        /// Name of the object.
+        object: String,
+        /// Why.
+        source: LoadError,
+    },
+    /// An object has no such part.
+    #[error("object `{object}` has no {what} `{name}`; there are: {}", if there.is_empty() { "none".to_owned() } else { there.join(", ") })]
+    NoSuch {
+        /// Name of the object.
+        object: String,
+        /// What kind of part.
+        what: &'static str,
+        /// The name that was asked for.
+        name: String,
+        /// The names that there are.
+        there: Vec<String>,
+    },
+    /// A global variable has another size than the value.
+    #[error("global variable `{variable}` of object `{object}` has {size} bytes, the value {given}")]
+    GlobalSize {
+        /// Name of the object.
+        object: String,
+        /// The variable.
+        variable: String,
+        /// Its size in bytes.
+        size: u32,
+        /// Size of the value in bytes.
+        given: usize,
+    },
+    /// A constant cannot be set once the object is loaded.
+    #[error(
+        "global variable `{variable}` of object `{object}` is constant: set it before the object is loaded"
+    )]
+    GlobalReadOnly {
+        /// Name of the object.
+        object: String,
+        /// The variable.
+        variable: String,
+    },
+    /// The kernel refused access to a global variable.
+    #[error("{step} global variable `{variable}` of object `{object}`")]
+    Global {
+        /// Name of the object.
+        object: String,
+        /// The variable.
+        variable: String,
+        /// What was being done.
+        step: &'static str,
+        /// Why.
+        source: MapError,
+    },
+    /// The kernel refused an operation on a program.
+    #[error("program `{program}`: {step}")]
+    Program {
+        /// Name of the program.
+        program: String,
+        /// What was being done.
+        step: &'static str,
+        /// What the kernel answered.
+        source: Errno,
+    },
+    /// A program could not be attached.
+    #[error("attach program `{program}`")]
+    Attach {
+        /// Name of the program.
+        program: String,
+        /// Why.
+        source: Box<LinkError>,
+    },
+    /// A program cannot be attached by what its section name says.
+    #[error("program `{program}` (section `{section}`) cannot attach by itself: {reason}")]
+    NotAttachable {
+        /// Name of the program.
+        program: String,
+        /// Its section.
+        section: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// What kind of failure an [`Error`] is, for deciding what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The object file is broken, or says what skep does not understand.
+    BadObject,
+    /// The object asks for what this kernel lacks.
+    Unsupported,
+    /// The verifier refused a program.
+    Verifier,
+    /// The process may not do it.
+    PermissionDenied,
+    /// Something that was asked for is not there.
+    NotFound,
+    /// A name or place is taken.
+    Exists,
+    /// The call was wrong.
+    InvalidInput,
+    /// Anything else.
+    Other,
+}
+
+impl Error {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Parse(_) => ErrorKind::BadObject,
+            Error::NoSuch { .. } => ErrorKind::NotFound,
+            Error::GlobalSize { .. } | Error::GlobalReadOnly { .. } | Error::NotAttachable { .. } => {
+                ErrorKind::InvalidInput
+            }
+            Error::Read { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+                _ => ErrorKind::Other,
+            },
+            Error::Relocate { .. } => ErrorKind::Unsupported,
+            Error::Load { source: LoadError::ByteOrder { .. }, .. } => ErrorKind::BadObject,
+            Error::Load { source: LoadError::PinnedMapDiffers { .. }, .. } => ErrorKind::Exists,
+            Error::Load { source: LoadError::Program(error), .. } if error.errno() != Errno::EPERM => {
+                ErrorKind::Verifier
+            }
+            _ => match self.errno() {
+                Some(Errno::EPERM | Errno::EACCES) => ErrorKind::PermissionDenied,
+                Some(Errno::ENOENT | Errno::ENODEV) => ErrorKind::NotFound,
+                Some(Errno::EEXIST | Errno::EBUSY) => ErrorKind::Exists,
+                Some(Errno::EOPNOTSUPP | Errno::ENOTSUPP | Errno::ENOSYS) => ErrorKind::Unsupported,
+                _ => ErrorKind::Other,
+            },
+        }
+    }
+
+    /// What the kernel answered, when it was asked.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Error::Load { source, .. } => source.errno(),
+            Error::Global { source, .. } => source.errno(),
+            Error::Program { source, .. } => Some(*source),
+            Error::Attach { source, .. } => source.errno(),
+            Error::Read { source, .. } => source.raw_os_error().map(Errno),
+            _ => None,
+        }
+    }
+
+    /// The verifier's whole log, when it refused a program.
+    pub fn verifier_log(&self) -> Option<&str> {
+        match self {
+            Error::Load { source: LoadError::Program(error), .. } => Some(error.log()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn global_size(object: &str, global: &GlobalSpec, given: usize) -> Error {
+        Error::GlobalSize {
+            object: object.to_owned(),
+            variable: global.name.clone(),
+            size: global.size,
+            given,
+        }
+    }
+
+    pub(crate) fn global_read_only(object: &str, variable: &str) -> Error {
+        Error::GlobalReadOnly { object: object.to_owned(), variable: variable.to_owned() }
+    }
+
+    pub(crate) fn global_access(object: &str, variable: &str, step: &'static str, source: MapError) -> Error {
+        Error::Global { object: object.to_owned(), variable: variable.to_owned(), step, source }
+    }
+}

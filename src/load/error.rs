@@ -1,0 +1,85 @@
+use std::path::PathBuf;
+
+use skep_sys::abi::{Errno, MapType};
+
+use super::verifier::ProgramError;
+
+/// Why a kernel did not take an object.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The object is of the other byte order than this machine.
+    #[error(
+        "the object is {object}-endian and this machine is not: compile it with -target bpf, or for the machine it runs on"
+    )]
+    ByteOrder {
+        /// `big` or `little`.
+        object: &'static str,
+    },
+    /// A map could not be made.
+    #[error("map `{map}` ({map_type}): {step}{hint}")]
+    Map {
+        /// Its name.
+        map: String,
+        /// Its kind.
+        map_type: MapType,
+        /// What was being done.
+        step: String,
+        /// What may help, with its own separator; empty when nothing is known.
+        hint: String,
+        /// What the kernel answered.
+        source: Errno,
+    },
+    /// A map's definition cannot be used.
+    #[error("map `{map}`: {reason}")]
+    MapDefinition {
+        /// Its name.
+        map: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The map that is pinned under a map's name is another one.
+    #[error("map `{map}`: the map pinned at {} differs: {}; remove the pin or adapt the definition", path.display(), differences.join(", "))]
+    PinnedMapDiffers {
+        /// Its name.
+        map: String,
+        /// Where the pin is.
+        path: PathBuf,
+        /// What differs, as `what: pinned / wanted`.
+        differences: Vec<String>,
+    },
+    /// A pin could not be made, opened or found.
+    #[error("pin {}: {step}{hint}", path.display())]
+    Pin {
+        /// Where.
+        path: PathBuf,
+        /// What was being done.
+        step: &'static str,
+        /// What may help; empty when nothing is known.
+        hint: String,
+        /// What the kernel answered.
+        source: Errno,
+    },
+    /// The kernel did not take a program.
+    #[error(transparent)]
+    Program(Box<ProgramError>),
+    /// A program needs what only loading it together with something else gives.
+    #[error("program `{program}`: {reason}")]
+    Incomplete {
+        /// Its name.
+        program: String,
+        /// What is missing.
+        reason: String,
+    },
+}
+
+impl LoadError {
+    /// What the kernel answered, if it was asked.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            LoadError::Map { source, .. } | LoadError::Pin { source, .. } => Some(*source),
+            LoadError::Program(error) => Some(error.errno()),
+            _ => None,
+        }
+    }
+}

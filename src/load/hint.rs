@@ -1,0 +1,49 @@
+//! What a refused call may mean, and what to do.
+
+use skep_sys::abi::Errno;
+use skep_sys::{Kernel, Permissions};
+
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// A clause to put behind an error of this number, with its separator; empty when nothing is known.
+pub(super) fn for_errno(kernel: &Kernel, errno: Errno) -> String {
+    match errno {
+        Errno::EPERM => refused(&kernel.backend().permissions()),
+        Errno::ENOMEM => " (the kernel has no memory for it: fewer entries or smaller values may fit)".into(),
+        Errno::EMFILE => " (this process has no file descriptor left: raise RLIMIT_NOFILE)".into(),
+        _ => String::new(),
+    }
+}
+
+fn refused(permissions: &Permissions) -> String {
+    let has = |caps: u64, cap: u32| caps & (1 << cap) != 0;
+    if let Some(mode) = permissions.lockdown.as_deref().filter(|mode| *mode == "confidentiality") {
+        return format!(" (the kernel is locked down ({mode}): it refuses programs that read kernel memory)");
+    }
+    if let Some(caps) = permissions.effective_caps.filter(|caps| !has(*caps, CAP_SYS_ADMIN)) {
+        let missing: Vec<&str> = [
+            (CAP_BPF, "CAP_BPF"),
+            (CAP_PERFMON, "CAP_PERFMON for tracing"),
+            (CAP_NET_ADMIN, "CAP_NET_ADMIN for networking"),
+        ]
+        .into_iter()
+        .filter(|(cap, _)| !has(caps, *cap))
+        .map(|(_, name)| name)
+        .collect();
+        if !missing.is_empty() {
+            return format!(
+                " (this process lacks {}: run it as root, or give the program file the capabilities with setcap)",
+                missing.join(" and ")
+            );
+        }
+    }
+    match permissions.memlock_limit {
+        Some(limit) => format!(
+            " (on kernels before 5.11 RLIMIT_MEMLOCK, here {limit} bytes, may be too low; else this kernel is built or configured to refuse it)"
+        ),
+        None => " (this kernel is built or configured to refuse it)".into(),
+    }
+}

@@ -1,0 +1,79 @@
+//! Addresses of kernel symbols, from the text of `/proc/kallsyms`.
+
+use std::collections::HashMap;
+use std::io::BufRead;
+
+/// Longest line that is looked at.
+const LINE_MAX: u64 = 4096;
+
+/// The addresses of `names`, in their order; none for those that are not there.
+///
+/// Two addresses for one name are an error: nothing says which is meant.
+pub(super) fn find(mut text: impl BufRead, names: &[&str]) -> Result<Vec<Option<u64>>, String> {
+    let wanted: HashMap<&[u8], usize> =
+        names.iter().enumerate().map(|(at, name)| (name.as_bytes(), at)).collect();
+    let mut found: Vec<Option<u64>> = vec![None; names.len()];
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = std::io::Read::take(&mut text, LINE_MAX).read_until(b'\n', &mut line);
+        if read.map_err(|error| error.to_string())? == 0 {
+            break;
+        }
+        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
+        // The compiler renames variables that it makes global for link-time optimisation.
+        let name = match name.windows(6).position(|window| window == b".llvm.") {
+            Some(end) if kind.eq_ignore_ascii_case(b"d") => name.get(..end).unwrap_or(name),
+            _ => name,
+        };
+        let Some(&at) = wanted.get(name) else { continue };
+        let address = std::str::from_utf8(address).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
+        let Some(address) = address else { continue };
+        match found.get_mut(at) {
+            Some(Some(known)) if *known != address => {
+                let name = String::from_utf8_lossy(name);
+                return Err(format!("`{name}` is at two addresses, {known:#x} and {address:#x}"));
+            }
+            Some(slot) => *slot = Some(address),
+            None => {}
+        }
+    }
+    if !found.is_empty() && found.iter().flatten().next().is_some() && found.iter().flatten().all(|&a| a == 0)
+    {
+        return Err("the kernel hides addresses: lower kernel.kptr_restrict, or run with CAP_SYSLOG".into());
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+
+    const TEXT: &str = "ffffffff81000000 T _stext\nffffffff81000010 t twin\nffffffff81000020 t twin\n\
+        ffffffff82000000 d counter.llvm.123\nffffffff82000008 D plain\t[module]\nnonsense\n0 A\n";
+
+    #[test]
+    fn symbols_are_found_by_name() {
+        let find = |names: &[&str]| find(TEXT.as_bytes(), names);
+        assert_eq!(find(&["_stext", "missing"]), Ok(vec![Some(0xffffffff81000000), None]));
+        assert_eq!(find(&["counter", "plain"]), Ok(vec![Some(0xffffffff82000000), Some(0xffffffff82000008)]));
+        assert!(find(&["twin"]).is_err());
+        assert_eq!(find(&[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn hidden_addresses_are_said_to_be_hidden() {
+        assert!(
+            find("0 T a\n0 T b\n".as_bytes(), &["a"]).is_err_and(|reason| reason.contains("kptr_restrict"))
+        );
+    }
+
+    #[test]
+    fn endless_lines_are_read_in_pieces() {
+        let text = "x".repeat(100_000) + "\nffffffff81000000 T _stext\n";
+        assert_eq!(find(text.as_bytes(), &["_stext"]), Ok(vec![Some(0xffffffff81000000)]));
+    }
+}

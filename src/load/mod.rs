@@ -1,0 +1,213 @@
+//! Loads a [`Plan`] into a kernel. The only stage that touches one.
+
+mod btf;
+mod error;
+mod hint;
+mod kallsyms;
+mod map;
+mod object;
+mod pins;
+mod program;
+mod report;
+mod target;
+mod verifier;
+
+use std::path::{Path, PathBuf};
+
+use skep_asm::Endian;
+use skep_btf::Btf;
+use skep_sys::abi::UpdateFlags;
+use skep_sys::{Kernel, MapFd};
+
+pub use error::LoadError;
+pub use object::Object;
+pub use report::{LoadReport, Note, NoteKind};
+pub use target::KernelTarget;
+pub use verifier::{FailedInstruction, ProgramError, SourceLine};
+
+use self::map::Maker;
+use self::object::ObjectMap;
+use self::pins::Pins;
+use self::program::Context;
+use crate::error::Error;
+use crate::program::Program;
+use crate::reloc::Plan;
+use crate::spec::{SlotValue, Spec};
+
+/// How to load: the kernel, and what differs from the usual.
+///
+/// ```
+/// use skep::{Loader, Spec};
+///
+/// # fn main() -> Result<(), skep::Error> {
+/// let bytes = include_bytes!("../../testdata/xdp_count.o");
+/// let spec = Spec::parse("xdp_count", bytes)?;
+/// let kernel = skep::sim::kernel();
+/// let object = Loader::new(&kernel).load(&spec)?;
+/// assert_eq!(object.programs().count(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Loader {
+    kernel: Kernel,
+    pin_root: PathBuf,
+    log_level: u32,
+    types: Option<Btf>,
+}
+
+impl Loader {
+    /// Loads into this kernel.
+    pub fn new(kernel: &Kernel) -> Self {
+        Loader {
+            kernel: kernel.clone(),
+            pin_root: PathBuf::from(pins::DEFAULT_ROOT),
+            log_level: 0,
+            types: None,
+        }
+    }
+
+    /// Where maps that are pinned by their name are pinned: a directory on a bpffs, `/sys/fs/bpf` if nothing is said.
+    /// It is made if it is not there; its parent must be.
+    pub fn pin_root(mut self, path: impl AsRef<Path>) -> Self {
+        self.pin_root = path.as_ref().to_owned();
+        self
+    }
+
+    /// Asks for the verifier's log also of programs that load (`log_level`: 1 for branches, 2 for all, 4 for
+    /// statistics, or-ed). It is in [`Program::log`] then. Of programs that do not load the log is in the error anyway.
+    pub fn log_level(mut self, level: u32) -> Self {
+        self.log_level = level;
+        self
+    }
+
+    /// Relocates for these kernel types instead of those that the kernel says it has: for kernels without BTF.
+    pub fn kernel_types(mut self, types: Btf) -> Self {
+        self.types = Some(types);
+        self
+    }
+
+    /// What the loader relocates for.
+    pub fn target(&self) -> KernelTarget {
+        match &self.types {
+            Some(types) => KernelTarget::with_types(&self.kernel, types.clone()),
+            None => KernelTarget::new(&self.kernel),
+        }
+    }
+
+    /// Loads an object: relocates it for the kernel, makes its maps, loads its programs.
+    ///
+    /// Either everything is done, or nothing is left behind: when a step fails, every descriptor is closed and every pin
+    /// that was made is removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Relocate`] when the object does not fit the kernel, [`Error::Load`] when the kernel refuses a map or a
+    /// program.
+    pub fn load(&self, spec: &Spec) -> Result<Object, Error> {
+        let in_load = |source| Error::Load { object: spec.name.clone(), source };
+        if spec.endian != Endian::NATIVE {
+            let object = if spec.endian.is_little() { "little" } else { "big" };
+            return Err(in_load(LoadError::ByteOrder { object }));
+        }
+        let target = self.target();
+        let plan = spec
+            .relocate(&target)
+            .map_err(|source| Error::Relocate { object: spec.name.clone(), source: Box::new(source) })?;
+        self.load_plan(spec, &plan, &target).map_err(in_load)
+    }
+
+    fn load_plan(&self, spec: &Spec, plan: &Plan, target: &KernelTarget) -> Result<Object, LoadError> {
+        let kernel = &self.kernel;
+        let mut report = LoadReport::default();
+        for note in &plan.notes {
+            report.add(NoteKind::Skipped, &plan.name, note.as_str());
+        }
+        let btf_fd = plan.btf.as_ref().and_then(|btf| btf::load(kernel, btf, &mut report));
+        let mut pins = Pins::new(kernel);
+
+        let mut maps: Vec<Option<MapFd>> = Vec::with_capacity(plan.maps.len());
+        let mut fresh = Vec::with_capacity(plan.maps.len());
+        let mut maker = Maker {
+            kernel,
+            btf: btf_fd.as_ref(),
+            pins: &mut pins,
+            pin_root: &self.pin_root,
+            report: &mut report,
+        };
+        for map in &plan.maps {
+            if !map.spec.autocreate {
+                maps.push(None);
+                fresh.push(false);
+                continue;
+            }
+            let made = maker.make(map)?;
+            fresh.push(!made.reused);
+            maps.push(Some(made.fd));
+        }
+        for ((map, fd), fresh) in plan.maps.iter().zip(&maps).zip(&fresh) {
+            if let (Some(fd), true) = (fd, fresh) {
+                maker.fill_slots(map, fd, &maps)?;
+            }
+        }
+
+        let context = Context {
+            kernel,
+            target,
+            maps: &maps,
+            license: &plan.license,
+            version: plan.version,
+            btf_fd: btf_fd.as_ref(),
+            btf: plan.btf.as_ref(),
+            log_level: self.log_level,
+        };
+        let mut programs: Vec<Program> = Vec::with_capacity(plan.programs.len());
+        for program in &plan.programs {
+            for missing in &program.missing {
+                report.add(
+                    NoteKind::Poisoned,
+                    &program.name,
+                    format!("instruction {}: no `{}`", missing.insn, missing.name),
+                );
+            }
+            let taken = program::load(&context, program, &mut report)?;
+            programs.push(Program::new(program, taken.program, taken.log));
+        }
+        for (map, fd) in plan.maps.iter().zip(&maps) {
+            let Some(fd) = fd else { continue };
+            for slot in &map.spec.slots {
+                let SlotValue::Program(index) = slot.value else { continue };
+                let held = plan.programs.iter().position(|program| program.program == index);
+                let Some(held) = held.and_then(|at| programs.get(at)) else {
+                    let text = format!("element {} stays empty: its program is not loaded", slot.index);
+                    report.add(NoteKind::Skipped, &map.spec.name, text);
+                    continue;
+                };
+                fd.update_program(&slot.index.to_ne_bytes(), held.loaded(), UpdateFlags::empty()).map_err(
+                    |error| LoadError::MapDefinition {
+                        map: map.spec.name.clone(),
+                        reason: format!(
+                            "its element {} cannot be program `{}`: {error}",
+                            slot.index,
+                            held.name()
+                        ),
+                    },
+                )?;
+            }
+        }
+        pins.keep();
+        let maps = plan.maps.iter().zip(maps);
+        Ok(Object {
+            name: plan.name.clone(),
+            kernel: kernel.clone(),
+            maps: maps
+                .map(|(map, fd)| ObjectMap { name: map.spec.name.clone(), role: map.spec.role.clone(), fd })
+                .collect(),
+            programs,
+            globals: spec.globals.clone(),
+            types: plan.btf.clone(),
+            btf: btf_fd,
+            report,
+        })
+    }
+}

@@ -1,0 +1,244 @@
+//! Loads one program: descriptors in place, fallbacks, and the log when the kernel refuses.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use skep_asm::Insn;
+use skep_btf::Btf;
+use skep_sys::abi::{AttachType, Errno};
+use skep_sys::request::{AttachTarget, LogBuffer, ProgLoad, Records};
+use skep_sys::{BtfFd, Feature, Kernel, LoadedProgram, MapFd, Probe};
+
+use super::report::{LoadReport, NoteKind};
+use super::target::KernelTarget;
+use super::verifier::ProgramError;
+use super::{LoadError, hint};
+use crate::reloc::{PlaceholderValue, ProgramPlan};
+
+/// Size of the first log buffer. It costs nothing until the kernel writes into it.
+const LOG_SIZE: usize = (u32::MAX >> 8) as usize;
+/// Size that a log buffer does not grow beyond, which is also what a kernel accepts.
+const LOG_SIZE_MAX: usize = (u32::MAX >> 2) as usize;
+
+/// What all programs of an object share.
+pub(super) struct Context<'l> {
+    pub(super) kernel: &'l Kernel,
+    pub(super) target: &'l KernelTarget,
+    /// By index of the plan's maps; none for those that were not created.
+    pub(super) maps: &'l [Option<MapFd>],
+    pub(super) license: &'l str,
+    pub(super) version: Option<u32>,
+    /// The loaded types of the object.
+    pub(super) btf_fd: Option<&'l BtfFd>,
+    /// The types of the object.
+    pub(super) btf: Option<&'l Btf>,
+    pub(super) log_level: u32,
+}
+
+/// A loaded program, with the log that was asked for.
+pub(super) struct Taken {
+    pub(super) program: LoadedProgram,
+    pub(super) log: String,
+}
+
+pub(super) fn load(
+    context: &Context<'_>,
+    plan: &ProgramPlan,
+    report: &mut LoadReport,
+) -> Result<Taken, LoadError> {
+    let (insns, modules) = fill(context, plan)?;
+    let fd_array: Vec<Option<BorrowedFd<'_>>> = if modules.is_empty() {
+        Vec::new()
+    } else {
+        std::iter::once(None).chain(modules.into_iter().map(Some)).collect()
+    };
+    let mut request = ProgLoad::new(plan.prog_type, &insns, context.license);
+    request.name = &plan.kernel_name;
+    request.expected_attach_type = plan.attach_type;
+    request.flags = plan.flags;
+    request.kern_version = match context.version {
+        Some(version) => version,
+        None => context.kernel.version_code().unwrap_or(0),
+    };
+    request.fd_array = &fd_array;
+    if let Some(target) = &plan.attach_target {
+        let module = match &target.module {
+            Some(module) => Some(module_fd(context, plan, module)?),
+            None => None,
+        };
+        request.attach = AttachTarget::KernelType { type_id: target.type_id.0, module };
+    }
+    if let Some(btf) = context.btf_fd
+        && !plan.func_info.is_empty()
+    {
+        request.btf = Some(btf.as_fd());
+        request.func_info = Records { record_size: plan.func_info.record_size, bytes: &plan.func_info.bytes };
+        request.line_info = Records { record_size: plan.line_info.record_size, bytes: &plan.line_info.bytes };
+    }
+
+    let mut errno = match attempt(context, &request) {
+        Ok(taken) => return Ok(taken),
+        Err(errno) => errno,
+    };
+    for adapt in [drop_attach_type, drop_name, drop_records] {
+        let Some(text) = adapt(context.kernel, plan, &mut request, errno) else { continue };
+        report.add(NoteKind::Adapted, &plan.name, text);
+        match attempt(context, &request) {
+            Ok(taken) => return Ok(taken),
+            Err(next) => errno = next,
+        }
+    }
+    explain(context, plan, &request, errno)
+}
+
+fn attempt(context: &Context<'_>, request: &ProgLoad<'_>) -> Result<Taken, Errno> {
+    if context.log_level == 0 {
+        return context.kernel.prog_load(request, None).map(|program| Taken { program, log: String::new() });
+    }
+    let mut log = LogBuffer::new(context.log_level, LOG_SIZE);
+    let program = context.kernel.prog_load(request, Some(&mut log))?;
+    Ok(Taken { program, log: log.text().into_owned() })
+}
+
+/// Loads once more for the log. The second try may succeed, where the first was interrupted.
+fn explain(
+    context: &Context<'_>,
+    plan: &ProgramPlan,
+    request: &ProgLoad<'_>,
+    first: Errno,
+) -> Result<Taken, LoadError> {
+    let mut size = LOG_SIZE;
+    let mut log = LogBuffer::new(context.log_level.max(1), size);
+    let mut answer = context.kernel.prog_load(request, Some(&mut log));
+    while matches!(answer, Err(Errno::ENOSPC)) && size < LOG_SIZE_MAX {
+        size = (log.true_size as usize).max(size.saturating_mul(2)).min(LOG_SIZE_MAX);
+        log = LogBuffer::new(log.level, size);
+        answer = context.kernel.prog_load(request, Some(&mut log));
+    }
+    let errno = match answer {
+        Ok(program) => return Ok(Taken { program, log: log.text().into_owned() }),
+        // What was wrong with the program counts, not that its log is too long.
+        Err(Errno::ENOSPC) => first,
+        Err(errno) => errno,
+    };
+    let text = log.text().into_owned();
+    let truncated = text.len() + 1 >= size;
+    let hint = if text.is_empty() || errno == Errno::EPERM {
+        hint::for_errno(context.kernel, errno)
+    } else {
+        String::new()
+    };
+    Err(LoadError::Program(Box::new(ProgramError::new(plan, context.btf, errno, text, truncated, hint))))
+}
+
+fn is_refusal(errno: Errno) -> bool {
+    matches!(errno, Errno::EINVAL | Errno::E2BIG)
+}
+
+fn drop_attach_type(
+    kernel: &Kernel,
+    plan: &ProgramPlan,
+    request: &mut ProgLoad<'_>,
+    errno: Errno,
+) -> Option<&'static str> {
+    let old = is_refusal(errno)
+        && plan.attach_type_optional
+        && plan.attach_type.0 != 0
+        && matches!(kernel.has(Feature::ExpectedAttachType), Probe::Unsupported);
+    old.then(|| {
+        request.expected_attach_type = AttachType(0);
+        "loaded without an attach type, which this kernel does not know"
+    })
+}
+
+fn drop_name(
+    kernel: &Kernel,
+    _: &ProgramPlan,
+    request: &mut ProgLoad<'_>,
+    errno: Errno,
+) -> Option<&'static str> {
+    let old = is_refusal(errno)
+        && !request.name.is_empty()
+        && matches!(kernel.has(Feature::ProgName), Probe::Unsupported);
+    old.then(|| {
+        request.name = "";
+        "loaded without a name, which this kernel does not know"
+    })
+}
+
+fn drop_records(
+    kernel: &Kernel,
+    _: &ProgramPlan,
+    request: &mut ProgLoad<'_>,
+    errno: Errno,
+) -> Option<&'static str> {
+    let old = is_refusal(errno)
+        && request.btf.is_some()
+        && matches!(kernel.has(Feature::BtfFunc), Probe::Unsupported);
+    old.then(|| {
+        request.btf = None;
+        request.func_info = Records::default();
+        request.line_info = Records::default();
+        "loaded without function and line records, which this kernel does not know"
+    })
+}
+
+fn module_fd<'l>(
+    context: &Context<'l>,
+    plan: &ProgramPlan,
+    module: &str,
+) -> Result<BorrowedFd<'l>, LoadError> {
+    let fd = context.target.module_fd(module).ok_or_else(|| LoadError::Incomplete {
+        program: plan.name.clone(),
+        reason: format!("the types of module `{module}` are not loaded into this kernel"),
+    })?;
+    Ok(fd.as_fd())
+}
+
+/// Puts descriptors where the plan has placeholders. The second part is the table of module types that calls of
+/// module functions refer to, from index 1.
+fn fill<'l>(
+    context: &Context<'l>,
+    plan: &ProgramPlan,
+) -> Result<(Vec<Insn>, Vec<BorrowedFd<'l>>), LoadError> {
+    let mut insns = plan.insns.clone();
+    let mut modules: Vec<(&str, BorrowedFd<'l>)> = Vec::new();
+    let incomplete = |reason: String| LoadError::Incomplete { program: plan.name.clone(), reason };
+    for placeholder in &plan.placeholders {
+        let at = placeholder.insn as usize;
+        let number = |fd: BorrowedFd<'_>| std::os::fd::AsRawFd::as_raw_fd(&fd);
+        match &placeholder.value {
+            PlaceholderValue::Map(map) | PlaceholderValue::MapValue(map) => {
+                let fd = context.maps.get(map.0).and_then(Option::as_ref);
+                let fd = fd.ok_or_else(|| {
+                    incomplete(format!("instruction {at} needs map {}, which was not made", map.0))
+                })?;
+                if let Some(insn) = insns.get_mut(at) {
+                    insn.imm = number(fd.as_fd());
+                }
+            }
+            PlaceholderValue::ModuleBtf(module) => {
+                let fd = module_fd(context, plan, module)?;
+                if let Some(insn) = insns.get_mut(at + 1) {
+                    insn.imm = number(fd);
+                }
+            }
+            PlaceholderValue::ModuleCall(module) => {
+                let known = modules.iter().position(|(name, _)| name == module);
+                let slot = match known {
+                    Some(slot) => slot,
+                    None => {
+                        modules.push((module, module_fd(context, plan, module)?));
+                        modules.len() - 1
+                    }
+                };
+                let index = i16::try_from(slot + 1).map_err(|_| {
+                    incomplete("it calls functions of more modules than a program can".into())
+                })?;
+                if let Some(insn) = insns.get_mut(at) {
+                    insn.off = index;
+                }
+            }
+        }
+    }
+    Ok((insns, modules.into_iter().map(|(_, fd)| fd).collect()))
+}

@@ -1,0 +1,148 @@
+//! A live kernel as the target of relocation.
+
+use std::cell::OnceCell;
+use std::io::{BufRead, BufReader, Read};
+
+use skep_btf::Btf;
+use skep_sys::abi::{BtfObjectId, Errno};
+use skep_sys::{BtfFd, Feature, Kernel, ObjectKind, Probe};
+
+use crate::reloc::{ConfigFeature, ModuleTypes, Target, TargetError};
+
+/// Longest configuration that is read, unpacked.
+const CONFIG_MAX: u64 = 16 << 20;
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// A live kernel, asked only for what an object needs.
+#[derive(Debug)]
+pub struct KernelTarget {
+    kernel: Kernel,
+    types: Option<Btf>,
+    modules: OnceCell<Modules>,
+}
+
+#[derive(Debug)]
+struct Modules {
+    types: Vec<ModuleTypes>,
+    fds: Vec<BtfFd>,
+}
+
+impl KernelTarget {
+    /// The kernel as it is.
+    pub fn new(kernel: &Kernel) -> Self {
+        KernelTarget { kernel: kernel.clone(), types: None, modules: OnceCell::new() }
+    }
+
+    /// The kernel with other types than it says it has (`btf_custom_path`): for kernels without BTF.
+    pub fn with_types(kernel: &Kernel, types: Btf) -> Self {
+        KernelTarget { kernel: kernel.clone(), types: Some(types), modules: OnceCell::new() }
+    }
+
+    /// The loaded BTF of a module that relocation found.
+    pub(super) fn module_fd(&self, name: &str) -> Option<&BtfFd> {
+        let modules = self.modules.get()?;
+        let at = modules.types.iter().position(|module| module.name == name)?;
+        modules.fds.get(at)
+    }
+
+    fn read_modules(&self) -> Result<Modules, TargetError> {
+        let fail = |errno: Errno| TargetError::new("types of modules", errno.to_string());
+        let base = self.btf()?;
+        let mut modules = Modules { types: Vec::new(), fds: Vec::new() };
+        for id in self.kernel.ids(ObjectKind::Btf) {
+            let id = match id {
+                Ok(id) => id,
+                // Without the right to list them there are none to use.
+                Err(Errno::EPERM | Errno::EINVAL | Errno::ENOSYS) => break,
+                Err(errno) => return Err(fail(errno)),
+            };
+            let fd = match self.kernel.btf_by_id(BtfObjectId(id)) {
+                Ok(fd) => fd,
+                Err(Errno::ENOENT) => continue,
+                Err(Errno::EPERM) => break,
+                Err(errno) => return Err(fail(errno)),
+            };
+            let info = fd.info().map_err(fail)?;
+            if !info.kernel || info.name == "vmlinux" {
+                continue;
+            }
+            // A module whose types do not fit the kernel's is of no use, and no reason to fail.
+            let Ok(bytes) = fd.bytes() else { continue };
+            let Ok(btf) = Btf::parse_split(bytes, &base) else { continue };
+            modules.types.push(ModuleTypes { name: info.name, btf });
+            modules.fds.push(fd);
+        }
+        Ok(modules)
+    }
+}
+
+impl Target for KernelTarget {
+    fn btf(&self) -> Result<Btf, TargetError> {
+        match &self.types {
+            Some(types) => Ok(types.clone()),
+            None => {
+                self.kernel.btf().map_err(|error| TargetError::new("types of the kernel", error.to_string()))
+            }
+        }
+    }
+
+    fn modules(&self) -> Result<&[ModuleTypes], TargetError> {
+        if self.types.is_some() {
+            return Ok(&[]);
+        }
+        if self.modules.get().is_none() {
+            // Nobody else can have set it meanwhile: the cell is not shared between threads.
+            let _ = self.modules.set(self.read_modules()?);
+        }
+        Ok(self.modules.get().map_or(&[], |modules| &modules.types))
+    }
+
+    fn kconfig(&self) -> Result<String, TargetError> {
+        let what = "kernel configuration";
+        let unreadable = |error: std::io::Error| TargetError::new(what, error.to_string());
+        let source = self.kernel.backend().config().map_err(|errno| {
+            TargetError::new(
+                what,
+                format!("neither /boot/config-RELEASE nor /proc/config.gz can be read: {errno}"),
+            )
+        })?;
+        let mut source = BufReader::new(source);
+        let packed = source.fill_buf().map_err(unreadable)?.starts_with(&GZIP_MAGIC);
+        let mut bytes = Vec::new();
+        if packed {
+            let mut unpacked = flate2::read::MultiGzDecoder::new(source).take(CONFIG_MAX);
+            unpacked.read_to_end(&mut bytes).map_err(unreadable)?;
+        } else {
+            source.take(CONFIG_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn version_code(&self) -> Result<u32, TargetError> {
+        self.kernel.version_code().map_err(|errno| TargetError::new("kernel version", errno.to_string()))
+    }
+
+    fn symbols(&self, names: &[&str]) -> Result<Vec<Option<u64>>, TargetError> {
+        let what = "kernel symbols";
+        let source = self
+            .kernel
+            .backend()
+            .symbols()
+            .map_err(|errno| TargetError::new(what, format!("/proc/kallsyms cannot be read: {errno}")))?;
+        super::kallsyms::find(BufReader::new(source), names).map_err(|reason| TargetError::new(what, reason))
+    }
+
+    fn has(&self, feature: ConfigFeature) -> Result<bool, TargetError> {
+        let failed = |reason: String| TargetError::new("kernel feature", reason);
+        match feature {
+            ConfigFeature::BpfCookie => match self.kernel.has(Feature::BpfCookie) {
+                Probe::Supported => Ok(true),
+                Probe::Unsupported => Ok(false),
+                other => Err(failed(format!("{other:?}"))),
+            },
+            ConfigFeature::SyscallWrapper => {
+                self.kernel.backend().has_syscall_wrapper().map_err(|errno| failed(errno.to_string()))
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Why the kernel did not take a program: the verifier's log, read for the person who has to mend the program.
+
+use std::fmt;
+
+use skep_asm::disassemble;
+use skep_btf::{Btf, StrOffset, relo};
+use skep_sys::abi::{Errno, ProgType};
+
+use crate::reloc::{MissingKind, ProgramPlan};
+
+/// A program that the kernel did not take.
+///
+/// `Display` prints what matters in a few lines: the verifier's last words, the instruction that they are about with
+/// its C source line, and a missing kernel field, function or map by its name. The whole log is in
+/// [`log`](Self::log).
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ProgramError {
+    /// Name of the program.
+    pub program: String,
+    /// Kind of the program.
+    pub prog_type: ProgType,
+    /// What the kernel answered.
+    errno: Errno,
+    /// The instruction that the verifier stopped at.
+    pub instruction: Option<FailedInstruction>,
+    /// The last lines of the log that say what is wrong.
+    pub reason: Vec<String>,
+    /// What the poisoned instruction at the end of the log stands for.
+    pub missing: Option<String>,
+    /// What may help.
+    pub hint: String,
+    /// The whole log, as far as it was kept.
+    log: String,
+    /// Whether the log is longer than what was kept.
+    pub truncated: bool,
+}
+
+/// The instruction that the verifier stopped at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailedInstruction {
+    /// Index in the program as it was given to the kernel.
+    pub index: u32,
+    /// Its text.
+    pub text: String,
+    /// Function that it is in.
+    pub function: String,
+    /// Where it comes from, when the object has line records.
+    pub source: Option<SourceLine>,
+}
+
+/// A line of the program's source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceLine {
+    /// Path of the file as the compiler saw it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1.
+    pub column: u32,
+    /// The text of the line.
+    pub text: String,
+}
+
+impl ProgramError {
+    pub(super) fn new(
+        plan: &ProgramPlan,
+        btf: Option<&Btf>,
+        errno: Errno,
+        log: String,
+        truncated: bool,
+        hint: String,
+    ) -> ProgramError {
+        let reading = read_log(&log);
+        let instruction = reading.instruction.and_then(|index| failed_instruction(plan, btf, index));
+        let missing = reading.instruction.and_then(|index| missing(plan, index, &reading.reason));
+        ProgramError {
+            program: plan.name.clone(),
+            prog_type: plan.prog_type,
+            errno,
+            instruction,
+            reason: reading.reason,
+            missing,
+            hint,
+            log,
+            truncated,
+        }
+    }
+
+    /// What the kernel answered.
+    pub fn errno(&self) -> Errno {
+        self.errno
+    }
+
+    /// The whole log; empty when the kernel wrote none.
+    pub fn log(&self) -> &str {
+        &self.log
+    }
+}
+
+impl fmt::Display for ProgramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "program `{}` ({}): the kernel did not take it", self.program, self.prog_type)?;
+        match &self.missing {
+            Some(missing) => write!(f, ": {missing}")?,
+            None if !self.reason.is_empty() => write!(f, ": {}", self.reason.join("; "))?,
+            None => {}
+        }
+        write!(f, " ({}){}", self.errno.name().unwrap_or("unknown error"), self.hint)?;
+        if let Some(instruction) = &self.instruction {
+            write!(
+                f,
+                "\n  at instruction {}, {}: {}",
+                instruction.index, instruction.function, instruction.text
+            )?;
+            if let Some(source) = &instruction.source {
+                write!(f, "\n  {}:{}:{}: {}", source.file, source.line, source.column, source.text.trim())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ProgramError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        None
+    }
+}
+
+/// What a log says at its end.
+#[derive(Debug, PartialEq, Eq)]
+struct Reading {
+    instruction: Option<u32>,
+    reason: Vec<String>,
+}
+
+/// How many lines from the end are looked at for the instruction that failed.
+const LOOK_BACK: usize = 4000;
+/// How many lines of reason are kept.
+const REASON_MAX: usize = 4;
+
+/// Finds the last instruction that the verifier looked at, and what it said of it.
+fn read_log(log: &str) -> Reading {
+    let mut reason = Vec::new();
+    let mut instruction = None;
+    for line in log.lines().rev().take(LOOK_BACK) {
+        let line = line.trim_end();
+        if line.is_empty() || is_statistics(line) {
+            continue;
+        }
+        if let Some(index) = instruction_of(line) {
+            instruction = Some(index);
+            break;
+        }
+        // `; source @ file:line` and register dumps stand between an instruction and what is wrong with it.
+        let noise = line.starts_with(';') || is_state(line) || line.starts_with("from ");
+        if !noise && reason.len() < REASON_MAX {
+            reason.push(line.trim_start().to_owned());
+        }
+    }
+    reason.reverse();
+    Reading { instruction, reason }
+}
+
+/// The summary that ends every log.
+fn is_statistics(line: &str) -> bool {
+    ["processed ", "verification time ", "stack depth ", "max_states_per_insn ", "insns "]
+        .iter()
+        .any(|start| line.starts_with(start))
+}
+
+/// The index in a line such as `12: (85) call bpf_map_lookup_elem#1`.
+fn instruction_of(line: &str) -> Option<u32> {
+    let (index, rest) = line.split_once(": (")?;
+    let (opcode, _) = rest.split_once(')')?;
+    (opcode.len() == 2 && opcode.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .then(|| index.trim().parse().ok())?
+}
+
+/// A dump of registers, such as `12: R0=inv0 R1=ctx(…)` or ` R0_w=0`.
+fn is_state(line: &str) -> bool {
+    let text = match line.split_once(": ") {
+        Some((index, rest)) if index.trim().bytes().all(|byte| byte.is_ascii_digit()) => rest,
+        _ => line,
+    };
+    let mut chars = text.trim_start().chars();
+    match chars.next() {
+        Some('R') => chars.next().is_some_and(|next| next.is_ascii_digit()) && text.contains('='),
+        Some('f') => text.trim_start().starts_with("frame") && text.contains('='),
+        _ => false,
+    }
+}
+
+fn failed_instruction(plan: &ProgramPlan, btf: Option<&Btf>, index: u32) -> Option<FailedInstruction> {
+    let text = disassemble(plan.insns.get(index as usize..)?).next()?.to_string();
+    let function = plan
+        .functions
+        .iter()
+        .find(|function| index.checked_sub(function.start).is_some_and(|within| within < function.len))
+        .map_or_else(|| plan.name.clone(), |function| function.name.clone());
+    Some(FailedInstruction {
+        index,
+        text,
+        function,
+        source: btf.and_then(|btf| source_line(plan, btf, index)),
+    })
+}
+
+/// The source line of an instruction: that of the last line record at or before it.
+pub(crate) fn source_line(plan: &ProgramPlan, btf: &Btf, index: u32) -> Option<SourceLine> {
+    let word = |record: &[u8], at: usize| {
+        record.get(at * 4..at * 4 + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes)
+    };
+    let record =
+        plan.line_info.iter().take_while(|record| word(record, 0).is_some_and(|at| at <= index)).last()?;
+    let text = |offset: u32| {
+        btf.str_at(StrOffset(offset)).ok().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    };
+    let place = word(record, 3)?;
+    Some(SourceLine {
+        file: text(word(record, 1)?)?,
+        text: text(word(record, 2)?)?,
+        line: place >> 10,
+        column: place & 0x3ff,
+    })
+}
+
+/// What a poisoned instruction stands for.
+fn missing(plan: &ProgramPlan, index: u32, reason: &[String]) -> Option<String> {
+    if !reason.iter().any(|line| line.contains("invalid func unknown#")) {
+        return None;
+    }
+    if let Some(missing) = plan.missing.iter().find(|missing| missing.insn == index) {
+        return Some(match missing.what {
+            MissingKind::Map => format!("map `{}` is used and was not created", missing.name),
+            MissingKind::KernelFunction => format!("this kernel has no function `{}`", missing.name),
+        });
+    }
+    let placed = plan.decisions.iter().find(|placed| {
+        matches!(index.checked_sub(placed.insn), Some(0 | 1))
+            && placed.decision.outcome == relo::Outcome::Poisoned
+    })?;
+    let why = placed.decision.why()?;
+    Some(format!(
+        "a CO-RE relocation found nothing in this kernel: {why} (asked for {})",
+        placed.decision.local
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(log: &str) -> (Option<u32>, Vec<String>) {
+        let reading = read_log(log);
+        (reading.instruction, reading.reason)
+    }
+
+    #[test]
+    fn the_last_words_of_a_log_are_found() {
+        let log = "0: R1=ctx() R10=fp0\n; int x = *p; @ a.c:3\n0: (79) r1 = *(u64 *)(r1 +0)\n\
+            func 'f' arg0 has btf_id 1 type STRUCT 'x'\n1: R1_w=scalar()\n1: (61) r0 = *(u32 *)(r1 +0)\n\
+            R1 invalid mem access 'scalar'\nprocessed 2 insns (limit 1000000) max_states_per_insn 0\n";
+        assert_eq!(reading(log), (Some(1), vec!["R1 invalid mem access 'scalar'".into()]));
+        assert_eq!(reading(""), (None, vec![]));
+        assert_eq!(
+            reading("jump out of range from insn 1 to 9\n"),
+            (None, vec!["jump out of range from insn 1 to 9".into()])
+        );
+        let poison = "5: (85) call unknown#195896080\ninvalid func unknown#195896080\nprocessed 3 insns\n";
+        assert_eq!(reading(poison), (Some(5), vec!["invalid func unknown#195896080".into()]));
+    }
+
+    #[test]
+    fn odd_logs_do_no_harm() {
+        for log in
+            [": (", "1: ()", "99999999999: (85) call", "1: (zz) x", "R", "frame", "\u{fffd}: (85) x\n;\n;\n"]
+        {
+            let _ = read_log(log);
+        }
+    }
+}
