@@ -2,6 +2,7 @@
 
 mod error;
 pub mod load;
+pub mod map;
 pub mod program;
 pub mod reloc;
 pub mod spec;

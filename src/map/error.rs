@@ -1,0 +1,279 @@
+use std::fmt;
+use std::sync::Arc;
+
+use skep_sys::abi::{Errno, MapType};
+
+/// Why something could not be done with a map.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MapError {
+    /// The map is of another kind than the view takes.
+    #[error("map '{map}' is of type {there}, and {view} takes {}", either(asked))]
+    WrongType {
+        /// Name of the map.
+        map: Arc<str>,
+        /// The view that was asked for.
+        view: &'static str,
+        /// The kinds that it takes.
+        asked: &'static [MapType],
+        /// The kind that the map has.
+        there: MapType,
+    },
+    /// The key type has another size than the map's keys.
+    #[error("map '{map}' has keys of {there} bytes, and the key type has {asked}")]
+    WrongKeySize {
+        /// Name of the map.
+        map: Arc<str>,
+        /// Size of the type in bytes.
+        asked: usize,
+        /// Size of the map's keys in bytes.
+        there: usize,
+    },
+    /// The value type has another size than the map's values.
+    #[error("map '{map}' has values of {there} bytes, and the value type has {asked}")]
+    WrongValueSize {
+        /// Name of the map.
+        map: Arc<str>,
+        /// Size of the type in bytes.
+        asked: usize,
+        /// Size of the map's values in bytes (of one CPU's value for per-CPU kinds).
+        there: usize,
+    },
+    /// There have to be as many values as the kernel has possible CPUs.
+    #[error("elements of map '{map}' have {there} values, one per possible CPU, and {asked} were given")]
+    WrongCpuCount {
+        /// Name of the map.
+        map: Arc<str>,
+        /// Number of values given.
+        asked: usize,
+        /// Number of possible CPUs.
+        there: usize,
+    },
+    /// Keys went away while they were gone through, so that the kernel began anew.
+    #[error("keys of map '{map}' were removed while it was iterated: it began anew after {seen} keys")]
+    IterationAborted {
+        /// Name of the map.
+        map: Arc<str>,
+        /// Number of keys that were given out.
+        seen: u64,
+    },
+    /// An operation was refused.
+    #[error("cannot {operation} map '{map}'{}", colon(*hint))]
+    Failed {
+        /// Name of the map.
+        map: Arc<str>,
+        /// What was tried.
+        operation: MapOperation,
+        /// Why, where it is known.
+        hint: Option<&'static str>,
+        /// What was answered.
+        source: skep_sys::MapError,
+    },
+    /// A map could not be created or opened.
+    #[error("cannot {operation} map '{map}'{}", colon(*hint))]
+    Unavailable {
+        /// Its name, path or id.
+        map: Arc<str>,
+        /// [`MapOperation::Create`] or [`MapOperation::Open`].
+        operation: MapOperation,
+        /// Why, where it is known.
+        hint: Option<&'static str>,
+        /// What the kernel answered.
+        #[source]
+        errno: Errno,
+    },
+}
+
+/// What was tried with a map.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum MapOperation {
+    /// `BPF_MAP_LOOKUP_ELEM`.
+    Lookup,
+    /// `BPF_MAP_UPDATE_ELEM`.
+    Update,
+    /// `BPF_MAP_DELETE_ELEM`.
+    Delete,
+    /// `BPF_MAP_GET_NEXT_KEY`.
+    NextKey,
+    /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`.
+    LookupAndDelete,
+    /// `BPF_MAP_FREEZE`.
+    Freeze,
+    /// `BPF_OBJ_GET_INFO_BY_FD`.
+    Info,
+    /// `BPF_OBJ_PIN`.
+    Pin,
+    /// `BPF_MAP_CREATE`.
+    Create,
+    /// `BPF_OBJ_GET` or `BPF_MAP_GET_FD_BY_ID`.
+    Open,
+}
+
+impl fmt::Display for MapOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MapOperation::Lookup => "look up an element of",
+            MapOperation::Update => "update an element of",
+            MapOperation::Delete => "delete an element of",
+            MapOperation::NextKey => "find the next key of",
+            MapOperation::LookupAndDelete => "look up and delete an element of",
+            MapOperation::Freeze => "freeze",
+            MapOperation::Info => "inspect",
+            MapOperation::Pin => "pin",
+            MapOperation::Create => "create",
+            MapOperation::Open => "open",
+        })
+    }
+}
+
+/// What an error means, for code that goes on by it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum MapErrorKind {
+    /// There is no such element ([`Errno::ENOENT`]).
+    NotFound,
+    /// There is such an element already ([`Errno::EEXIST`]).
+    Exists,
+    /// The map takes no more elements ([`Errno::E2BIG`], [`Errno::ENOSPC`]), which is also what arrays answer to an
+    /// index that they do not have.
+    Full,
+    /// Another CPU is changing the same place ([`Errno::EBUSY`], [`Errno::EAGAIN`]): try again.
+    Busy,
+    /// The map is frozen or opened for less, or the process lacks the right ([`Errno::EPERM`], [`Errno::EACCES`]).
+    Denied,
+    /// The kernel has no memory for it ([`Errno::ENOMEM`]).
+    NoMemory,
+    /// Maps of this kind, or this kernel, do not have the operation ([`Errno::EOPNOTSUPP`], [`Errno::ENOTSUPP`],
+    /// [`Errno::ENOSYS`]).
+    Unsupported,
+    /// The kernel calls an argument invalid ([`Errno::EINVAL`]), as deleting from an array.
+    Invalid,
+    /// A key or value has another length, or there are another number of values, than the map demands.
+    Length,
+    /// The map has another kind or other sizes than the view.
+    Mismatch,
+    /// Iteration began anew because of concurrent removals.
+    IterationAborted,
+    /// Anything else; see [`MapError::errno`].
+    Other,
+}
+
+impl MapError {
+    /// What the error means.
+    pub fn kind(&self) -> MapErrorKind {
+        match self {
+            MapError::WrongType { .. } | MapError::WrongKeySize { .. } | MapError::WrongValueSize { .. } => {
+                MapErrorKind::Mismatch
+            }
+            MapError::WrongCpuCount { .. } => MapErrorKind::Length,
+            MapError::IterationAborted { .. } => MapErrorKind::IterationAborted,
+            MapError::Failed { source, .. } => match source {
+                skep_sys::MapError::KeyLength { .. } | skep_sys::MapError::ValueLength { .. } => {
+                    MapErrorKind::Length
+                }
+                _ => source.errno().map_or(MapErrorKind::Other, kind_of),
+            },
+            MapError::Unavailable { errno, .. } => kind_of(*errno),
+        }
+    }
+
+    /// Name of the map; its path or id when it could not be opened.
+    pub fn map(&self) -> &str {
+        match self {
+            MapError::WrongType { map, .. }
+            | MapError::WrongKeySize { map, .. }
+            | MapError::WrongValueSize { map, .. }
+            | MapError::WrongCpuCount { map, .. }
+            | MapError::IterationAborted { map, .. }
+            | MapError::Failed { map, .. }
+            | MapError::Unavailable { map, .. } => map,
+        }
+    }
+
+    /// What the kernel answered, if it was asked.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            MapError::Failed { source, .. } => source.errno(),
+            MapError::Unavailable { errno, .. } => Some(*errno),
+            _ => None,
+        }
+    }
+
+    pub(super) fn failed(
+        map: &Arc<str>,
+        map_type: MapType,
+        operation: MapOperation,
+        source: skep_sys::MapError,
+    ) -> MapError {
+        let hint = source.errno().and_then(|errno| hint(map_type, operation, errno));
+        MapError::Failed { map: map.clone(), operation, hint, source }
+    }
+
+    pub(super) fn unavailable(map: &str, operation: MapOperation, errno: Errno) -> MapError {
+        let hint = match errno {
+            Errno::ENOENT => Some("there is none"),
+            Errno::EINVAL if operation == MapOperation::Open => Some("that is something else than a map"),
+            Errno::EPERM => {
+                Some("the process lacks the right, which is CAP_BPF, before Linux 5.8 CAP_SYS_ADMIN")
+            }
+            _ => None,
+        };
+        MapError::Unavailable { map: map.into(), operation, hint, errno }
+    }
+}
+
+fn kind_of(errno: Errno) -> MapErrorKind {
+    match errno {
+        Errno::ENOENT => MapErrorKind::NotFound,
+        Errno::EEXIST => MapErrorKind::Exists,
+        Errno::E2BIG | Errno::ENOSPC => MapErrorKind::Full,
+        Errno::EBUSY | Errno::EAGAIN => MapErrorKind::Busy,
+        Errno::EPERM | Errno::EACCES => MapErrorKind::Denied,
+        Errno::ENOMEM => MapErrorKind::NoMemory,
+        Errno::EOPNOTSUPP | Errno::ENOTSUPP | Errno::ENOSYS => MapErrorKind::Unsupported,
+        Errno::EINVAL => MapErrorKind::Invalid,
+        _ => MapErrorKind::Other,
+    }
+}
+
+fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'static str> {
+    let array = matches!(map_type, MapType::ARRAY | MapType::PERCPU_ARRAY);
+    let writes = matches!(
+        operation,
+        MapOperation::Update | MapOperation::Delete | MapOperation::LookupAndDelete | MapOperation::Freeze
+    );
+    Some(match (operation, errno) {
+        (MapOperation::Update, Errno::E2BIG) if array => "the index is not below the number of elements",
+        (MapOperation::Update, Errno::E2BIG | Errno::ENOSPC) => "it is full",
+        (MapOperation::Update, Errno::EEXIST) if array => "elements of an array always exist",
+        (MapOperation::Update, Errno::EEXIST) => "there is such an element already",
+        (MapOperation::Update, Errno::ENOENT) => "there is no such element",
+        (MapOperation::Delete, Errno::EINVAL) if array => "elements of an array cannot be deleted",
+        (MapOperation::Pin, Errno::EEXIST) => "the path is taken",
+        (MapOperation::Pin, Errno::ENOENT) => "the directory does not exist",
+        (MapOperation::Pin, Errno::EPERM) => {
+            "the path is not on a bpffs (`mount -t bpf bpf /sys/fs/bpf`), holds a dot, or the process lacks the right"
+        }
+        (_, Errno::EPERM) if writes => "it is frozen or opened for reading, or the process lacks the right",
+        (_, Errno::EPERM) => "it is opened for writing only, or the process lacks the right",
+        (MapOperation::LookupAndDelete, Errno::EOPNOTSUPP | Errno::ENOTSUPP | Errno::EINVAL) => {
+            "maps of this kind do not have that, or it needs a newer kernel (Linux 5.14 for hashes)"
+        }
+        _ => return None,
+    })
+}
+
+fn colon(hint: Option<&'static str>) -> String {
+    hint.map(|hint| format!(": {hint}")).unwrap_or_default()
+}
+
+fn either(kinds: &[MapType]) -> String {
+    let names: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+    names.join(" or ")
+}
+
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<MapError>();
+};

@@ -1,0 +1,294 @@
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use skep_sys::abi::{Errno, MapId, MapType, OpenFlags, UpdateFlags};
+use skep_sys::request::{MapCreate, MapInfo};
+use skep_sys::{Kernel, MapFd, MapShape};
+
+use super::error::{MapError, MapOperation};
+use super::keys::ByteKeys;
+
+/// An open map of any kind, with keys and values as bytes.
+///
+/// It is cheap to clone: clones and typed views share one descriptor, which is closed with the last of them. All
+/// operations take `&self` and may be called from several threads.
+///
+/// A value is as user space passes it (see [`value_len`](Map::value_len)): for per-CPU kinds one value per possible
+/// CPU, each padded to a multiple of 8 bytes. Lengths are checked before the kernel is asked, which takes none.
+#[derive(Clone, Debug)]
+pub struct Map(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: Arc<str>,
+    fd: MapFd,
+}
+
+impl Map {
+    /// A map that is open, under the name that its errors say.
+    pub fn new(name: impl AsRef<str>, fd: MapFd) -> Map {
+        Map(Arc::new(Inner { name: name.as_ref().into(), fd }))
+    }
+
+    /// Creates a map (`BPF_MAP_CREATE`, Linux 3.18).
+    ///
+    /// # Errors
+    /// [`MapError::Unavailable`].
+    pub fn create(kernel: &Kernel, request: &MapCreate<'_>) -> Result<Map, MapError> {
+        match kernel.map_create(request) {
+            Ok(fd) => Ok(Map::new(request.name, fd)),
+            Err(errno) => Err(MapError::unavailable(request.name, MapOperation::Create, errno)),
+        }
+    }
+
+    /// Opens a pinned map (`BPF_OBJ_GET`, Linux 4.4). Its name is the kernel's.
+    ///
+    /// ```
+    /// use skep::map::Map;
+    /// use skep::sys::abi::{MapType, OpenFlags};
+    /// use skep::sys::request::MapCreate;
+    ///
+    /// let kernel = skep::sim::kernel();
+    /// let mut request = MapCreate::new(MapType::ARRAY, 4, 8, 1);
+    /// request.name = "total";
+    /// Map::create(&kernel, &request)?.pin("/sys/fs/bpf/total")?;
+    /// let map = Map::open_pinned(&kernel, "/sys/fs/bpf/total", OpenFlags::empty())?;
+    /// assert_eq!(map.name(), "total");
+    /// # Ok::<(), skep::map::MapError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`MapError::Unavailable`]: nothing is pinned there, or something else than a map.
+    pub fn open_pinned(kernel: &Kernel, path: impl AsRef<Path>, flags: OpenFlags) -> Result<Map, MapError> {
+        let path = path.as_ref();
+        opened(kernel.map_open_pinned(path, flags), || path.display().to_string())
+    }
+
+    /// Opens a map by its id (`BPF_MAP_GET_FD_BY_ID`, Linux 4.13). Its name is the kernel's.
+    ///
+    /// # Errors
+    /// [`MapError::Unavailable`]: there is no such map, or the process lacks `CAP_SYS_ADMIN`.
+    pub fn by_id(kernel: &Kernel, id: MapId, flags: OpenFlags) -> Result<Map, MapError> {
+        opened(kernel.map_by_id(id, flags), || format!("with id {id}"))
+    }
+
+    /// Takes a map's descriptor that came from elsewhere, such as another process. Its name is the kernel's.
+    ///
+    /// # Errors
+    /// [`MapError::Unavailable`]: it is no map.
+    pub fn from_fd(kernel: &Kernel, fd: OwnedFd) -> Result<Map, MapError> {
+        opened(kernel.map_from_fd(fd), || "from a descriptor".to_owned())
+    }
+
+    /// A typed view of the map, which shares its descriptor: [`HashMap`](super::HashMap), [`Array`](super::Array) and
+    /// the other views of this module, each of which is also a `TryFrom<Map>`.
+    ///
+    /// ```
+    /// use skep::map::{Array, HashMap, Map, MapErrorKind};
+    /// use skep::sys::abi::MapType;
+    /// use skep::sys::request::MapCreate;
+    ///
+    /// let mut request = MapCreate::new(MapType::ARRAY, 4, 8, 16);
+    /// request.name = "totals";
+    /// let map = Map::create(&skep::sim::kernel(), &request)?;
+    /// assert!(map.typed::<Array<u64>>().is_ok());
+    /// let error = map.typed::<Array<u32>>().unwrap_err();
+    /// assert_eq!(error.to_string(), "map 'totals' has values of 8 bytes, and the value type has 4");
+    /// let error = map.typed::<HashMap<u32, u64>>().unwrap_err();
+    /// assert_eq!(error.to_string(), "map 'totals' is of type array, and HashMap takes hash or lru_hash");
+    /// assert_eq!(error.kind(), MapErrorKind::Mismatch);
+    /// # Ok::<(), skep::map::MapError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The map has another kind or other sizes than the view.
+    pub fn typed<V: TryFrom<Map, Error = MapError>>(&self) -> Result<V, MapError> {
+        V::try_from(self.clone())
+    }
+
+    /// Name: as the object file has it, or as the kernel reports it for an opened map.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub(super) fn shared_name(&self) -> Arc<str> {
+        self.0.name.clone()
+    }
+
+    /// The open map as `sys` knows it.
+    pub fn as_map_fd(&self) -> &MapFd {
+        &self.0.fd
+    }
+
+    /// The kernel that the map lives in.
+    pub fn kernel(&self) -> &Kernel {
+        self.0.fd.kernel()
+    }
+
+    /// Kind and sizes.
+    pub fn shape(&self) -> MapShape {
+        self.0.fd.shape()
+    }
+
+    /// Kind.
+    pub fn map_type(&self) -> MapType {
+        self.0.fd.map_type()
+    }
+
+    /// Length of a key in bytes; 0 for kinds without keys.
+    pub fn key_len(&self) -> usize {
+        self.0.fd.key_len()
+    }
+
+    /// Length in bytes of a value as user space passes it: the value size, or for per-CPU kinds
+    /// `possible CPUs * value size rounded up to 8`.
+    pub fn value_len(&self) -> usize {
+        self.0.fd.value_len()
+    }
+
+    /// Capacity; its unit depends on the kind.
+    pub fn max_entries(&self) -> u32 {
+        self.shape().max_entries
+    }
+
+    /// Number of values in an element: possible CPUs for per-CPU kinds, else 1.
+    pub fn values_per_element(&self) -> u32 {
+        self.0.fd.values_per_element()
+    }
+
+    /// What the kernel says of the map (`BPF_OBJ_GET_INFO_BY_FD`, Linux 4.13).
+    ///
+    /// # Errors
+    /// [`MapError::Failed`].
+    pub fn info(&self) -> Result<MapInfo, MapError> {
+        self.0.fd.info().map_err(|error| self.failed(MapOperation::Info, error))
+    }
+
+    /// Id of the map (Linux 4.13). Asks the kernel.
+    ///
+    /// # Errors
+    /// [`MapError::Failed`].
+    pub fn id(&self) -> Result<MapId, MapError> {
+        self.info().map(|info| info.id)
+    }
+
+    /// Pins the map at a path on a bpffs, so that it outlives its descriptors (`BPF_OBJ_PIN`, Linux 4.4).
+    ///
+    /// # Errors
+    /// [`MapError::Failed`], of kind [`Exists`](super::MapErrorKind::Exists) when the path is taken.
+    pub fn pin(&self, path: impl AsRef<Path>) -> Result<(), MapError> {
+        self.0.fd.pin(path).map_err(|error| self.failed(MapOperation::Pin, error))
+    }
+
+    /// Forbids user space to write from now on (`BPF_MAP_FREEZE`, Linux 5.2).
+    ///
+    /// # Errors
+    /// [`MapError::Failed`], of kind [`Busy`](super::MapErrorKind::Busy) when it is frozen already or mapped writable.
+    pub fn freeze(&self) -> Result<(), MapError> {
+        self.0.fd.freeze().map_err(|error| self.failed(MapOperation::Freeze, error))
+    }
+
+    /// Reads the value at `key` into `value` (`BPF_MAP_LOOKUP_ELEM`, Linux 3.19). Answers whether there is one.
+    ///
+    /// # Errors
+    /// [`MapError::Failed`], of kind [`Length`](super::MapErrorKind::Length) for a slice of a wrong length.
+    pub fn lookup_into(&self, key: &[u8], value: &mut [u8], flags: UpdateFlags) -> Result<bool, MapError> {
+        self.found(MapOperation::Lookup, self.0.fd.lookup(key, value, flags))
+    }
+
+    /// The value at `key`, in memory of its own (`BPF_MAP_LOOKUP_ELEM`, Linux 3.19).
+    ///
+    /// # Errors
+    /// As [`lookup_into`](Map::lookup_into).
+    pub fn lookup(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MapError> {
+        let mut value = vec![0; self.value_len()];
+        Ok(self.lookup_into(key, &mut value, UpdateFlags::empty())?.then_some(value))
+    }
+
+    /// Writes the value at `key` (`BPF_MAP_UPDATE_ELEM`, Linux 3.19).
+    ///
+    /// # Errors
+    /// [`MapError::Failed`], of kind [`Full`](super::MapErrorKind::Full), and
+    /// [`Exists`](super::MapErrorKind::Exists) or [`NotFound`](super::MapErrorKind::NotFound) by the flags.
+    pub fn update(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
+        self.0.fd.update(key, value, flags).map_err(|error| self.failed(MapOperation::Update, error))
+    }
+
+    /// Removes the element at `key` (`BPF_MAP_DELETE_ELEM`, Linux 3.19). Answers whether there was one.
+    ///
+    /// # Errors
+    /// [`MapError::Failed`], of kind [`Invalid`](super::MapErrorKind::Invalid) for arrays.
+    pub fn delete(&self, key: &[u8]) -> Result<bool, MapError> {
+        self.found(MapOperation::Delete, self.0.fd.delete(key))
+    }
+
+    /// Reads and removes the element at `key`, or the next one of a queue or stack
+    /// (`BPF_MAP_LOOKUP_AND_DELETE_ELEM`, Linux 4.20; hashes 5.14). Answers whether there was one.
+    ///
+    /// # Errors
+    /// [`MapError::Failed`], of kind [`Unsupported`](super::MapErrorKind::Unsupported) where the kind of map or the
+    /// kernel does not have it.
+    pub fn lookup_and_delete(
+        &self,
+        key: &[u8],
+        value: &mut [u8],
+        flags: UpdateFlags,
+    ) -> Result<bool, MapError> {
+        let result = self.0.fd.lookup_and_delete(key, value, flags);
+        self.found(MapOperation::LookupAndDelete, result)
+    }
+
+    /// Writes the key after `key`, or the first one, into `next` (`BPF_MAP_GET_NEXT_KEY`, Linux 3.19; first key by
+    /// none 4.12). Answers whether there is one. A hash begins anew when `key` is gone.
+    ///
+    /// # Errors
+    /// [`MapError::Failed`].
+    pub fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<bool, MapError> {
+        self.found(MapOperation::NextKey, self.0.fd.next_key(key, next))
+    }
+
+    /// All keys, with the guarantees of [`Keys`](super::Keys).
+    pub fn keys(&self) -> ByteKeys<'_> {
+        ByteKeys::new(self)
+    }
+
+    /// Whether the element was there: the kernel's [`Errno::ENOENT`] is an answer, not a failure.
+    fn found(
+        &self,
+        operation: MapOperation,
+        result: Result<(), skep_sys::MapError>,
+    ) -> Result<bool, MapError> {
+        match result {
+            Ok(()) => Ok(true),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(false),
+            Err(error) => Err(self.failed(operation, error)),
+        }
+    }
+
+    fn failed(&self, operation: MapOperation, error: skep_sys::MapError) -> MapError {
+        MapError::failed(&self.0.name, self.map_type(), operation, error)
+    }
+}
+
+fn opened(fd: Result<MapFd, Errno>, from: impl FnOnce() -> String) -> Result<Map, MapError> {
+    let name = |fd: MapFd| match fd.info() {
+        Ok(info) => Ok((fd, info.name)),
+        Err(error) => Err(error.errno().unwrap_or(Errno::EIO)),
+    };
+    match fd.and_then(name) {
+        Ok((fd, name)) => Ok(Map::new(name, fd)),
+        Err(errno) => Err(MapError::unavailable(&from(), MapOperation::Open, errno)),
+    }
+}
+
+impl AsFd for Map {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.fd.as_fd()
+    }
+}
+
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Map>();
+};

@@ -1,0 +1,57 @@
+//! Maps: memory that programs and user space share.
+//!
+//! [`Map`] is an open map of any kind, with keys and values as bytes. A typed view has them as Rust types and checks
+//! once, when it is made, that the map's kind and sizes are those of the types:
+//!
+//! | view | kinds of maps | file |
+//! |---|---|---|
+//! | [`HashMap`] | `BPF_MAP_TYPE_HASH`, `BPF_MAP_TYPE_LRU_HASH` | `hash.rs` |
+//! | [`Array`] | `BPF_MAP_TYPE_ARRAY` | `array.rs` |
+//! | [`PerCpuHashMap`] | `BPF_MAP_TYPE_PERCPU_HASH`, `BPF_MAP_TYPE_LRU_PERCPU_HASH` | `per_cpu_hash.rs` |
+//! | [`PerCpuArray`] | `BPF_MAP_TYPE_PERCPU_ARRAY` | `per_cpu_array.rs` |
+//!
+//! ```
+//! use skep::map::{HashMap, Map};
+//! use skep::sys::abi::{MapType, UpdateFlags};
+//! use skep::sys::request::MapCreate;
+//!
+//! let kernel = skep::sim::kernel();
+//! let map = Map::create(&kernel, &MapCreate::new(MapType::HASH, 4, 8, 16))?;
+//! let counts: HashMap<u32, u64> = map.typed()?;
+//! counts.insert(&7, &1, UpdateFlags::empty())?;
+//! assert_eq!(counts.get(&7)?, Some(1));
+//! assert_eq!(counts.get(&8)?, None);
+//! # Ok::<(), skep::map::MapError>(())
+//! ```
+//!
+//! # Types of keys and values
+//! They are plain data: every bit pattern is a value and there is no padding, which [`zerocopy`] proves. Numbers and
+//! arrays of numbers are; a `#[repr(C)]` struct is once it derives `FromBytes`, `IntoBytes`, `Immutable` and
+//! `KnownLayout`, with its padding spelled out as fields (a key with padding would not be found again: the kernel
+//! compares all bytes). A view does not allocate to look up or update one element.
+//!
+//! # Where a new kind goes
+//! A view for a new kind of map is a file here (`hash.rs` is the model) that names its row in `kinds.rs`, a `mod` and
+//! a `pub use` line below, a line in the table above, and a conformance body in `tests/map_conformance`.
+
+mod array;
+mod error;
+mod handle;
+mod hash;
+mod keys;
+mod kinds;
+mod per_cpu;
+mod per_cpu_array;
+mod per_cpu_hash;
+mod plain;
+
+pub use array::{Array, ArrayIter};
+pub use error::{MapError, MapErrorKind, MapOperation};
+pub use handle::Map;
+pub use hash::{HashMap, HashMapIter};
+pub use keys::{ByteKeys, Keys};
+pub use kinds::{KINDS, ViewKind};
+pub use per_cpu::{PerCpuIter, PerCpuValues};
+pub use per_cpu_array::{PerCpuArray, PerCpuArrayIter};
+pub use per_cpu_hash::{PerCpuHashMap, PerCpuHashMapIter};
+pub use plain::PlainData;
