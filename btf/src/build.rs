@@ -199,7 +199,14 @@ impl BtfBuilder {
         if !matches!(size, 1 | 2 | 4 | 8 | 16) {
             return Err(BtfError::OutOfRange { what: "integer size", value: size.into(), limit: 16 });
         }
-        self.push(Kind::INT, false, 0, name.as_ref(), size, &[u32::from(encoding.0 & 0xf) << 24 | size * 8])
+        self.push(
+            Kind::INT,
+            false,
+            0,
+            name.as_ref(),
+            size,
+            &[(u32::from(encoding.0 & 0xf) << 24) | (size * 8)],
+        )
     }
 
     /// Adds a pointer.

@@ -130,7 +130,7 @@ impl Part {
         }
         let begin = header as u64 + u64::from(off);
         let bad = |offset: u64, reason| BtfError::BadExt { section, offset, reason };
-        if off % 4 != 0 {
+        if !off.is_multiple_of(4) {
             return Err(bad(begin, "it is not 4-byte aligned"));
         }
         let end = begin + u64::from(len);

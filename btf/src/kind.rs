@@ -218,13 +218,23 @@ impl Linkage {
     pub const EXTERN: Self = Self(2);
 }
 
+impl Linkage {
+    /// `static`, `global` or `extern`, when it is one of them.
+    pub fn known_name(self) -> Option<&'static str> {
+        match self {
+            Self::STATIC => Some("static"),
+            Self::GLOBAL => Some("global"),
+            Self::EXTERN => Some("extern"),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Linkage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::STATIC => f.pad("static"),
-            Self::GLOBAL => f.pad("global"),
-            Self::EXTERN => f.pad("extern"),
-            Self(n) => write!(f, "linkage {n}"),
+        match self.known_name() {
+            Some(name) => f.pad(name),
+            None => write!(f, "linkage {}", self.0),
         }
     }
 }

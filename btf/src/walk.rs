@@ -3,7 +3,7 @@
 use skep_asm::Endian;
 
 use crate::names::Fingerprint;
-use crate::wire::{self, MAX_COUNT, Shapes};
+use crate::wire::{self, MAX_COUNT, RECORD, Shapes};
 use crate::{Btf, BtfError, StrOffset, TypeId};
 
 /// One offset is kept for every `1 << STEP_BITS` types; the ones between are walked to.
@@ -63,8 +63,10 @@ impl Walk<'_> {
             let header = types.get(at..).and_then(|rest| wire::words(rest, endian));
             let Some([name, info]) = header else { return Err(self.truncated(names.len(), at)) };
             let Some(shape) = shapes.fast(info) else {
-                let error = shapes.record_len(self.id(names.len()), info).err();
-                return Err(error.unwrap_or_else(|| self.truncated(names.len(), at)));
+                return Err(match shapes.record_len(self.id(names.len()), info) {
+                    Err(error) if types.len() - at >= RECORD => error,
+                    _ => self.truncated(names.len(), at),
+                });
             };
             if names.len() & ((1 << STEP_BITS) - 1) == 0 {
                 offsets.push(at as u32); // the section is shorter than 4 GiB
