@@ -261,6 +261,26 @@ mod tests {
     }
 
     #[test]
+    fn contributing_says_what_each_step_checks() {
+        let text = include_str!("../../../CONTRIBUTING.md");
+        let table = text.split_once("| step | checks |").map_or("", |(_, table)| table);
+        let rows = table
+            .lines()
+            .take_while(|line| !line.starts_with("A step"))
+            .filter(|line| line.starts_with("| `"));
+        let rows: Vec<_> = rows.flat_map(|row| row.split('|').nth(1)).collect();
+        for step in ALL {
+            assert!(
+                rows.iter().any(|row| row.contains(&format!("`{}`", step.name))),
+                "no row for {}",
+                step.name
+            );
+        }
+        let named: usize = rows.iter().map(|row| row.matches('`').count() / 2).sum();
+        assert_eq!(named, ALL.len(), "a row for a step that is no more");
+    }
+
+    #[test]
     fn names_of_steps_are_unique() {
         let mut names: Vec<_> = ALL.iter().map(|step| step.name).collect();
         names.sort_unstable();
