@@ -21,7 +21,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// An object file was refused.
-    #[error("{0}")]
+    #[error(transparent)]
     Parse(#[from] SpecError),
     /// An object does not fit the kernel.
     #[error("object `{object}` does not fit this kernel")]

@@ -47,7 +47,8 @@ fn check_failed(row: &Value, reason: &CoreErrorKind, at: &str) {
             because == format!("field offset ambiguity: {second_bit} != {first_bit}")
         }
         CoreErrorKind::AmbiguousValue { first_value, second_value, .. } => {
-            because == format!("relocation decision ambiguity: success {second_value} != success {first_value}")
+            because
+                == format!("relocation decision ambiguity: success {second_value} != success {first_value}")
         }
         CoreErrorKind::WideBitField { .. } => row["fails"] == "E2BIG",
         other => panic!("{at}: {other}"),

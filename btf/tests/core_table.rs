@@ -27,7 +27,12 @@ const VALUE_EXISTS: CoreReloKind = CoreReloKind::ENUMVAL_EXISTS;
 const VALUE: CoreReloKind = CoreReloKind::ENUMVAL_VALUE;
 
 /// Types of the object, types of the target, and relocations: type, access string, kind, instruction.
-struct Case(&'static str, &'static str, &'static str, &'static [(u32, &'static str, CoreReloKind, &'static str)]);
+struct Case(
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [(u32, &'static str, CoreReloKind, &'static str)],
+);
 
 include!("core_support/cases.rs");
 
@@ -53,7 +58,9 @@ fn assemble(text: &str) -> Vec<Insn> {
         "mov32" => imm(opcode::CLASS_ALU | opcode::ALU_MOV),
         "add" => imm(opcode::CLASS_ALU64 | opcode::ALU_ADD),
         "lsh" => imm(opcode::CLASS_ALU64 | opcode::ALU_LSH),
-        "movx" => vec![Insn::new(opcode::CLASS_ALU64 | opcode::ALU_MOV | opcode::SRC_X, r1, r2, 0, number as i32)],
+        "movx" => {
+            vec![Insn::new(opcode::CLASS_ALU64 | opcode::ALU_MOV | opcode::SRC_X, r1, r2, 0, number as i32)]
+        }
         "jeq" => imm(opcode::CLASS_JMP | opcode::JMP_JEQ),
         "jeq32" => imm(opcode::CLASS_JMP32 | opcode::JMP_JEQ),
         "call" => imm(opcode::CALL),
@@ -182,7 +189,8 @@ fn for_oracle() -> String {
         writeln!(text, "case {}\nlocal {}\ntarget {}", case.0, hex(&local), hex(&target)).unwrap();
         for (relo, &(_, _, _, insn)) in relos.iter().zip(case.3) {
             let insns = hex(&encode(&assemble(insn), Endian::Little));
-            writeln!(text, "relo {} {} {} {insns}", relo.type_id.0, relo.access_str_off.0, relo.kind.0).unwrap();
+            writeln!(text, "relo {} {} {} {insns}", relo.type_id.0, relo.access_str_off.0, relo.kind.0)
+                .unwrap();
         }
     }
     text

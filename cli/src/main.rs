@@ -1,2 +1,49 @@
-//! Part of skep.
-fn main() {}
+//! `skep`: what an eBPF object says, whether a kernel takes it, and loading it.
+
+mod inspect;
+mod load;
+mod out;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Inspect, verify and load eBPF objects.
+#[derive(Parser)]
+#[command(name = "skep", version, about, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print what object files say: programs, maps, globals, externs, types. Asks no kernel.
+    Inspect(inspect::Args),
+    /// Load each program into the running kernel without attaching it, and say what the kernel says.
+    Verify(verify::Args),
+    /// Load an object into the running kernel, pin it, attach it.
+    Load(load::Args),
+    /// One object's part of `verify`, in a process that can be ended.
+    #[command(hide = true)]
+    VerifyWorker(verify::WorkerArgs),
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Load(args) => load::run(&args),
+        Command::VerifyWorker(args) => verify::work(&args),
+    };
+    match done {
+        Ok(code) => code,
+        // Whoever reads the output may have read enough.
+        Err(error) if out::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("skep: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}

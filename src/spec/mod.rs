@@ -16,6 +16,8 @@ mod references;
 mod sections;
 mod types;
 
+use std::path::Path;
+
 use skep_btf::{Btf, ExtInfo};
 use skep_sys::abi::OBJ_NAME_MAX;
 
@@ -28,6 +30,7 @@ pub use model::{
 pub use sections::{AutoAttach, SectionKind, section_kind};
 
 use self::elf::Elf;
+use crate::error::Error;
 
 /// Longest license that is kept, as in libbpf.
 const LICENSE_MAX: usize = 63;
@@ -110,6 +113,20 @@ impl Spec {
             btf: kernel_btf,
             notes,
         })
+    }
+
+    /// Reads an object file. Its name gives the object's name.
+    ///
+    /// The file is read, not mapped: one that shrinks meanwhile cannot harm the process.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, and those of [`parse`](Self::parse).
+    pub fn open(path: impl AsRef<Path>) -> Result<Spec, Error> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Ok(Spec::parse(&name, &bytes)?)
     }
 
     /// The program of this name.

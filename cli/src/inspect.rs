@@ -1,0 +1,298 @@
+//! `skep inspect`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use skep::Spec;
+use skep::btf::{Kind, Type};
+use skep::spec::{ExternKind, MapSpec, Pinning, ProgramSpec};
+use skep::sys::abi::ProgType;
+
+use crate::out;
+
+/// Arguments of `skep inspect`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Print one JSON object per file.
+    #[arg(long)]
+    json: bool,
+    /// Object files.
+    #[arg(required = true)]
+    objects: Vec<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct File {
+    file: String,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(flatten)]
+    object: Option<Object>,
+}
+
+#[derive(Serialize)]
+struct Object {
+    endian: &'static str,
+    license: String,
+    programs: Vec<Program>,
+    maps: Vec<Map>,
+    core_relocations: usize,
+    globals: Vec<Global>,
+    externs: Vec<Extern>,
+    btf_bytes: usize,
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Program {
+    name: String,
+    section: String,
+    #[serde(rename = "type")]
+    prog_type: String,
+    attach_type: Option<String>,
+    instructions: usize,
+    autoload: bool,
+}
+
+#[derive(Serialize)]
+struct Map {
+    name: String,
+    #[serde(rename = "type")]
+    map_type: String,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+    pinning: &'static str,
+}
+
+#[derive(Serialize)]
+struct Global {
+    name: String,
+    section: String,
+    offset: u32,
+    size: u32,
+    #[serde(rename = "type")]
+    type_name: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Extern {
+    name: String,
+    kind: &'static str,
+    weak: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for path in &args.objects {
+        let opened = out::open(path);
+        if opened.is_err() {
+            code = ExitCode::from(1);
+        }
+        if args.json {
+            out::json(&match &opened {
+                Ok(spec) => File { file: name(path), ok: true, error: None, object: Some(object(spec)) },
+                Err(error) => {
+                    File { file: name(path), ok: false, error: Some(out::chain(error)), object: None }
+                }
+            })?;
+        } else {
+            match &opened {
+                Ok(spec) => out::text(&page(path, &object(spec)))?,
+                Err(error) => out::text(&format!("{}: {}\n", path.display(), out::chain(error)))?,
+            }
+        }
+    }
+    Ok(code)
+}
+
+pub(crate) fn name(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// The attach type, for kinds that have one: 0 is also the first of them.
+pub(crate) fn attach_type(program: &ProgramSpec) -> Option<String> {
+    let has = program.attach_type.0 != 0 || program.prog_type == ProgType::CGROUP_SKB;
+    has.then(|| program.attach_type.to_string())
+}
+
+fn object(spec: &Spec) -> Object {
+    Object {
+        endian: if spec.endian.is_little() { "little" } else { "big" },
+        license: spec.license.clone(),
+        programs: spec.programs.iter().map(|program| self::program(spec, program)).collect(),
+        maps: spec.maps.iter().map(map).collect(),
+        core_relocations: spec.core_relocation_count(),
+        globals: spec
+            .globals
+            .iter()
+            .filter(|global| !global.private)
+            .map(|global| Global {
+                name: global.name.clone(),
+                section: spec.maps.get(global.map.0).map_or(String::new(), |map| map.name.clone()),
+                offset: global.offset,
+                size: global.size,
+                type_name: spec.global_type(global).map(type_name),
+            })
+            .collect(),
+        externs: spec
+            .externs
+            .iter()
+            .map(|spec| Extern {
+                name: spec.name.clone(),
+                kind: match spec.kind {
+                    ExternKind::Kconfig { .. } => "kconfig",
+                    ExternKind::Function => "kfunc",
+                    _ => "ksym",
+                },
+                weak: spec.weak,
+            })
+            .collect(),
+        btf_bytes: spec.btf.as_ref().map_or(0, |btf| btf.bytes().len()),
+        notes: spec.notes.clone(),
+    }
+}
+
+/// A type's name, without `const` and `volatile`, or its kind when it has none.
+fn type_name(ty: Type<'_>) -> String {
+    let mut ty = ty;
+    // Modifier chains of a checked object end; this ends in any case.
+    for _ in 0..32 {
+        match ty.btf().ty(ty.type_id()) {
+            Ok(next) if ty.kind().is_modifier() && ty.kind() != Kind::TYPEDEF => ty = next,
+            _ => break,
+        }
+    }
+    match (ty.array(), ty.name()) {
+        (Some(array), _) => match ty.btf().ty(array.element) {
+            Ok(element) => format!("{}[{}]", type_name(element), array.len),
+            Err(_) => format!("[{}]", array.len),
+        },
+        (None, name) if name.is_empty() => ty.kind().to_string().to_lowercase(),
+        (None, name) => name.into_owned(),
+    }
+}
+
+fn program(spec: &Spec, program: &ProgramSpec) -> Program {
+    Program {
+        name: program.name.clone(),
+        section: program.section.clone(),
+        prog_type: program.prog_type.to_string(),
+        attach_type: attach_type(program),
+        instructions: spec.functions.get(program.function.0).map_or(0, |function| function.insns.len()),
+        autoload: program.autoload,
+    }
+}
+
+fn map(map: &MapSpec) -> Map {
+    Map {
+        name: map.name.clone(),
+        map_type: map.map_type.to_string(),
+        key_size: map.key_size,
+        value_size: map.value_size,
+        max_entries: map.max_entries,
+        flags: map.flags.bits(),
+        pinning: match map.pinning {
+            Pinning::None => "none",
+            Pinning::ByName => "by_name",
+        },
+    }
+}
+
+fn page(path: &Path, object: &Object) -> String {
+    let mut page = String::new();
+    let license = if object.license.is_empty() { "no license" } else { &object.license };
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        page,
+        "{}: {}-endian, {license}, {} CO-RE relocations, {} bytes of BTF",
+        path.display(),
+        object.endian,
+        object.core_relocations,
+        object.btf_bytes
+    );
+    let mut part = |title: &str, rows: Vec<Vec<String>>| {
+        if !rows.is_empty() {
+            page.push_str(title);
+            page.push('\n');
+            page.push_str(&out::columns(&rows));
+        }
+    };
+    part(
+        "programs",
+        object
+            .programs
+            .iter()
+            .map(|program| {
+                vec![
+                    program.name.clone(),
+                    program.section.clone(),
+                    match &program.attach_type {
+                        Some(attach_type) => format!("{} ({attach_type})", program.prog_type),
+                        None => program.prog_type.clone(),
+                    },
+                    format!(
+                        "{} instructions{}",
+                        program.instructions,
+                        if program.autoload { "" } else { ", not loaded by default" }
+                    ),
+                ]
+            })
+            .collect(),
+    );
+    part(
+        "maps",
+        object
+            .maps
+            .iter()
+            .map(|map| {
+                let mut more = Vec::new();
+                if map.flags != 0 {
+                    more.push(format!("flags {:#x}", map.flags));
+                }
+                if map.pinning == "by_name" {
+                    more.push("pinned by name".to_owned());
+                }
+                vec![
+                    map.name.clone(),
+                    map.map_type.clone(),
+                    format!("key {}", map.key_size),
+                    format!("value {}", map.value_size),
+                    format!("{} entries", map.max_entries),
+                    more.join(", "),
+                ]
+            })
+            .collect(),
+    );
+    part(
+        "globals",
+        object
+            .globals
+            .iter()
+            .map(|global| {
+                vec![
+                    global.name.clone(),
+                    global.section.clone(),
+                    format!("{} bytes at {}", global.size, global.offset),
+                    global.type_name.clone().unwrap_or_default(),
+                ]
+            })
+            .collect(),
+    );
+    part(
+        "externs",
+        object
+            .externs
+            .iter()
+            .map(|spec| {
+                vec![spec.name.clone(), spec.kind.to_owned(), if spec.weak { "weak" } else { "" }.to_owned()]
+            })
+            .collect(),
+    );
+    part("left out", object.notes.iter().map(|note| vec![note.clone()]).collect());
+    page
+}

@@ -1,0 +1,335 @@
+//! `skep load`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use serde::Serialize;
+use skep::link::Link;
+use skep::{Error, Kernel, Loader, Object, Program, Spec};
+
+use crate::out;
+
+/// Arguments of `skep load`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Directory on a bpffs for the pins: programs and maps by their names, links as PROGRAM_link. It is made if it is
+    /// not there. Without it everything ends with this command.
+    #[arg(long, value_name = "DIR")]
+    pin: Option<PathBuf>,
+    /// Attach programs: all that say in their section where to, or these. XDP takes an interface: `count@eth0`.
+    #[arg(long, value_name = "PROGRAM[@INTERFACE]", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    attach: Vec<String>,
+    /// Set a global integer variable before loading.
+    #[arg(long, value_name = "NAME=NUMBER")]
+    set: Vec<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// The object file.
+    object: PathBuf,
+}
+
+#[derive(Serialize, Default)]
+struct Loaded {
+    file: String,
+    ok: bool,
+    errno: Option<i32>,
+    error: Option<String>,
+    programs: Vec<LoadedProgram>,
+    maps: Vec<LoadedMap>,
+    links: Vec<LoadedLink>,
+    notes: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct LoadedProgram {
+    name: String,
+    id: u32,
+    #[serde(rename = "type")]
+    prog_type: String,
+    tag: String,
+    pin: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct LoadedMap {
+    name: String,
+    id: u32,
+    #[serde(rename = "type")]
+    map_type: String,
+    pin: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct LoadedLink {
+    program: String,
+    id: u32,
+    pin: Option<PathBuf>,
+}
+
+/// What was pinned, to be taken back when a later step fails.
+struct Pins<'k> {
+    kernel: &'k Kernel,
+    made: Vec<PathBuf>,
+}
+
+impl Drop for Pins<'_> {
+    fn drop(&mut self) {
+        for path in self.made.iter().rev() {
+            // A pin that someone else removed meanwhile is as good as removed.
+            let _ = self.kernel.backend().unpin(path);
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let kernel = Kernel::linux();
+    let mut loaded = Loaded { file: crate::inspect::name(&args.object), ..Loaded::default() };
+    match load(args, &kernel, &mut loaded) {
+        Ok((object, links)) => {
+            loaded.ok = true;
+            if args.json {
+                out::json(&loaded)?;
+            } else {
+                out::text(&page(&loaded))?;
+            }
+            if !links.is_empty() && args.pin.is_none() {
+                if !args.json {
+                    out::text("attached; interrupt to detach\n")?;
+                }
+                wait_for_ever();
+            }
+            drop((object, links));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) if args.json => {
+            loaded.errno = error.downcast_ref::<Error>().and_then(Error::errno).map(|errno| errno.0);
+            loaded.error = Some(format!("{error:#}"));
+            out::json(&loaded)?;
+            Ok(ExitCode::from(1))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn wait_for_ever() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn load(args: &Args, kernel: &Kernel, loaded: &mut Loaded) -> anyhow::Result<(Object, Vec<Link>)> {
+    let mut spec = out::open(&args.object)?;
+    for setting in &args.set {
+        set(&mut spec, setting)?;
+    }
+    let mut loader = Loader::new(kernel);
+    if let Some(dir) = &args.pin {
+        loader = loader.pin_root(dir);
+    }
+    let object = loader.load(&spec)?;
+    loaded.notes = object.report().notes.iter().map(ToString::to_string).collect();
+    let mut pins = Pins { kernel, made: Vec::new() };
+    if let Some(dir) = &args.pin {
+        make_directory(kernel, dir)?;
+    }
+    pin_all(args, &object, loaded, &mut pins)?;
+    let links = attach_all(args, &object, loaded, &mut pins)?;
+    pins.made.clear();
+    Ok((object, links))
+}
+
+fn make_directory(kernel: &Kernel, dir: &Path) -> anyhow::Result<()> {
+    let backend = kernel.backend();
+    match backend.create_pin_dir(dir) {
+        Ok(()) | Err(skep::sys::abi::Errno::EEXIST) => {}
+        Err(errno) => bail!("make {}: {errno} (its parent must be a directory on a bpffs)", dir.display()),
+    }
+    ensure!(
+        backend.is_bpffs(dir).map_err(|errno| anyhow!("look at {}: {errno}", dir.display()))?,
+        "{} is not on a bpffs: mount -t bpf bpf /sys/fs/bpf",
+        dir.display()
+    );
+    Ok(())
+}
+
+fn pin_all(args: &Args, object: &Object, loaded: &mut Loaded, pins: &mut Pins<'_>) -> anyhow::Result<()> {
+    for (name, map) in object.maps() {
+        let info = map.info().with_context(|| format!("ask the kernel about map `{name}`"))?;
+        // Maps of data sections have names with dots, which a bpffs does not take.
+        let path = args.pin.as_ref().map(|dir| dir.join(name.replace('.', "_").trim_start_matches('_')));
+        if let Some(path) = &path {
+            match map.pin(path) {
+                Ok(()) => pins.made.push(path.clone()),
+                // It was pinned by its name, or reused from there.
+                Err(error)
+                    if error.errno() == Some(skep::sys::abi::Errno::EEXIST)
+                        && is_same(object, path, info.id.0) => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("pin map `{name}` at {}", path.display()));
+                }
+            }
+        }
+        loaded.maps.push(LoadedMap {
+            name: name.to_owned(),
+            id: info.id.0,
+            map_type: info.map_type.to_string(),
+            pin: path,
+        });
+    }
+    for program in object.programs() {
+        let info = program.info()?;
+        let path = args.pin.as_ref().map(|dir| dir.join(program.name()));
+        if let Some(path) = &path {
+            program.pin(path).with_context(|| format!("pin at {}", path.display()))?;
+            pins.made.push(path.clone());
+        }
+        loaded.programs.push(LoadedProgram {
+            name: program.name().to_owned(),
+            id: info.id.0,
+            prog_type: info.prog_type.to_string(),
+            tag: info.tag.iter().map(|byte| format!("{byte:02x}")).collect(),
+            pin: path,
+        });
+    }
+    Ok(())
+}
+
+fn is_same(object: &Object, path: &Path, id: u32) -> bool {
+    let there = object.kernel().map_open_pinned(path, skep::sys::abi::OpenFlags::empty());
+    there.ok().and_then(|map| map.info().ok()).is_some_and(|info| info.id.0 == id)
+}
+
+fn attach_all(
+    args: &Args,
+    object: &Object,
+    loaded: &mut Loaded,
+    pins: &mut Pins<'_>,
+) -> anyhow::Result<Vec<Link>> {
+    let mut links = Vec::new();
+    for wanted in &args.attach {
+        if wanted.is_empty() {
+            for program in object.programs() {
+                match program.attach() {
+                    Ok(link) => links.push((program, link)),
+                    // What names no place is left to the caller.
+                    Err(Error::NotAttachable { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            ensure!(
+                !links.is_empty(),
+                "no program of {} says where to attach it: name one, such as --attach=PROGRAM@INTERFACE",
+                args.object.display()
+            );
+            continue;
+        }
+        let (name, interface) = match wanted.split_once('@') {
+            Some((name, interface)) => (name, Some(interface)),
+            None => (wanted.as_str(), None),
+        };
+        let program = object.program(name)?;
+        let link = match interface {
+            Some(interface) => program.attach_xdp(interface)?,
+            None => program.attach()?,
+        };
+        links.push((program, link));
+    }
+    links.into_iter().map(|(program, link)| record(args, program, link, loaded, pins)).collect()
+}
+
+fn record(
+    args: &Args,
+    program: &Program,
+    link: Link,
+    loaded: &mut Loaded,
+    pins: &mut Pins<'_>,
+) -> anyhow::Result<Link> {
+    let path = args.pin.as_ref().map(|dir| dir.join(format!("{}_link", program.name())));
+    if let Some(path) = &path {
+        link.pin(path)?;
+        pins.made.push(path.clone());
+    }
+    loaded.links.push(LoadedLink {
+        program: program.name().to_owned(),
+        id: link.id().map_or(0, |id| id.0),
+        pin: path,
+    });
+    Ok(link)
+}
+
+/// Sets an integer variable of any width from text such as `port=0x1f90`.
+fn set(spec: &mut Spec, setting: &str) -> anyhow::Result<()> {
+    let (name, number) =
+        setting.split_once('=').with_context(|| format!("`{setting}` is not of the form NAME=NUMBER"))?;
+    let digits = number.strip_prefix("0x");
+    let value = match digits {
+        Some(digits) => i128::from_str_radix(digits, 16),
+        None => number.parse(),
+    };
+    let value = value.with_context(|| format!("`{number}` is not a number"))?;
+    let size = spec.find_global(name)?.size;
+    ensure!(
+        matches!(size, 1 | 2 | 4 | 8),
+        "variable `{name}` has {size} bytes: only integers can be set here"
+    );
+    let bits = size * 8;
+    ensure!(
+        value >= -(1 << (bits - 1)) && value < 1 << bits,
+        "{value} does not fit the {size} bytes of variable `{name}`"
+    );
+    let bytes = match size {
+        1 => (value as u8).to_ne_bytes().to_vec(),
+        2 => (value as u16).to_ne_bytes().to_vec(),
+        4 => (value as u32).to_ne_bytes().to_vec(),
+        _ => (value as u64).to_ne_bytes().to_vec(),
+    };
+    Ok(spec.set_global(name, bytes.as_slice())?)
+}
+
+fn page(loaded: &Loaded) -> String {
+    let pin = |pin: &Option<PathBuf>| pin.as_ref().map_or(String::new(), |path| path.display().to_string());
+    let mut page = String::new();
+    let mut part = |title: &str, rows: Vec<Vec<String>>| {
+        if !rows.is_empty() {
+            page.push_str(title);
+            page.push('\n');
+            page.push_str(&out::columns(&rows));
+        }
+    };
+    part(
+        "programs",
+        loaded
+            .programs
+            .iter()
+            .map(|program| {
+                vec![
+                    program.name.clone(),
+                    program.prog_type.clone(),
+                    format!("id {}", program.id),
+                    format!("tag {}", program.tag),
+                    pin(&program.pin),
+                ]
+            })
+            .collect(),
+    );
+    part(
+        "maps",
+        loaded
+            .maps
+            .iter()
+            .map(|map| vec![map.name.clone(), map.map_type.clone(), format!("id {}", map.id), pin(&map.pin)])
+            .collect(),
+    );
+    part(
+        "links",
+        loaded
+            .links
+            .iter()
+            .map(|link| vec![link.program.clone(), format!("id {}", link.id), pin(&link.pin)])
+            .collect(),
+    );
+    part("notes", loaded.notes.iter().map(|note| vec![note.clone()]).collect());
+    page
+}

@@ -1,0 +1,76 @@
+//! Output: lines of text and of JSON.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+use skep::Spec;
+
+/// Prints one JSON object on a line of its own, and sends it on its way.
+pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    let mut out = io::stdout().lock();
+    out.write_all(&line)?;
+    Ok(out.flush()?)
+}
+
+/// Prints text.
+pub(crate) fn text(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Whether the reader of the output went away.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// Reads an object file.
+pub(crate) fn open(path: &Path) -> Result<Spec, skep::Error> {
+    Spec::open(path)
+}
+
+/// Text in columns, each as wide as its widest cell; the last is not padded.
+pub(crate) fn columns(rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows {
+        for (at, cell) in row.iter().enumerate() {
+            let width = cell.chars().count();
+            match widths.get_mut(at) {
+                Some(widest) => *widest = width.max(*widest),
+                None => widths.push(width),
+            }
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        text.push_str("  ");
+        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            text.push_str(cell);
+            if at + 1 < row.len() {
+                let pad = width - cell.chars().count(); // width is that of the widest cell
+                text.extend(std::iter::repeat_n(' ', pad + 2));
+            }
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
