@@ -157,24 +157,26 @@ fn object(spec: &Spec) -> Object {
     }
 }
 
-/// A type's name, without `const` and `volatile`, or its kind when it has none.
+/// A type's name, without `const` and `volatile`, or its kind when it has none; arrays with their lengths.
 fn type_name(ty: Type<'_>) -> String {
     let mut ty = ty;
-    // Modifier chains of a checked object end; this ends in any case.
+    let mut lengths = String::new();
+    // The object's types are checked: chains end. This ends in any case.
     for _ in 0..32 {
-        match ty.btf().ty(ty.type_id()) {
-            Ok(next) if ty.kind().is_modifier() && ty.kind() != Kind::TYPEDEF => ty = next,
-            _ => break,
-        }
+        let inner = match ty.array() {
+            Some(array) => {
+                lengths.push_str(&format!("[{}]", array.len));
+                array.element
+            }
+            None if ty.kind().is_modifier() && ty.kind() != Kind::TYPEDEF => ty.type_id(),
+            None => break,
+        };
+        let Ok(next) = ty.btf().ty(inner) else { break };
+        ty = next;
     }
-    match (ty.array(), ty.name()) {
-        (Some(array), _) => match ty.btf().ty(array.element) {
-            Ok(element) => format!("{}[{}]", type_name(element), array.len),
-            Err(_) => format!("[{}]", array.len),
-        },
-        (None, name) if name.is_empty() => ty.kind().to_string().to_lowercase(),
-        (None, name) => name.into_owned(),
-    }
+    let name = ty.name();
+    let name = if name.is_empty() { ty.kind().to_string().to_lowercase() } else { name.into_owned() };
+    name + &lengths
 }
 
 fn program(spec: &Spec, program: &ProgramSpec) -> Program {
