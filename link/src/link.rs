@@ -12,6 +12,23 @@ use crate::error::{ANY_ATTACH, Hints, LinkError, meaning};
 /// Dropping the last handle detaches, unless the link is pinned somewhere. A process that ends drops its handles, so a
 /// program that shall stay attached is [pinned](Link::pin).
 ///
+/// ```
+/// use skep_link::{Link, xdp};
+/// # use skep_sys::{abi::ProgType, request::ProgLoad};
+/// # let kernel = skep_sim::kernel();
+/// # let insns = skep_asm::Assembler::new().mov64_imm(skep_asm::Reg::R0, 2).exit().finish()?;
+/// # let prog = kernel.prog_load(&ProgLoad::new(ProgType::XDP, &insns, "GPL"), None)?;
+///
+/// let link = xdp::attach(&prog, "lo")?;
+/// link.pin("/sys/fs/bpf/filter")?;
+/// drop(link);
+///
+/// // In another process, with a newer program.
+/// let link = Link::open_pinned(&kernel, "/sys/fs/bpf/filter")?;
+/// link.update(&prog)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// Kernels before Linux 5.7 have no links: a raw tracepoint or tracing program is attached there as long as the
 /// descriptor that this handle owns is open, and everything but dropping it fails.
 #[derive(Debug)]

@@ -44,6 +44,25 @@ impl From<String> for Options {
 /// Attaches a raw tracepoint program (`BPF_RAW_TRACEPOINT_OPEN`, Linux 4.17). Any number can be attached to one
 /// tracepoint.
 ///
+/// ```
+/// use skep_link::raw_tracepoint;
+/// # use skep_sys::{abi::ProgType, request::ProgLoad};
+/// # let kernel = skep_sim::kernel();
+/// # let insns = skep_asm::Assembler::new().mov64_imm(skep_asm::Reg::R0, 2).exit().finish()?;
+/// # let prog = kernel.prog_load(&ProgLoad::new(ProgType::RAW_TRACEPOINT, &insns, "GPL"), None)?;
+///
+/// let link = raw_tracepoint::attach(&prog, "sched_switch")?;
+/// assert_eq!(link.info()?.prog_id, prog.info()?.id);
+///
+/// let error = raw_tracepoint::attach(&prog, "sched/sched_switch").unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "cannot attach raw tracepoint program '' to tracepoint sched/sched_switch: raw tracepoints are named without \
+///      their category"
+/// );
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`LinkError::WrongProgram`]; [`LinkError::Attach`] with [`Errno::ENOENT`] for an unknown tracepoint,
 /// [`Errno::EINVAL`] when the program uses more arguments than the tracepoint has, [`Errno::E2BIG`] for a cookie on

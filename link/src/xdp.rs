@@ -105,6 +105,21 @@ impl<I: Into<Interface>> From<I> for Options {
 ///
 /// A device runs one program: to exchange it, [update](Link::update) the link.
 ///
+/// ```
+/// use skep_link::xdp::{self, Mode, Options};
+/// # use skep_sys::{abi::{Errno, ProgType}, request::ProgLoad};
+/// # let kernel = skep_sim::kernel();
+/// # let insns = skep_asm::Assembler::new().mov64_imm(skep_asm::Reg::R0, 2).exit().finish()?;
+/// # let prog = kernel.prog_load(&ProgLoad::new(ProgType::XDP, &insns, "GPL"), None)?;
+///
+/// let link = xdp::attach(&prog, Options::new("lo").mode(Mode::SKB))?;
+/// let error = xdp::attach(&prog, "lo").unwrap_err();
+/// assert_eq!(error.errno(), Some(Errno::EBUSY));
+/// drop(link);
+/// assert!(xdp::attach(&prog, "lo").is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// [`LinkError::WrongProgram`]; [`LinkError::NoTarget`] for an unknown name; [`LinkError::Attach`] with
 /// [`Errno::EBUSY`] when the device runs a program already, [`Errno::EOPNOTSUPP`] when its driver has no XDP,

@@ -1,0 +1,82 @@
+//! Links on the running kernel. Needs root.
+//!
+//! A test that cannot run prints `skip: NAME: REASON`, and fails instead when `SKEP_REQUIRE_KERNEL=1`, unless it is the
+//! kernel that lacks something.
+
+#![cfg(target_os = "linux")]
+#![allow(missing_docs, clippy::print_stdout)]
+
+mod conformance;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use conformance::Bench;
+use nix::sched::{CloneFlags, unshare};
+use skep_sys::Kernel;
+use skep_sys::abi::{Errno, MapType};
+use skep_sys::request::MapCreate;
+
+/// Something that a kernel test needs is missing.
+fn skip(name: &str, reason: &str) {
+    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: {name}: {reason}");
+    println!("skip: {name}: {reason}");
+}
+
+/// A directory on a bpffs that goes with its pins.
+struct PinDir(PathBuf);
+
+impl Drop for PinDir {
+    fn drop(&mut self) {
+        for pin in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_file(pin.path());
+        }
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+fn run(name: &str) {
+    let kernel = Kernel::linux();
+    match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 8, 1)) {
+        Ok(_) => {}
+        Err(Errno::EPERM) => return skip(name, "no right to create maps"),
+        Err(errno) => panic!("cannot create a map: {errno}"),
+    }
+    let root = Path::new("/sys/fs/bpf");
+    if kernel.backend().is_bpffs(root) != Ok(true) {
+        return skip(name, "no bpffs at /sys/fs/bpf");
+    }
+    // Of this thread alone, so that no device of the machine is touched.
+    if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
+        return skip(name, &format!("no network namespace: {errno}"));
+    }
+    // Where this fails, no packet comes and the test says so.
+    let _ = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+
+    let dir = PinDir(root.join(format!("skep-link-{}-{name}", std::process::id())));
+    kernel.backend().create_pin_dir(&dir.0).unwrap();
+    let bench = Bench { kernel: &kernel, dir: &dir.0, live: true };
+    for reason in conformance::run(&bench, conformance::case(name)) {
+        println!("skip: {name}: {}", reason.trim_end().replace('\n', " "));
+    }
+}
+
+#[test]
+fn xdp() {
+    run("xdp");
+}
+
+#[test]
+fn raw_tracepoints() {
+    run("raw_tracepoint");
+}
+
+#[test]
+fn btf_tracepoints() {
+    run("btf_tracepoint");
+}
+
+#[test]
+fn fentry() {
+    run("fentry");
+}
