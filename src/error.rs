@@ -73,6 +73,9 @@ pub enum Error {
         /// The variable.
         variable: String,
     },
+    /// An operation on a map failed.
+    #[error(transparent)]
+    Map(#[from] crate::map::MapError),
     /// The kernel refused access to a global variable.
     #[error("{step} global variable `{variable}` of object `{object}`")]
     Global {
@@ -172,6 +175,7 @@ impl Error {
         match self {
             Error::Load { source, .. } => source.errno(),
             Error::Global { source, .. } => source.errno(),
+            Error::Map(source) => source.errno(),
             Error::Program { source, .. } => Some(*source),
             Error::Attach { source, .. } => source.errno(),
             Error::Read { source, .. } => source.raw_os_error().map(Errno),

@@ -30,6 +30,7 @@ use self::object::ObjectMap;
 use self::pins::Pins;
 use self::program::Context;
 use crate::error::Error;
+use crate::map::Map;
 use crate::program::Program;
 use crate::reloc::Plan;
 use crate::spec::{SlotValue, Spec};
@@ -201,7 +202,11 @@ impl Loader {
             name: plan.name.clone(),
             kernel: kernel.clone(),
             maps: maps
-                .map(|(map, fd)| ObjectMap { name: map.spec.name.clone(), role: map.spec.role.clone(), fd })
+                .map(|(map, fd)| ObjectMap {
+                    name: map.spec.name.clone(),
+                    role: map.spec.role.clone(),
+                    map: fd.map(|fd| Map::new(&map.spec.name, fd)),
+                })
                 .collect(),
             programs,
             globals: spec.globals.clone(),

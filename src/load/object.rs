@@ -5,6 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::report::LoadReport;
 use crate::error::Error;
+use crate::map::Map;
 use crate::program::Program;
 use crate::spec::{GlobalSpec, MapRole};
 
@@ -29,7 +30,7 @@ pub(super) struct ObjectMap {
     pub(super) name: String,
     pub(super) role: MapRole,
     /// None for a map that was not to be created.
-    pub(super) fd: Option<MapFd>,
+    pub(super) map: Option<Map>,
 }
 
 impl Object {
@@ -63,14 +64,14 @@ impl Object {
     /// # Errors
     ///
     /// When the object has no such map, or it was not created. The error lists the names that there are.
-    pub fn map(&self, name: &str) -> Result<&MapFd, Error> {
-        let found = self.maps.iter().find(|map| map.name == name).and_then(|map| map.fd.as_ref());
+    pub fn map(&self, name: &str) -> Result<&Map, Error> {
+        let found = self.maps.iter().find(|map| map.name == name).and_then(|map| map.map.as_ref());
         found.ok_or_else(|| self.missing("map", name, self.maps().map(|(name, _)| name)))
     }
 
     /// The maps that were created, with their names, in the order of the object.
-    pub fn maps(&self) -> impl Iterator<Item = (&str, &MapFd)> {
-        self.maps.iter().filter_map(|map| Some((map.name.as_str(), map.fd.as_ref()?)))
+    pub fn maps(&self) -> impl Iterator<Item = (&str, &Map)> {
+        self.maps.iter().filter_map(|map| Some((map.name.as_str(), map.map.as_ref()?)))
     }
 
     /// The program of this name.
@@ -89,8 +90,8 @@ impl Object {
     }
 
     /// Takes the maps and programs out, to own them one by one.
-    pub fn into_parts(self) -> (Vec<(String, MapFd)>, Vec<Program>) {
-        let maps = self.maps.into_iter().filter_map(|map| Some((map.name, map.fd?))).collect();
+    pub fn into_parts(self) -> (Vec<(String, Map)>, Vec<Program>) {
+        let maps = self.maps.into_iter().filter_map(|map| Some((map.name, map.map?))).collect();
         (maps, self.programs)
     }
 
@@ -144,8 +145,10 @@ impl Object {
         let failed = |source| Error::global_access(&self.name, name, "write", source);
         let size = map.value_len();
         let mappable = map.shape().flags.contains(skep_sys::abi::MapFlags::MMAPABLE);
-        if mappable && let Ok(memory) = map.mmap(0, size, true) {
-            memory.write(global.offset as usize, bytes);
+        if mappable
+            && let Ok(memory) = map.mmap(0, size, true)
+            && memory.write(global.offset as usize, bytes).is_ok()
+        {
             return Ok(());
         }
         let key = 0u32.to_ne_bytes();
@@ -161,7 +164,7 @@ impl Object {
         let global = self.globals.iter().find(|global| global.name == name).ok_or_else(|| {
             self.missing("global variable", name, self.globals.iter().map(|g| g.name.as_str()))
         })?;
-        let map = self.maps.get(global.map.0).and_then(|map| map.fd.as_ref());
+        let map = self.maps.get(global.map.0).and_then(|map| map.map.as_ref()).map(Map::as_map_fd);
         let map = map.ok_or_else(|| self.missing("map of the variable", name, std::iter::empty()))?;
         Ok((global, map))
     }

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use skep_asm::disassemble;
-use skep_btf::{Btf, StrOffset, relo};
+use skep_btf::relo::Applied;
+use skep_btf::{Btf, StrOffset};
 use skep_sys::abi::{Errno, ProgType};
 
 use crate::reloc::{MissingKind, ProgramPlan};
@@ -237,15 +238,24 @@ fn missing(plan: &ProgramPlan, index: u32, reason: &[String]) -> Option<String> 
             MissingKind::KernelFunction => format!("this kernel has no function `{}`", missing.name),
         });
     }
-    let placed = plan.decisions.iter().find(|placed| {
-        matches!(index.checked_sub(placed.insn), Some(0 | 1))
-            && placed.decision.outcome == relo::Outcome::Poisoned
-    })?;
-    let why = placed.decision.why()?;
-    Some(format!(
-        "a CO-RE relocation found nothing in this kernel: {why} (asked for {})",
-        placed.decision.local
-    ))
+    let placed =
+        plan.decisions.iter().find(|placed| matches!(index.checked_sub(placed.insn), Some(0 | 1)))?;
+    let asked = &placed.decision.local;
+    match placed.applied {
+        Applied::Poisoned => {
+            let why = placed.decision.why()?;
+            Some(format!("a CO-RE relocation found nothing in this kernel: {why} (asked for {asked})"))
+        }
+        Applied::PoisonedBySize => {
+            let sizes = placed.decision.mem_size?;
+            Some(format!(
+                "a field has another size in this kernel, {} bytes and not {}, and its type does not allow to read it \
+                 with that: use BPF_CORE_READ_BITFIELD or bpf_core_read (asked for {asked})",
+                sizes.target, sizes.local
+            ))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

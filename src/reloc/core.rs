@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use skep_asm::Insn;
-use skep_btf::relo::{CandidateSource, Decision, Resolver, TargetModule};
+use skep_btf::relo::{Applied, CandidateSource, Decision, Resolver, TargetModule};
 use skep_btf::{Btf, CoreRelo, relo};
 
 use super::{RelocateError, Target};
@@ -12,8 +12,14 @@ use crate::spec::{FunctionIndex, ReferenceTarget, Spec};
 /// The instructions of functions after CO-RE.
 pub(super) struct CoreCode<'s> {
     spec: &'s Spec,
-    changed: BTreeMap<FunctionIndex, (Vec<Insn>, Vec<(u32, Decision)>)>,
+    changed: BTreeMap<FunctionIndex, Changed>,
     pub(super) notes: Vec<String>,
+}
+
+/// A function's instructions after CO-RE, and what was decided for which of them.
+struct Changed {
+    insns: Vec<Insn>,
+    decisions: Vec<(u32, Decision, Applied)>,
 }
 
 impl<'s> CoreCode<'s> {
@@ -41,19 +47,20 @@ impl<'s> CoreCode<'s> {
             for record in &function.core_relos {
                 let in_bytes = CoreRelo { insn_off: record.insn_off.saturating_mul(8), ..*record };
                 let decision = resolver.resolve(number, &in_bytes).map_err(fail)?;
-                relo::apply(&mut insns, record.insn_off as usize, &decision).map_err(|source| {
-                    RelocateError::Patch {
-                        function: function.name.clone(),
-                        insn: record.insn_off,
-                        access: decision.local.to_string(),
-                        source,
-                    }
-                })?;
-                decisions.push((record.insn_off, decision));
+                let applied =
+                    relo::apply(&mut insns, record.insn_off as usize, &decision).map_err(|source| {
+                        RelocateError::Patch {
+                            function: function.name.clone(),
+                            insn: record.insn_off,
+                            access: decision.local.to_string(),
+                            source,
+                        }
+                    })?;
+                decisions.push((record.insn_off, decision, applied));
                 number += 1;
             }
-            decisions.sort_by_key(|(insn, _)| *insn);
-            code.changed.insert(index, (insns, decisions));
+            decisions.sort_by_key(|(insn, ..)| *insn);
+            code.changed.insert(index, Changed { insns, decisions });
         }
         code.notes.extend(
             resolver
@@ -66,13 +73,13 @@ impl<'s> CoreCode<'s> {
 
     pub(super) fn insns(&self, index: FunctionIndex) -> &[Insn] {
         match self.changed.get(&index) {
-            Some((insns, _)) => insns,
+            Some(changed) => &changed.insns,
             None => self.spec.functions.get(index.0).map_or(&[], |function| &function.insns),
         }
     }
 
-    pub(super) fn decisions(&self, index: FunctionIndex) -> impl Iterator<Item = (u32, &Decision)> {
-        self.changed.get(&index).into_iter().flat_map(|(_, decisions)| decisions).map(|(insn, d)| (*insn, d))
+    pub(super) fn decisions(&self, index: FunctionIndex) -> &[(u32, Decision, Applied)] {
+        self.changed.get(&index).map_or(&[], |changed| &changed.decisions)
     }
 }
 

@@ -98,6 +98,18 @@ pub enum RelocateError {
         /// What is missing, and what to do.
         reason: String,
     },
+    /// A program needs a section that nothing is made of.
+    #[error(
+        "function `{function}`, instruction {insn}: it refers to section `{section}`, which this version does not load"
+    )]
+    Section {
+        /// Function.
+        function: String,
+        /// Instruction in it.
+        insn: u32,
+        /// The section.
+        section: String,
+    },
     /// An extern that is not there, or not what the object expects.
     #[error("extern `{name}`: {reason}")]
     Extern {

@@ -9,6 +9,7 @@ mod error;
 mod externs;
 mod kconfig;
 mod plan;
+mod show;
 mod target;
 
 use skep_asm::{Insn, Reg, pseudo};
@@ -106,9 +107,11 @@ impl Spec {
         };
         for (function_index, placed) in functions {
             let Some(function) = self.functions.get(function_index.0) else { continue };
-            plan.decisions.extend(core.decisions(function_index).map(|(insn, decision)| PlacedDecision {
+            let decisions = core.decisions(function_index).iter();
+            plan.decisions.extend(decisions.map(|(insn, decision, applied)| PlacedDecision {
                 insn: placed.start + insn,
                 decision: decision.clone(),
+                applied: *applied,
             }));
             for reference in &function.references {
                 self.refer(&mut plan, function, reference, placed.start, externs)?;
@@ -163,6 +166,14 @@ impl Spec {
                     PlaceholderValue::Map(map)
                 };
                 plan.placeholders.push(Placeholder { insn: at, value });
+            }
+            ReferenceTarget::Section(index) => {
+                let section = self.other_sections.get(index.0).cloned().unwrap_or_default();
+                return Err(RelocateError::Section {
+                    function: function.name.clone(),
+                    insn: reference.insn,
+                    section,
+                });
             }
             ReferenceTarget::Extern(index) => {
                 let name = &self.externs.get(index.0).ok_or_else(|| none("extern", index.0))?.name;

@@ -1,7 +1,7 @@
 //! The data types of a [`Plan`].
 
 use skep_asm::Insn;
-use skep_btf::relo::Decision;
+use skep_btf::relo::{Applied, Decision};
 use skep_btf::{Btf, TypeId};
 use skep_sys::abi::{AttachType, ProgFlags, ProgType};
 
@@ -114,6 +114,8 @@ pub struct PlacedDecision {
     pub insn: u32,
     /// What was decided and why.
     pub decision: Decision,
+    /// What that did to the instruction.
+    pub applied: Applied,
 }
 
 /// Something that an instruction needs and that is not there, so the instruction was made one that the verifier

@@ -14,6 +14,7 @@ mod maps;
 mod model;
 mod references;
 mod sections;
+mod show;
 mod types;
 
 use std::path::Path;
@@ -25,9 +26,11 @@ pub(crate) use data::{kernel_map_name, sanitize};
 pub use error::SpecError;
 pub use model::{
     ExternIndex, ExternKind, ExternSpec, FunctionIndex, FunctionSpec, GlobalSpec, InfoRecords, MapIndex,
-    MapRole, MapSpec, Pinning, ProgramIndex, ProgramSpec, Reference, ReferenceTarget, Slot, SlotValue, Spec,
+    MapRole, MapSpec, Pinning, ProgramIndex, ProgramSpec, Reference, ReferenceTarget, SectionIndex, Slot,
+    SlotValue, Spec,
 };
 pub use sections::{AutoAttach, SectionKind, section_kind};
+pub(crate) use show::{show_bytes, show_records};
 
 use self::elf::Elf;
 use crate::error::Error;
@@ -111,6 +114,7 @@ impl Spec {
             globals,
             externs: externs.externs,
             btf: kernel_btf,
+            other_sections: references::UNMODELLED.map(str::to_owned).to_vec(),
             notes,
         })
     }

@@ -34,6 +34,8 @@ pub struct Spec {
     pub externs: Vec<ExternSpec>,
     /// The object's types, with sizes and offsets of data sections filled in.
     pub btf: Option<Btf>,
+    /// Sections that programs refer to and that hold neither maps nor global data.
+    pub other_sections: Vec<String>,
     /// What was met and left out, in the order of the file.
     pub notes: Vec<String>,
 }
@@ -49,6 +51,10 @@ pub struct ProgramIndex(pub usize);
 /// Index of a map in [`Spec::maps`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct MapIndex(pub usize);
+
+/// Index of a section name in [`Spec::other_sections`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct SectionIndex(pub usize);
 
 /// Index of an extern in [`Spec::externs`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -133,6 +139,9 @@ pub enum ReferenceTarget {
     },
     /// Something from outside the object: a kernel function or variable, or a configuration value.
     Extern(ExternIndex),
+    /// A place in a section that holds neither maps nor global data, such as arena variables (`.addr_space.1`). The
+    /// object can be read; a program that needs it cannot be loaded.
+    Section(SectionIndex),
 }
 
 /// An entry program.

@@ -5,7 +5,7 @@ use skep_asm::Insn;
 
 use super::code::{Code, TEXT, is_code};
 use super::elf::{Elf, Relocation, Symbol};
-use super::{ExternIndex, FunctionIndex, MapIndex, Reference, ReferenceTarget, SpecError};
+use super::{ExternIndex, FunctionIndex, MapIndex, Reference, ReferenceTarget, SectionIndex, SpecError};
 
 /// Section number of variables that no section holds yet.
 const COMMON: u16 = elf::SHN_COMMON.0;
@@ -21,6 +21,9 @@ pub(super) struct Places<'p> {
     /// Extern of each symbol index.
     pub(super) externs: &'p [(usize, ExternIndex)],
 }
+
+/// Sections that programs may refer to although nothing is made of them.
+pub(super) const UNMODELLED: [&str; 2] = [".addr_space.1", ".jumptables"];
 
 impl Places<'_> {
     fn declared_at(&self, offset: u64) -> Option<MapIndex> {
@@ -137,6 +140,9 @@ fn target(
         };
     }
     let name = elf.sections.get(section_index).map_or("", |section| &section.name);
+    if let Some(index) = UNMODELLED.iter().position(|other| *other == name) {
+        return Ok(Some(ReferenceTarget::Section(SectionIndex(index))));
+    }
     Err(format!("the symbol is in section `{name}`, which holds neither maps nor data"))
 }
 
