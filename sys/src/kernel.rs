@@ -19,6 +19,21 @@ use crate::request::{LinkCreate, LogBuffer, MapCreate, ProgLoad};
 ///
 /// It is cheap to clone, and all clones share what was found out about the kernel. Maps, programs, BTF objects and
 /// links are made or opened through it and stay tied to it.
+///
+/// ```no_run
+/// # #[cfg(target_os = "linux")] {
+/// use skep_sys::Kernel;
+/// use skep_sys::abi::{MapType, UpdateFlags};
+/// use skep_sys::request::MapCreate;
+///
+/// let kernel = Kernel::linux();
+/// let map = kernel.map_create(&MapCreate::new(MapType::HASH, 4, 8, 1024))?;
+/// map.update(&1u32.to_ne_bytes(), &7u64.to_ne_bytes(), UpdateFlags::empty())?;
+/// let mut value = vec![0; map.value_len()];
+/// map.lookup(&1u32.to_ne_bytes(), &mut value, UpdateFlags::empty())?;
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Kernel(Arc<Inner>);
 
