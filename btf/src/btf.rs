@@ -15,7 +15,7 @@ use crate::{BtfError, StrOffset, TypeId};
 ///
 /// Nothing is decoded ahead of time: a [`Type`] is a view of its record, in either byte order, and
 /// every reference is checked when it is followed. [`check`](Btf::check) looks at all of it at once.
-/// The index costs two and a half bytes per type. Clones share both.
+/// The index costs three bytes per type. Clones share both.
 ///
 /// Split BTF (of a kernel module, say) continues the ids and strings of its base and holds on to it.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ impl Btf {
     fn new(bytes: Bytes, base: Option<&Btf>) -> Result<Self, BtfError> {
         let header = Header::parse(&bytes, base.is_some())?;
         if base.is_some_and(|base| base.endian() != header.endian) {
-            return Err(BtfError::Unsupported { field: "byte order that is not its base's", value: 0 });
+            return Err(BtfError::OtherByteOrder { endian: header.endian });
         }
         let part = |(start, end): (usize, usize)| bytes.slice(start..end);
         let (types, strings) = (part(header.types), part(header.strings));

@@ -1,5 +1,7 @@
 //! What can be wrong with BTF bytes, and where.
 
+use skep_asm::Endian;
+
 use crate::{Kind, StrOffset, TypeId};
 
 /// Why BTF or `.BTF.ext` bytes were refused, or why a question about a type has no answer.
@@ -38,6 +40,12 @@ pub enum BtfError {
         /// What it breaks.
         reason: &'static str,
     },
+    /// Split BTF in the byte order that its base does not have.
+    #[error("split BTF is {endian}-endian, its base is not")]
+    OtherByteOrder {
+        /// Byte order of the split BTF.
+        endian: Endian,
+    },
     /// A section of the blob is out of place.
     #[error("{section} section ({len} bytes at {offset}) {reason}")]
     BadSection {
@@ -59,7 +67,7 @@ pub enum BtfError {
         offset: u32,
     },
     /// A kind that is neither known nor described by a layout section.
-    #[error("type {id} has kind {kind}, which is unknown and has no layout entry")]
+    #[error("type {id} is of {kind}, which is unknown and has no layout entry")]
     UnknownKind {
         /// Id of the record.
         id: TypeId,
@@ -67,7 +75,7 @@ pub enum BtfError {
         kind: Kind,
     },
     /// A layout entry whose sizes are not multiples of four.
-    #[error("layout of kind {kind} has sizes {info_size} and {elem_size}, which are not multiples of 4")]
+    #[error("layout of {kind} has sizes {info_size} and {elem_size}, which are not multiples of 4")]
     BadLayout {
         /// The kind that the entry describes.
         kind: Kind,
