@@ -1,6 +1,6 @@
 //! Looking at all of a BTF at once.
 
-use crate::{Btf, BtfError, Kind, Type, TypeId};
+use crate::{Btf, BtfError, Kind, StrOffset, Type, TypeId};
 
 /// State of a type in the search for cycles.
 #[derive(Clone, Copy, PartialEq)]
@@ -30,18 +30,36 @@ impl Btf {
     }
 
     fn check_references(&self, ty: &Type<'_>) -> Result<(), BtfError> {
-        let (id, kind, end) = (ty.id(), ty.kind(), self.end_id());
-        let bad = |target, reason| BtfError::BadReference { id, kind, target, reason };
-        if let Some(offset) = ty.referenced_strings().find(|&offset| offset >= self.end_str()) {
-            return Err(BtfError::BadName { id, kind, offset });
+        let (end_id, end_str) = (self.end_id(), self.end_str());
+        let (id, kind) = (ty.id(), ty.kind());
+        let name = |offset: StrOffset| {
+            if offset < end_str { Ok(()) } else { Err(BtfError::BadName { id, kind, offset }) }
+        };
+        let reference = |target: TypeId| {
+            let reason = "there is no such type";
+            if target < end_id { Ok(()) } else { Err(BtfError::BadReference { id, kind, target, reason }) }
+        };
+        name(ty.name_offset())?;
+        reference(ty.type_id())?;
+        match kind {
+            Kind::STRUCT | Kind::UNION => ty
+                .members()
+                .try_for_each(|member| name(member.name_offset()).and_then(|()| reference(member.type_id))),
+            Kind::FUNC_PROTO => ty
+                .params()
+                .try_for_each(|param| name(param.name_offset()).and_then(|()| reference(param.type_id))),
+            Kind::ENUM | Kind::ENUM64 => ty.enumerators().try_for_each(|value| name(value.name_offset())),
+            Kind::DATASEC => ty.vars().try_for_each(|var| reference(var.type_id)),
+            Kind::ARRAY => ty.array().map_or(Ok(()), |array| {
+                reference(array.element)?;
+                reference(array.index)
+            }),
+            Kind::FUNC if self.ty(ty.type_id())?.kind() != Kind::FUNC_PROTO => {
+                let (target, reason) = (ty.type_id(), "a function needs a prototype");
+                Err(BtfError::BadReference { id, kind, target, reason })
+            }
+            _ => Ok(()),
         }
-        if let Some(target) = ty.referenced_types().find(|&target| target >= end) {
-            return Err(bad(target, "there is no such type"));
-        }
-        if kind == Kind::FUNC && self.ty(ty.type_id())?.kind() != Kind::FUNC_PROTO {
-            return Err(bad(ty.type_id(), "a function needs a prototype"));
-        }
-        Ok(())
     }
 
     /// Depth-first search along `edge`, with a stack of its own. `edge(type, n)` is the `n`-th type
@@ -52,6 +70,11 @@ impl Btf {
         // Types of the base cannot lead back here.
         let slot = |id: TypeId| id.0.checked_sub(self.start_id().0).map(|nth| nth as usize);
         for root in self.types() {
+            // Most types lead nowhere, or were met before.
+            let seen = slot(root.id()).is_none_or(|nth| marks.get(nth) == Some(&Mark::Done));
+            if seen || edge(&root, 0).is_none() {
+                continue;
+            }
             let mut enter = Some(root);
             loop {
                 if let Some(ty) = enter.take()
@@ -92,7 +115,8 @@ impl Btf {
 /// The types that a type is made of or stands for.
 fn contained(ty: &Type<'_>, n: u32) -> Option<TypeId> {
     match ty.kind() {
-        Kind::PTR | Kind::FUNC_PROTO => None,
+        // A function leads to a prototype, and that nowhere.
+        Kind::PTR | Kind::FUNC | Kind::FUNC_PROTO => None,
         Kind::ARRAY => {
             let array = ty.array()?;
             [array.element, array.index].get(n as usize).copied()

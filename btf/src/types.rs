@@ -102,8 +102,9 @@ impl<'a> Type<'a> {
 
     /// Offset just behind the record within the type section.
     pub(crate) fn end_offset(&self) -> u32 {
-        let len = self.btf.shapes().record_len(self.id, self.info).unwrap_or(RECORD as u64);
-        self.offset.saturating_add(u32::try_from(len).unwrap_or(u32::MAX))
+        // Parsing has seen that it has a shape and where it ends.
+        let len = self.btf.shapes().fast(self.info).map_or(RECORD, |shape| shape.len);
+        self.offset.saturating_add(len as u32)
     }
 
     /// The whole record.
