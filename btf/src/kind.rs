@@ -116,7 +116,7 @@ impl Kind {
 
     /// A function, variable, data section or declaration tag: something with a name that C does not
     /// use as a type.
-    pub fn is_declaration(self) -> bool {
+    pub const fn is_declaration(self) -> bool {
         matches!(self, Self::FUNC | Self::VAR | Self::DATASEC | Self::DECL_TAG)
     }
 

@@ -183,6 +183,33 @@ const SHAPES: [(u8, u8); Kind::LAST.0 as usize] = [
     (0, 12), // ENUM64
 ];
 
+/// For each known kind, two bits: how many words follow the common part.
+const FIXED: u64 = packed(true);
+/// For each known kind, two bits: how many words an element has.
+const ELEMENT: u64 = packed(false);
+/// For each known kind, one bit: whether it is a declaration.
+const DECLARATIONS: u32 = {
+    let mut bits = 0;
+    let mut kind = 0;
+    while kind <= Kind::LAST.0 {
+        bits |= (Kind(kind).is_declaration() as u32) << kind;
+        kind += 1;
+    }
+    bits
+};
+
+/// Word counts of [`SHAPES`], two bits for each kind.
+const fn packed(fixed: bool) -> u64 {
+    let mut bits = 0;
+    let mut at = 0;
+    while at < SHAPES.len() {
+        let (info, elem) = SHAPES[at]; // `at` is below its length
+        bits |= ((if fixed { info } else { elem }) as u64 / 4) << (2 * (at + 1));
+        at += 1;
+    }
+    bits
+}
+
 /// Shapes of all 128 kinds of one BTF: the known ones, and what its layout section adds.
 #[derive(Clone)]
 pub(crate) struct Shapes {
@@ -241,7 +268,16 @@ impl Shapes {
     /// Length of the record with this `info`, when its kind has a usable shape.
     #[inline(always)]
     pub(crate) fn fast(&self, info: u32) -> Option<Fast> {
-        let entry = self.fast[usize::from(info_kind(info).0)]; // 128 entries, 7 bits
+        let kind = info_kind(info);
+        // Shifts, since the walk waits for each length and a table is one more load to wait for.
+        if kind.0.wrapping_sub(1) < Kind::LAST.0 {
+            let twice = u32::from(kind.0) * 2;
+            let fixed = (FIXED >> twice & 3) as usize;
+            let element = (ELEMENT >> twice & 3) as usize;
+            let len = RECORD + fixed * 4 + (info & VLEN_MASK) as usize * element * 4;
+            return Some(Fast { len, declaration: DECLARATIONS >> kind.0 & 1 != 0 });
+        }
+        let entry = self.fast[usize::from(kind.0)]; // 128 entries, 7 bits
         if entry & Self::INVALID != 0 {
             return None;
         }
