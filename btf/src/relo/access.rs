@@ -7,25 +7,44 @@ use crate::{Array, Btf, BtfError, CoreRelo, CoreReloKind, Kind, Type, TypeId};
 
 /// Most indexes in an access string, and levels of a target's types that are entered for it (`BPF_CORE_SPEC_MAX_LEN`).
 pub(super) const MAX_LEN: usize = 64;
-/// Most steps for all relocations of one object. The largest real ones take a few million.
-pub(super) const MAX_WORK: u64 = 1 << 26;
-
+/// Most steps for one relocation, and for all of one object. A long chain of fields takes a thousand, the largest
+/// objects a few million in all.
+const MAX_STEPS: u64 = 1 << 20;
+const MAX_WORK: u64 = 1 << 24;
 /// Most modifiers and typedefs before a type.
 const MAX_CHAIN: u32 = 256;
 
 /// What is left of the work that may be done.
 #[derive(Debug)]
-pub(super) struct Work(u64);
+pub(super) struct Work {
+    /// For the relocation at hand.
+    steps: u64,
+    /// For all that follow.
+    later: u64,
+}
 
 impl Work {
     pub(super) fn new() -> Self {
-        Work(MAX_WORK)
+        Work { steps: 0, later: MAX_WORK }.next()
+    }
+
+    /// What the next relocation may do.
+    pub(super) fn next(self) -> Self {
+        let all = self.steps + self.later;
+        let steps = all.min(MAX_STEPS);
+        Work { steps, later: all - steps }
     }
 
     /// One step, and more for a long name: finding its end is what costs.
     pub(super) fn spend(&mut self, name: &[u8]) -> Result<(), CoreErrorKind> {
         let cost = 1 + name.len() as u64 / 64;
-        self.0 = self.0.checked_sub(cost).ok_or(CoreErrorKind::TooMuchWork { limit: MAX_WORK })?;
+        match self.steps.checked_sub(cost) {
+            Some(left) => self.steps = left,
+            None => {
+                self.steps = 0;
+                return Err(CoreErrorKind::TooMuchWork { limit: MAX_STEPS });
+            }
+        }
         Ok(())
     }
 

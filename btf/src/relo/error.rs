@@ -149,10 +149,10 @@ pub enum CoreErrorKind {
         /// The limit.
         limit: usize,
     },
-    /// The relocations of the object need more work than any real object's.
-    #[error("comparing types takes too long: more than {limit} steps for one object")]
+    /// The relocation, or all of the object together, need more work than any real one.
+    #[error("comparing types takes more than {limit} steps")]
     TooMuchWork {
-        /// The limit.
+        /// The limit for one relocation.
         limit: u64,
     },
     /// There is nothing to relocate for.

@@ -87,7 +87,7 @@ impl<'s> Resolver<'s> {
     /// # Errors
     /// When the relocation or BTF is malformed, candidates disagree, or there is no target.
     pub fn resolve(&mut self, index: usize, relo: &CoreRelo) -> Result<Decision, CoreError> {
-        let mut work = mem::replace(&mut self.work, Work::new());
+        let mut work = mem::replace(&mut self.work, Work::new()).next();
         let decided = self.decide(index, relo, &mut work);
         self.work = work;
         decided.map_err(|reason| {

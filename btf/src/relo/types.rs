@@ -225,14 +225,22 @@ impl<'a> Walk<'a> {
         if l.size() != t.size() || l.vlen() > t.vlen() {
             return Ok(self.verdict(false, l, t, "differ in size or have fewer values"));
         }
-        'values: for wanted in l.enumerators() {
+        // Both mostly have the same order, so the search goes on where the last one ended.
+        let mut next = 0;
+        for wanted in l.enumerators() {
             let wanted = self.essential(wanted.name_bytes())?;
-            for value in t.enumerators() {
+            let values = t.enumerators();
+            let mut found = None;
+            for (nth, value) in values.enumerate().skip(next).chain(values.enumerate().take(next)) {
                 if self.essential(value.name_bytes())? == wanted {
-                    continue 'values;
+                    found = Some(nth);
+                    break;
                 }
             }
-            return Ok(self.verdict(false, l, t, "differ in their values"));
+            match found {
+                Some(nth) => next = nth + 1,
+                None => return Ok(self.verdict(false, l, t, "differ in their values")),
+            }
         }
         Ok(true)
     }

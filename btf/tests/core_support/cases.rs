@@ -1,3 +1,5 @@
+// Included by `core_table.rs`.
+
 /// Each line stands for a rule. In most, ids 1 to 4 are the plain integers of `INTS`.
 macro_rules! ints {
     ($types:literal) => {

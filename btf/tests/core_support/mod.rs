@@ -64,7 +64,7 @@ impl Builder {
                 let offset = offset.map_or(0, |offset| offset.parse::<u32>().unwrap());
                 let char_flag = 2 * u32::from(words.contains(&"char"));
                 self.head(words[1], 1, 0, false, number(2));
-                self.word((signed | char_flag) << 24 | offset << 16 | number(2) * 8);
+                self.word(((signed | char_flag) << 24) | (offset << 16) | (number(2) * 8));
             }
             "ptr" => self.head("_", 2, 0, false, number(1)),
             "array" => {
