@@ -43,10 +43,6 @@ impl Link {
         self.state().attached
     }
 
-    pub(crate) fn prog(&self) -> Arc<Prog> {
-        self.state().prog.clone()
-    }
-
     pub(crate) fn info(&self) -> LinkInfo {
         let state = self.state();
         let mut info = LinkInfo::default();

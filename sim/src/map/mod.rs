@@ -105,14 +105,6 @@ impl Map {
         info
     }
 
-    pub(crate) fn is_frozen(&self) -> bool {
-        self.state().frozen
-    }
-
-    pub(crate) fn has_spin_lock(&self) -> bool {
-        self.spin_lock.is_some()
-    }
-
     pub(crate) fn lookup(
         &self,
         access: Access,

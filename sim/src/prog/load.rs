@@ -6,7 +6,8 @@ use skep_btf::{Kind, TypeId};
 use skep_sys::abi::{AttachType, Errno, ProgFlags, ProgType};
 use skep_sys::request::{AttachTarget, ProgLoad};
 
-use super::{Prog, Target, tag::tag, verify};
+use super::verify::{Subject, verify};
+use super::{Prog, Target, tag::tag};
 use crate::features::Features;
 use crate::kernel::Inner;
 use crate::log::Log;
@@ -14,8 +15,6 @@ use crate::name::check_name;
 
 /// Most instructions that a privileged user may load (`BPF_COMPLEXITY_LIMIT_INSNS`).
 const INSNS_MAX: usize = 1_000_000;
-/// Size of the kernel's license buffer, with the NUL.
-const LICENSE_MAX: usize = 128;
 
 /// A program that was accepted and has no id yet.
 #[derive(Debug)]
@@ -35,12 +34,18 @@ pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) ->
     check_attach_type(request)?;
     check_name(request.name)?;
 
-    let btf = match request.btf {
+    // The kernel looks at the BTF only for the records that need it.
+    let has_records = request.func_info.count() != 0 || request.line_info.count() != 0;
+    let btf = match request.btf.filter(|_| has_records) {
         Some(fd) => Some(kernel.object(fd)?.btf()?.clone()),
+        None if has_records => return Err(Errno::EINVAL),
         None => None,
     };
-    let gpl_compatible = is_gpl_compatible(request.license);
-    let maps = verify::verify(kernel, request, btf.as_deref(), gpl_compatible, target.as_ref(), log)?;
+    if btf.as_ref().is_some_and(|btf| btf.kernel) {
+        return Err(Errno::EACCES);
+    }
+    let subject = Subject { kernel, request, gpl_compatible: is_gpl_compatible(request.license) };
+    let maps = verify(&subject, btf.as_deref(), target.as_ref(), log)?;
     Ok(Draft(Prog {
         id: 0,
         prog_type: request.prog_type,
@@ -51,7 +56,7 @@ pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) ->
         insns: request.insns.to_vec(),
         maps: Mutex::new(maps),
         btf,
-        gpl_compatible,
+        gpl_compatible: subject.gpl_compatible,
         nr_func_info: count(request.func_info.count()),
         nr_line_info: count(request.line_info.count()),
         load_time: kernel.now(),
@@ -85,9 +90,6 @@ fn check_attributes(kernel: &Inner, request: &ProgLoad<'_>) -> Result<(), Errno>
         | ProgFlags::XDP_DEV_BOUND_ONLY
         | ProgFlags::TEST_REG_INVARIANTS;
     if !known.contains(request.flags) || request.ifindex != 0 {
-        return Err(Errno::EINVAL);
-    }
-    if request.license.len() >= LICENSE_MAX {
         return Err(Errno::EINVAL);
     }
     if request.insns.is_empty() || request.insns.len() > INSNS_MAX {
@@ -139,16 +141,10 @@ fn attach_target(kernel: &Inner, request: &ProgLoad<'_>) -> Result<Option<Target
         return Err(Errno::EINVAL);
     }
     let Ok(ty) = btf.btf.ty(TypeId(type_id)) else {
-        return Ok(Some(Target {
-            type_id,
-            name: String::new(),
-            obj_id: btf.id,
-            kind: Kind::VOID,
-            _prog: prog,
-        }));
+        return Ok(Some(Target { type_id, name: String::new(), obj_id: btf.id, kind: Kind::VOID, prog }));
     };
     let obj_id = prog.as_ref().map_or(btf.id, |prog| prog.id);
-    Ok(Some(Target { type_id, name: ty.name().into_owned(), obj_id, kind: ty.kind(), _prog: prog }))
+    Ok(Some(Target { type_id, name: ty.name().into_owned(), obj_id, kind: ty.kind(), prog }))
 }
 
 /// Attach types that kinds of programs insist on (`bpf_prog_load_check_attach`).

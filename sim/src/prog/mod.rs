@@ -1,7 +1,16 @@
 //! Programs.
 
+mod dump;
+mod flow;
+mod helpers;
+mod info;
+mod insn;
+mod layout;
 mod load;
+mod refs;
 mod tag;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,8 +56,8 @@ pub(crate) struct Target {
     pub(crate) kind: Kind,
     /// Id of the BTF object, and of the program for an extension.
     pub(crate) obj_id: u32,
-    /// The program whose function it is; it has to outlive this one.
-    pub(crate) _prog: Option<Arc<Prog>>,
+    /// The program whose function it is.
+    pub(crate) prog: Option<Arc<Prog>>,
 }
 
 impl Prog {

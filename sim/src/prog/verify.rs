@@ -1,82 +1,170 @@
-//! The structural part of the verifier.
+//! The structural part of the verifier, in the kernel's order.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use skep_asm::pseudo;
-use skep_sys::abi::{Errno, MapType};
+use skep_btf::Kind;
+use skep_sys::abi::{AttachType, Errno, ProgFlags, ProgType};
 use skep_sys::request::ProgLoad;
 
-use super::Target;
+use super::info::{self, Lines};
+use super::refs::{self, Loads};
+use super::{Target, dump::dump, flow, insn, layout};
 use crate::btf::BtfObject;
-use crate::features::Features;
 use crate::kernel::Inner;
 use crate::log::Log;
 use crate::map::Map;
 
+/// Why a program is refused: the errno, what the log says, and the instruction that it is about if the program was
+/// being walked through.
+#[derive(Debug)]
+pub(super) struct Reject {
+    errno: Errno,
+    message: Cow<'static, str>,
+    at: Option<usize>,
+}
+
+/// A refusal of the program as a whole. An empty message leaves the log as it is.
+pub(super) fn reject(errno: Errno, message: impl Into<Cow<'static, str>>) -> Reject {
+    Reject { errno, message: message.into(), at: None }
+}
+
+impl Reject {
+    /// A refusal of the instruction at `index`.
+    pub(super) fn at(self, index: usize) -> Reject {
+        Reject { at: Some(index), ..self }
+    }
+}
+
+/// What of a program the verifier works with.
+pub(super) struct Subject<'a> {
+    pub(super) kernel: &'a Inner,
+    pub(super) request: &'a ProgLoad<'a>,
+    pub(super) gpl_compatible: bool,
+}
+
 /// Checks a program and finds the maps that it uses, in the order of their first use.
-pub(crate) fn verify(
-    kernel: &Inner,
-    request: &ProgLoad<'_>,
-    _btf: Option<&BtfObject>,
-    _gpl_compatible: bool,
-    _target: Option<&Target>,
+pub(super) fn verify(
+    subject: &Subject<'_>,
+    btf: Option<&BtfObject>,
+    target: Option<&Target>,
     log: &mut Log<'_>,
 ) -> Result<Vec<Arc<Map>>, Errno> {
-    let result = maps(kernel, request, log);
+    let insns = subject.request.insns;
+    let mut lines = Lines::default();
+    let (result, processed) = match check(subject, btf, target, &mut lines) {
+        Ok(maps) => (Ok(maps), insns.len()),
+        Err(reject) => {
+            if let Some(index) = reject.at {
+                log.line("0: R1=ctx() R10=fp0");
+                if let Some(source) = btf.and_then(|btf| lines.describe(&btf.btf, index)) {
+                    log.line(&source);
+                }
+                if let Some(insn) = insns.get(index) {
+                    log.line(&format!("{index}: {}", dump(insn, insns.get(index + 1))));
+                }
+            }
+            if !reject.message.is_empty() {
+                log.line(&reject.message);
+            }
+            (Err(reject.errno), reject.at.map_or(0, |index| index + 1))
+        }
+    };
     log.stats(&format!(
-        "processed {} insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0",
-        if result.is_ok() { request.insns.len() } else { 0 }
+        "processed {processed} insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0"
     ));
     result
 }
 
-fn maps(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) -> Result<Vec<Arc<Map>>, Errno> {
-    let mut maps: Vec<Arc<Map>> = Vec::new();
-    let mut insns = request.insns.iter();
-    while let Some(insn) = insns.next() {
-        if !insn.is_ld_imm64() {
-            continue;
-        }
-        let Some(high) = insns.next() else {
-            log.line("invalid bpf_ld_imm64 insn");
-            return Err(Errno::EINVAL);
-        };
-        let map = match insn.src_raw() {
-            pseudo::MAP_FD | pseudo::MAP_VALUE => {
-                kernel.object_number(insn.imm).and_then(|o| o.map().cloned())
-            }
-            _ => continue,
-        };
-        let map = map.inspect_err(|_| {
-            log.line(&format!("fd {} is not pointing to valid bpf_map", insn.imm));
-        })?;
-        if insn.src_raw() == pseudo::MAP_VALUE {
-            check_value(kernel, &map, high.imm as u32, log)?;
-        }
-        if !maps.iter().any(|m| Arc::ptr_eq(m, &map)) {
-            maps.push(map);
+fn check(
+    subject: &Subject<'_>,
+    btf: Option<&BtfObject>,
+    target: Option<&Target>,
+    lines: &mut Lines,
+) -> Result<Vec<Arc<Map>>, Reject> {
+    let insns = subject.request.insns;
+    let starts = layout::subprograms(insns)?;
+    refs::check_kernel_functions(subject)?;
+    layout::check_jumps(insns, &starts)?;
+    if let Some(btf) = btf {
+        info::check_functions(subject.request.func_info, &btf.btf, &starts)?;
+        *lines = info::check_lines(subject.request.line_info, &btf.btf, insns, &starts)?;
+    }
+    let Loads { maps, by_slot } = refs::resolve(subject)?;
+    layout::check_reachable(insns)?;
+    check_target(subject.request, target)?;
+    for index in flow::live(insns, &maps, &by_slot) {
+        if let Some(insn) = insns.get(index) {
+            insn::check(subject, insn).map_err(|reject| reject.at(index))?;
         }
     }
     Ok(maps)
 }
 
-fn check_value(kernel: &Inner, map: &Map, offset: u32, log: &mut Log<'_>) -> Result<(), Errno> {
-    if !kernel.features().contains(Features::GLOBAL_DATA) {
-        log.line("unrecognized bpf_ld_imm64 insn");
-        return Err(Errno::EINVAL);
+/// Checks what the program attaches to (`check_attach_btf_id`).
+fn check_target(request: &ProgLoad<'_>, target: Option<&Target>) -> Result<(), Reject> {
+    let refuse = |message: String| Err(reject(Errno::EINVAL, message));
+    let attach_type = request.expected_attach_type;
+    let sleepable = request.flags.contains(ProgFlags::SLEEPABLE);
+    match request.prog_type {
+        ProgType::SYSCALL if sleepable => return Ok(()),
+        ProgType::SYSCALL => return refuse("Syscall programs can only be sleepable".to_owned()),
+        _ => {}
     }
-    if !matches!(map.shape.kind, MapType::ARRAY) {
-        log.line("no direct value access support for this map type");
-        return Err(Errno::EINVAL);
-    }
-    let errno = if map.shape.max_entries != 1 {
-        Errno::ENOTSUPP
-    } else if offset >= map.shape.value_size {
-        Errno::EINVAL
-    } else {
-        return Ok(());
+    let can_sleep = match request.prog_type {
+        ProgType::TRACING => attach_type != AttachType::TRACE_RAW_TP,
+        ProgType::LSM => attach_type != AttachType::LSM_CGROUP,
+        ProgType::KPROBE | ProgType::STRUCT_OPS => true,
+        _ => false,
     };
-    let size = map.shape.value_size;
-    log.line(&format!("invalid access to map value pointer, value_size={size} off={offset}"));
-    Err(errno)
+    if sleepable && !can_sleep {
+        return refuse(
+            "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable"
+                .to_owned(),
+        );
+    }
+    if !matches!(request.prog_type, ProgType::TRACING | ProgType::LSM | ProgType::EXT) {
+        return Ok(());
+    }
+    let Some(target) = target else {
+        return refuse("Tracing programs must provide btf_id".to_owned());
+    };
+    let id = target.type_id;
+    if target.kind == Kind::VOID {
+        return refuse(format!("attach_btf_id {id} is invalid"));
+    }
+    if target.name.is_empty() {
+        return refuse(format!("attach_btf_id {id} doesn't have a name"));
+    }
+    match attach_type {
+        AttachType::TRACE_RAW_TP => {
+            if target.prog.is_some() {
+                return refuse("Only FENTRY/FEXIT progs are attachable to another BPF prog".to_owned());
+            }
+            if target.kind != Kind::TYPEDEF {
+                return refuse(format!("attach_btf_id {id} is not a typedef"));
+            }
+            if !target.name.starts_with("btf_trace_") {
+                return refuse(format!("attach_btf_id {id} points to wrong type name {}", target.name));
+            }
+            Ok(())
+        }
+        AttachType::TRACE_ITER
+        | AttachType::TRACE_FENTRY
+        | AttachType::TRACE_FEXIT
+        | AttachType::TRACE_FSESSION
+        | AttachType::MODIFY_RETURN
+        | AttachType::LSM_MAC
+        | AttachType::LSM_CGROUP => {
+            if target.kind != Kind::FUNC {
+                return refuse(format!("attach_btf_id {id} is not a function"));
+            }
+            if request.prog_type == ProgType::LSM && !target.name.starts_with("bpf_lsm_") {
+                return refuse(format!("attach_btf_id {id} points to wrong type name {}", target.name));
+            }
+            Ok(())
+        }
+        _ if request.prog_type == ProgType::EXT && target.kind == Kind::FUNC => Ok(()),
+        _ => Err(reject(Errno::EINVAL, "")),
+    }
 }

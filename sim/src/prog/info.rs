@@ -1,0 +1,139 @@
+//! Function and line records.
+
+use skep_asm::Insn;
+use skep_btf::{Btf, Kind, StrOffset, TypeId};
+use skep_sys::abi::Errno;
+use skep_sys::request::Records;
+
+use super::verify::{Reject, reject};
+
+/// Largest record that the kernel takes (`MAX_FUNCINFO_REC_SIZE`, `MAX_LINEINFO_REC_SIZE`).
+const RECORD_MAX: u32 = 252;
+
+/// Line records by instruction: where the source of each is.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// First slot, the offsets of line and file name, and the line's number and column.
+    records: Vec<[u32; 4]>,
+}
+
+impl Lines {
+    /// The source of an instruction as the log writes it: `; text @ file:line`.
+    pub(super) fn describe(&self, btf: &Btf, index: usize) -> Option<String> {
+        let after = self.records.partition_point(|record| record[0] as usize <= index); // four words
+        let [_, file, line, position] = *self.records.get(after.checked_sub(1)?)?;
+        let text = |offset| {
+            btf.str_at(StrOffset(offset)).map(|s| String::from_utf8_lossy(s).trim_start().to_owned()).ok()
+        };
+        let file = text(file)?;
+        let file = file.rsplit('/').next().unwrap_or_default();
+        Some(format!("; {} @ {file}:{}", text(line)?, position >> 10))
+    }
+}
+
+/// Splits records into the words that are known; the rest of each has to be zero.
+fn split<const N: usize>(records: Records<'_>, what: &str) -> Result<Vec<[u32; N]>, Reject> {
+    let size = records.record_size;
+    if (size as usize) < N * 4 || size > RECORD_MAX || !size.is_multiple_of(4) {
+        return Err(reject(Errno::EINVAL, format!("invalid {what} rec size {size}")));
+    }
+    let mut split = Vec::new();
+    for record in records.bytes.chunks_exact(size as usize) {
+        let (words, rest) = record.as_chunks::<4>();
+        let mut known = [0; N];
+        for (to, from) in known.iter_mut().zip(words) {
+            *to = u32::from_ne_bytes(*from);
+        }
+        let unknown = words.iter().skip(N).flatten().chain(rest);
+        if unknown.copied().any(|byte| byte != 0) {
+            return Err(reject(Errno::E2BIG, format!("nonzero tailing record in {what}")));
+        }
+        split.push(known);
+    }
+    Ok(split)
+}
+
+/// Checks that there is a record with a function's type for the start of every sub-program.
+pub(super) fn check_functions(records: Records<'_>, btf: &Btf, starts: &[usize]) -> Result<(), Reject> {
+    if records.count() == 0 {
+        return Ok(());
+    }
+    let mut previous = None;
+    let records = split::<2>(records, "func info")?;
+    for &[offset, type_id] in &records {
+        match previous {
+            None if offset != 0 => {
+                let text = format!("nonzero insn_off {offset} for the first func info record");
+                return Err(reject(Errno::EINVAL, text));
+            }
+            Some(previous) if offset <= previous => {
+                let text = format!(
+                    "same or smaller insn offset ({offset}) than previous func info record ({previous})"
+                );
+                return Err(reject(Errno::EINVAL, text));
+            }
+            _ => previous = Some(offset),
+        }
+        let function = btf.ty(TypeId(type_id)).ok().filter(|ty| ty.kind() == Kind::FUNC);
+        let proto = function.and_then(|ty| btf.ty(ty.type_id()).ok());
+        if !proto.is_some_and(|ty| ty.kind() == Kind::FUNC_PROTO) {
+            return Err(reject(Errno::EINVAL, format!("invalid type id {type_id} in func info")));
+        }
+    }
+    if records.len() != starts.len() {
+        return Err(reject(Errno::EINVAL, "number of funcs in func_info doesn't match number of subprogs"));
+    }
+    if records.iter().zip(starts).any(|(record, &start)| record[0] as usize != start) {
+        return Err(reject(
+            Errno::EINVAL,
+            "func_info BTF section doesn't match subprog layout in BPF program",
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that the records ascend, have strings, and that there is one for the start of every sub-program.
+pub(super) fn check_lines(
+    records: Records<'_>,
+    btf: &Btf,
+    insns: &[Insn],
+    starts: &[usize],
+) -> Result<Lines, Reject> {
+    if records.count() == 0 {
+        return Ok(Lines::default());
+    }
+    let records = split::<4>(records, "line_info")?;
+    let mut previous = 0;
+    let mut starts = starts.iter().copied().enumerate().peekable();
+    for (i, &[offset, file, line, _]) in records.iter().enumerate() {
+        let insn = insns.get(offset as usize);
+        if i > 0 && offset <= previous || insn.is_none() {
+            let text = format!(
+                "Invalid line_info[{i}].insn_off:{offset} (prev_offset:{previous} prog->len:{})",
+                insns.len()
+            );
+            return Err(reject(Errno::EINVAL, text));
+        }
+        if insn.is_some_and(|insn| insn.opcode == 0) {
+            return Err(reject(Errno::EINVAL, format!("Invalid insn code at line_info[{i}].insn_off")));
+        }
+        if [file, line].iter().any(|&offset| btf.str_at(StrOffset(offset)).is_err()) {
+            let text = format!("Invalid line_info[{i}].line_off or .file_name_off");
+            return Err(reject(Errno::EINVAL, text));
+        }
+        match starts.peek() {
+            Some(&(_, start)) if start == offset as usize => _ = starts.next(),
+            Some(&(function, start)) if start < offset as usize => {
+                return Err(reject(Errno::EINVAL, format!("missing bpf_line_info for func#{function}")));
+            }
+            _ => {}
+        }
+        previous = offset;
+    }
+    if let Some(&(function, _)) = starts.peek() {
+        let text =
+            format!("missing bpf_line_info for {} funcs starting from func#{function}", starts.count());
+        return Err(reject(Errno::EINVAL, text));
+    }
+    Ok(Lines { records })
+}

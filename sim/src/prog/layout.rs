@@ -1,0 +1,81 @@
+//! Where sub-programs and jumps lie.
+
+use std::collections::BTreeSet;
+
+use skep_asm::{Insn, opcode as op};
+use skep_sys::abi::Errno;
+
+use super::verify::{Reject, reject};
+
+/// Most sub-programs of a program (`BPF_MAX_SUBPROGS`).
+const SUBPROGS_MAX: usize = 256;
+
+/// The sub-programs of a program by their first slots, the main one first.
+pub(super) fn subprograms(insns: &[Insn]) -> Result<Vec<usize>, Reject> {
+    let mut starts = BTreeSet::from([0]);
+    for (index, insn) in insns.iter().enumerate() {
+        let Some(target) = insn.func_target(index) else { continue };
+        let start = usize::try_from(target).ok().filter(|&start| start < insns.len());
+        starts.insert(start.ok_or_else(|| reject(Errno::EINVAL, "call to invalid destination"))?);
+        if starts.len() > SUBPROGS_MAX {
+            return Err(reject(Errno::E2BIG, "too many subprograms"));
+        }
+    }
+    Ok(starts.into_iter().collect())
+}
+
+/// Checks that no jump leaves its sub-program, and that none is left by running off its end.
+pub(super) fn check_jumps(insns: &[Insn], starts: &[usize]) -> Result<(), Reject> {
+    let ends = starts.iter().skip(1).copied().chain([insns.len()]);
+    for (&start, end) in starts.iter().zip(ends) {
+        for (index, insn) in insns.iter().enumerate().take(end).skip(start) {
+            if let Some(target) = insn.jump_target(index)
+                && !usize::try_from(target).is_ok_and(|target| (start..end).contains(&target))
+            {
+                return Err(reject(
+                    Errno::EINVAL,
+                    format!("jump out of range from insn {index} to {target}"),
+                ));
+            }
+            let leaves = matches!(insn.opcode, op::EXIT | op::JA | op::GOTOL);
+            if index + 1 == end && !leaves {
+                return Err(reject(Errno::EINVAL, "last insn is not an exit or jmp"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The slots that control can go to after the instruction at `index`, calls of sub-programs included.
+pub(super) fn successors(insns: &[Insn], index: usize) -> impl Iterator<Item = usize> {
+    let insn = insns.get(index).copied().unwrap_or_default();
+    let falls_through = !matches!(insn.opcode, op::EXIT | op::JA | op::GOTOL);
+    let next = falls_through.then(|| index + insn.slots());
+    let jump = insn.jump_target(index).or(insn.func_target(index));
+    let jump = jump.and_then(|target| usize::try_from(target).ok());
+    [next, jump].into_iter().flatten().filter(move |&target| target < insns.len())
+}
+
+/// Checks that every instruction can be reached, and that none is entered in its middle.
+pub(super) fn check_reachable(insns: &[Insn]) -> Result<(), Reject> {
+    let mut seen = vec![false; insns.len()];
+    let mut open = vec![0];
+    while let Some(index) = open.pop() {
+        match seen.get_mut(index) {
+            Some(seen) if !*seen => *seen = true,
+            _ => continue,
+        }
+        open.extend(successors(insns, index));
+    }
+    let mut index = 0;
+    while let Some(insn) = insns.get(index) {
+        if !seen.get(index).copied().unwrap_or(false) {
+            return Err(reject(Errno::EINVAL, format!("unreachable insn {index}")));
+        }
+        if insn.is_ld_imm64() && seen.get(index + 1).copied().unwrap_or(false) {
+            return Err(reject(Errno::EINVAL, format!("jump into the middle of ldimm64 insn {index}")));
+        }
+        index += insn.slots();
+    }
+    Ok(())
+}
