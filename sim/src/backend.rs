@@ -44,7 +44,9 @@ impl Backend for SimKernel {
             map_extra: request.map_extra,
             cpus: kernel.config().cpus,
         };
+        let access = Access::from_flags(open_flags(request.flags))?;
         map::check(&shape)?;
+        let shape = shape.without_access();
         check_name(request.name)?;
         let inner = match request.map_type {
             MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS => {
@@ -59,7 +61,7 @@ impl Backend for SimKernel {
         let name = request.name;
         let make = |id| Map::new(id, shape, name, btf, inner, spin_lock, elements);
         let map = kernel.state().maps.add(make)?;
-        kernel.open(Object::Map(map), Access::from_flags(open_flags(request.flags))?)
+        kernel.open(Object::Map(map), access)
     }
 
     fn map_lookup(&self, map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
@@ -165,7 +167,7 @@ impl Backend for SimKernel {
     }
 
     fn btf_info(&self, btf: BorrowedFd<'_>) -> Result<BtfInfo, Errno> {
-        Ok(self.0.object(btf)?.btf()?.info())
+        Ok(self.0.object(btf)?.btf()?.info(self.0.features()))
     }
 
     fn btf_bytes(&self, btf: BorrowedFd<'_>) -> Result<Bytes, Errno> {
@@ -232,7 +234,7 @@ impl Backend for SimKernel {
     }
 
     fn is_bpffs(&self, path: &Path) -> Result<bool, Errno> {
-        self.0.state().bpffs.contains(path)
+        Ok(self.0.state().bpffs.contains(path))
     }
 
     fn link_create(&self, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
@@ -256,7 +258,14 @@ impl Backend for SimKernel {
                 }
                 link_loaded(kernel, prog)
             }
-            // What these attach to (cgroups, perf events, network namespaces) does not exist here.
+            _ if request.attach_type == AttachType::PERF_EVENT
+                && !kernel.features().contains(Features::PERF_LINK) =>
+            {
+                Err(Errno::EINVAL)
+            }
+            _ if request.attach_type == AttachType::XDP => Err(Errno::EINVAL),
+            // No descriptor can be a cgroup, a perf event or a network namespace of this kernel.
+            _ if matches!(request.target, LinkTarget::Fd(_)) => Err(Errno::EBADF),
             _ => Err(Errno::EOPNOTSUPP),
         }
     }

@@ -96,16 +96,10 @@ impl Bpffs {
         }
     }
 
-    /// Whether a path exists on a bpffs; `ENOENT` when it exists nowhere.
-    pub(crate) fn contains(&self, path: &Path) -> Result<bool, Errno> {
-        let place = self.walk(path)?;
-        if self.nodes.contains_key(&place.path) || self.is_mount(&place.path) {
-            Ok(true)
-        } else if !place.inside && exists(&place.path) {
-            Ok(false)
-        } else {
-            Err(Errno::ENOENT)
-        }
+    /// Whether a path exists on a bpffs.
+    pub(crate) fn contains(&self, path: &Path) -> bool {
+        let found = |place: Place| self.nodes.contains_key(&place.path) || self.is_mount(&place.path);
+        self.walk(path).is_ok_and(found)
     }
 
     /// The objects that are pinned.

@@ -19,11 +19,14 @@ pub(crate) struct BtfObject {
 }
 
 impl BtfObject {
-    pub(crate) fn info(&self) -> BtfInfo {
+    pub(crate) fn info(&self, features: Features) -> BtfInfo {
         let mut info = BtfInfo::default();
         info.id = BtfObjectId(self.id);
-        info.name = self.name.clone();
-        info.kernel = self.kernel;
+        info.names_unknown = !features.contains(Features::MODULE_BTF);
+        if !info.names_unknown {
+            info.name = self.name.clone();
+            info.kernel = self.kernel;
+        }
         info.size = u32::try_from(self.btf.bytes().len()).unwrap_or(u32::MAX);
         info
     }
@@ -59,6 +62,10 @@ pub(crate) fn load(bytes: &[u8], features: Features, log: &mut Log<'_>) -> Resul
         log.line(&error.to_string());
         Errno::EINVAL
     })?;
+    if let Err(error) = btf.check() {
+        log.line(&error.to_string());
+        return Err(Errno::EINVAL);
+    }
     for ty in btf.types() {
         if let Err(reason) = check_type(&ty, features) {
             log.line(&format!("[{}] {reason}", ty.id()));

@@ -44,6 +44,10 @@ bitflags::bitflags! {
         const KERNEL_BTF = 1 << 17;
         /// Programs hashed with SHA-256 instead of SHA-1 for their tag (Linux 6.18).
         const SHA256_TAG = 1 << 18;
+        /// BTF of modules, and names of BTF objects (Linux 5.11).
+        const MODULE_BTF = 1 << 20;
+        /// Links to perf events (Linux 5.15).
+        const PERF_LINK = 1 << 21;
         /// BTF with a layout section, a header longer than 24 bytes and unknown kinds.
         const BTF_LAYOUT = 1 << 19;
     }

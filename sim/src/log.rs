@@ -47,6 +47,13 @@ impl<'a> Log<'a> {
         }
     }
 
+    /// Adds text that does not end its line.
+    pub(crate) fn text(&mut self, text: &str) {
+        if self.is_on() {
+            self.text.push_str(text);
+        }
+    }
+
     /// Adds a line of statistics.
     pub(crate) fn stats(&mut self, text: &str) {
         if self.has_stats() {

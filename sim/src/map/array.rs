@@ -13,11 +13,13 @@ use super::{EXIST, NOEXIST};
 pub(super) struct Array {
     max_entries: u32,
     written: HashMap<u32, Box<[u8]>>,
+    /// Why it cannot be mapped.
+    mmap: Errno,
 }
 
 impl Array {
-    pub(super) fn new(max_entries: u32) -> Self {
-        Array { max_entries, written: HashMap::new() }
+    pub(super) fn new(max_entries: u32, mmap: Errno) -> Self {
+        Array { max_entries, written: HashMap::new(), mmap }
     }
 }
 
@@ -51,7 +53,7 @@ impl Elements for Array {
     }
 
     fn mmap(&mut self, _: u64, _: usize, _: bool) -> Result<SharedMemory, Errno> {
-        Err(Errno::EINVAL)
+        Err(self.mmap)
     }
 }
 

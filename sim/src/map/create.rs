@@ -41,6 +41,12 @@ impl Shape {
         }
     }
 
+    /// The shape as the kernel keeps it: what a descriptor may do is the descriptor's.
+    pub(crate) fn without_access(mut self) -> Shape {
+        self.flags -= MapFlags::RDONLY | MapFlags::WRONLY;
+        self
+    }
+
     /// Empty elements of this shape.
     pub(crate) fn elements(&self, inner: Option<&InnerShape>) -> Result<Box<dyn Elements>, Errno> {
         let max = self.max_entries;
@@ -48,7 +54,8 @@ impl Shape {
             MapType::ARRAY if self.flags.contains(MapFlags::MMAPABLE) => {
                 Box::new(SharedArray::new(max, self.value_size)?)
             }
-            MapType::ARRAY | MapType::PERCPU_ARRAY => Box::new(Array::new(max)),
+            MapType::ARRAY => Box::new(Array::new(max, Errno::EINVAL)),
+            MapType::PERCPU_ARRAY => Box::new(Array::new(max, Errno::ENOTSUPP)),
             MapType::HASH | MapType::PERCPU_HASH => Box::new(Hash::new(max)),
             MapType::LRU_HASH | MapType::LRU_PERCPU_HASH => Box::new(Lru::new(max)),
             MapType::QUEUE => Box::new(Queue::new(max, false)),

@@ -46,7 +46,7 @@ fn split<const N: usize>(records: Records<'_>, what: &str) -> Result<Vec<[u32; N
         }
         let unknown = words.iter().skip(N).flatten().chain(rest);
         if unknown.copied().any(|byte| byte != 0) {
-            return Err(reject(Errno::E2BIG, format!("nonzero tailing record in {what}")));
+            return Err(reject(Errno::E2BIG, format!("nonzero tailing record in {what}")).unended());
         }
         split.push(known);
     }
@@ -64,20 +64,20 @@ pub(super) fn check_functions(records: Records<'_>, btf: &Btf, starts: &[usize])
         match previous {
             None if offset != 0 => {
                 let text = format!("nonzero insn_off {offset} for the first func info record");
-                return Err(reject(Errno::EINVAL, text));
+                return Err(reject(Errno::EINVAL, text).unended());
             }
             Some(previous) if offset <= previous => {
                 let text = format!(
                     "same or smaller insn offset ({offset}) than previous func info record ({previous})"
                 );
-                return Err(reject(Errno::EINVAL, text));
+                return Err(reject(Errno::EINVAL, text).unended());
             }
             _ => previous = Some(offset),
         }
         let function = btf.ty(TypeId(type_id)).ok().filter(|ty| ty.kind() == Kind::FUNC);
         let proto = function.and_then(|ty| btf.ty(ty.type_id()).ok());
-        if !proto.is_some_and(|ty| ty.kind() == Kind::FUNC_PROTO) {
-            return Err(reject(Errno::EINVAL, format!("invalid type id {type_id} in func info")));
+        if proto.is_none_or(|ty| ty.kind() != Kind::FUNC_PROTO) {
+            return Err(reject(Errno::EINVAL, format!("invalid type id {type_id} in func info")).unended());
         }
     }
     if records.len() != starts.len() {

@@ -235,7 +235,7 @@ fn code_behind_constant_branches_is_dead() {
     assert!(loads(&guarded(i(0xb4, 1, 0, 0, -1), i(0x16, 1, 0, 1, -1))), "32 bits");
     assert!(!loads(&guarded(i(0xb4, 1, 0, 0, -1), i(0x15, 1, 0, 1, -1))), "upper half is zero");
     assert!(loads(&guarded(i(0xb7, 1, 0, 0, -5), i(0xc5, 1, 0, 1, 0))), "signed");
-    assert!(loads(&guarded(i(0xb7, 1, 0, 0, 5), i(0x05, 0, 0, 1, 0))) == false, "unreachable");
+    assert!(!loads(&guarded(i(0xb7, 1, 0, 0, 5), i(0x05, 0, 0, 1, 0))), "unreachable");
 
     // Two ways with different constants meet.
     let meet = [

@@ -22,17 +22,24 @@ pub(super) struct Reject {
     errno: Errno,
     message: Cow<'static, str>,
     at: Option<usize>,
+    /// Whether the message ends its line. The kernel forgets that in a few.
+    ends: bool,
 }
 
 /// A refusal of the program as a whole. An empty message leaves the log as it is.
 pub(super) fn reject(errno: Errno, message: impl Into<Cow<'static, str>>) -> Reject {
-    Reject { errno, message: message.into(), at: None }
+    Reject { errno, message: message.into(), at: None, ends: true }
 }
 
 impl Reject {
     /// A refusal of the instruction at `index`.
     pub(super) fn at(self, index: usize) -> Reject {
         Reject { at: Some(index), ..self }
+    }
+
+    /// The same without the end of the line.
+    pub(super) fn unended(self) -> Reject {
+        Reject { ends: false, ..self }
     }
 }
 
@@ -65,7 +72,7 @@ pub(super) fn verify(
                 }
             }
             if !reject.message.is_empty() {
-                log.line(&reject.message);
+                if reject.ends { log.line(&reject.message) } else { log.text(&reject.message) }
             }
             (Err(reject.errno), reject.at.map_or(0, |index| index + 1))
         }
@@ -135,6 +142,9 @@ fn check_target(request: &ProgLoad<'_>, target: Option<&Target>) -> Result<(), R
     }
     if target.name.is_empty() {
         return refuse(format!("attach_btf_id {id} doesn't have a name"));
+    }
+    if request.prog_type == ProgType::EXT && target.prog.is_none() {
+        return refuse("Cannot replace kernel functions".to_owned());
     }
     match attach_type {
         AttachType::TRACE_RAW_TP => {
