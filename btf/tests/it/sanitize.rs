@@ -101,6 +101,17 @@ fn a_kernel_that_understands_gets_it_as_it_is() -> Result<(), BtfError> {
     assert_eq!(sanitize(&btf, &KernelBtfFeatures::ALL)?, None);
     let plain = build(|b| b.add_int("int", 4, IntEncoding::NONE).map(drop));
     assert_eq!(sanitize(&plain, &KernelBtfFeatures::NONE)?, None);
+    // What is there in a form that the kernel knows is no reason.
+    let known = build(|b| {
+        let int = b.add_int("int", 4, IntEncoding::NONE)?;
+        b.add_enum("unsigned", 4, false)?;
+        b.add_datasec(".data", 0)?;
+        let proto = b.add_func_proto(int)?;
+        b.add_func("f", Linkage::STATIC, proto).map(drop)
+    });
+    let mut old = KernelBtfFeatures::NONE;
+    (old.func, old.datasec) = (true, true);
+    assert_eq!(sanitize(&known, &old)?, None);
     // Another byte order has to be changed for any kernel.
     let other = BOTH.into_iter().find(|endian| !endian.is_native()).expect("there are two");
     let foreign = Btf::parse(BtfBuilder::from_btf(&btf).encode(other, false))?;
