@@ -607,6 +607,15 @@ const CASES: &[Case] = &[
         (25, "0", MATCHES, "mov 1"),
         (27, "0", MATCHES, "mov 1"),
     ]),
+    Case("match behind pointers of what was declared as another kind",
+        ints!("struct in 4 a:1@0; ptr 5; struct s 8 p:6@0; union un 4 a:1@0; ptr 8; struct w 8 p:9@0; fwd f; ptr 11; struct x 8 p:12@0; fwd g union; ptr 14; struct y 8 p:15@0; fwd h; ptr 17; struct z 8 p:18@0"),
+        ints!("fwd in union; ptr 5; struct s 8 p:6@0; fwd un; ptr 8; struct w 8 p:9@0; union f 4 a:1@0; ptr 11; struct x 8 p:12@0; struct g 4; ptr 14; struct y 8 p:15@0; fwd h union; ptr 17; struct z 8 p:18@0"), &[
+        (7, "0", MATCHES, "mov 1"),
+        (10, "0", MATCHES, "mov 1"),
+        (13, "0", MATCHES, "mov 1"),
+        (16, "0", MATCHES, "mov 1"),
+        (19, "0", MATCHES, "mov 1"),
+    ]),
     Case("match of what is not behind a pointer", ints!("struct in 4 a:1@0; fwd f; union u 4 a:1@0; struct s 8 i:5@0; struct w 8 f:6@0; struct x 8 u:7@0"),
         ints!("struct in 4 z:1@0; fwd f; struct u 4 a:1@0; struct s 8 i:5@0; struct w 8 f:6@0; struct x 8 u:7@0"), &[
         (8, "0", MATCHES, "mov 1"),
