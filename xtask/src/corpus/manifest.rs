@@ -104,3 +104,44 @@ impl Manifest {
             .with_context(|| format!("no source `{name}` in the manifest"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::testdata;
+    use super::*;
+
+    #[test]
+    fn the_manifest_is_whole() {
+        let manifest = Manifest::read(&testdata().join("manifest.json")).unwrap();
+        let sha256 = |hash: &str| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+        let mut seen = BTreeSet::new();
+        let mut packages = BTreeSet::new();
+        for source in &manifest.sources {
+            assert!(sha256(&source.sha256), "{} is not pinned", source.name);
+            assert_eq!(source.objects.is_empty(), source.headers, "{}", source.name);
+            for need in source.compile.iter().flat_map(|compile| &compile.needs) {
+                assert!(manifest.source(need).unwrap().headers, "{need}");
+            }
+            for (path, hash) in &source.objects {
+                assert!(sha256(hash), "{}: {path}", source.name);
+                assert!(seen.insert(hash), "{}: {path} is there twice", source.name);
+                packages.insert(&source.package);
+            }
+        }
+        assert!(seen.len() >= 300 && packages.len() >= 6, "{} objects of {packages:?}", seen.len());
+    }
+
+    #[test]
+    fn an_object_stays_in_the_corpus() {
+        let dir = std::env::temp_dir().join(format!("skep-manifest-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("manifest.json");
+        let source = r#"{"name":"a","kind":"crate","package":"a","version":"1","objects":{"x/../../y":""}}"#;
+        fs::write(&path, format!("{{\"sources\":[{source}]}}")).unwrap();
+        let error = Manifest::read(&path).unwrap_err();
+        fs::remove_dir_all(dir).unwrap();
+        assert!(error.to_string().contains("leaves the corpus"), "{error}");
+    }
+}

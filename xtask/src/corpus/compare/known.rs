@@ -94,7 +94,17 @@ fn glob(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::testdata;
     use super::*;
+
+    #[test]
+    fn every_reason_is_given_in_words() {
+        let known = Known::read(&testdata().join("known.json")).unwrap();
+        for entry in known.0 {
+            assert!(entry.why.contains(' '), "{entry:?}");
+            assert!(entry.error.is_some() || entry.file.is_some(), "matches too much: {entry:?}");
+        }
+    }
 
     #[test]
     fn a_star_stands_for_any_text() {
