@@ -68,7 +68,7 @@ pub(crate) fn load(bytes: &[u8], features: Features, log: &mut Log<'_>) -> Resul
     }
     for ty in btf.types() {
         if let Err(reason) = check_type(&ty, features) {
-            log.line(&format!("[{}] {reason}", ty.id()));
+            log.line(&format!("[{}] {reason}", ty.id().0));
             return Err(Errno::EINVAL);
         }
     }
