@@ -10,7 +10,7 @@ use skep_sys::abi::{
     AttachType, BtfObjectId, Errno, LinkType, MapFlags, MapType, OpenFlags, ProgType, UpdateFlags,
 };
 use skep_sys::request::{AttachTarget, LinkCreate, LinkTarget, LogBuffer, MapCreate, ProgLoad};
-use skep_sys::{Backend, Kernel, LoadedProgram, MapFd, ObjectKind};
+use skep_sys::{Kernel, LoadedProgram, MapFd, ObjectKind};
 
 const VMLINUX: &[u8] = include_bytes!("../../testdata/btf/6.18.btf");
 
