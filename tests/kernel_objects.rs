@@ -1,0 +1,176 @@
+//! Each program of each test object on the running kernel, compared with what libbpf made of it there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use skep::spec::Pinning;
+use skep::{Kernel, Loader, Spec};
+
+/// Programs that libbpf loads and this version does not, with the reason. Each line must still be true.
+const NOT_YET: [(&str, &str, &str); 8] = [
+    ("arena.o", "bump", "arena variables"),
+    ("struct_ops.o", "skep_ssthresh", "struct_ops tables"),
+    ("struct_ops.o", "skep_cong_avoid", "struct_ops tables"),
+    ("struct_ops.o", "skep_undo_cwnd", "struct_ops tables"),
+    ("struct_ops_optional.o", "wider_ssthresh", "struct_ops tables"),
+    ("struct_ops_optional.o", "wider_cong_avoid", "struct_ops tables"),
+    ("struct_ops_optional.o", "wider_undo_cwnd", "struct_ops tables"),
+    ("tags.o", "throws", "exception callbacks"),
+];
+
+/// Programs that load here and that libbpf does not load alone, with the reason.
+const MORE: [(&str, &str); 1] = [("map_in_map.o", "slots of programs that are not loaded stay empty")];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
+}
+
+fn json(name: &str) -> Value {
+    let text = std::fs::read_to_string(root().join(name)).expect("the expectations are in the repository");
+    serde_json::from_str(&text).expect("they are JSON")
+}
+
+fn skip(test: &str, reason: &str) {
+    println!("skip: {test}: {reason}");
+    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{test} was skipped: {reason}");
+}
+
+fn release() -> String {
+    Kernel::linux().backend().release().expect("Linux has a release")
+}
+
+/// What loading each program of an object alone comes to: its tag, or why not.
+fn outcomes(kernel: &Kernel, path: &Path) -> Result<BTreeMap<String, Result<String, String>>, String> {
+    let mut spec = Spec::open(path).map_err(|error| error.to_string())?;
+    spec.maps.iter_mut().for_each(|map| map.pinning = Pinning::None);
+    let names: Vec<String> = spec.programs.iter().map(|program| program.name.clone()).collect();
+    let mut outcomes = BTreeMap::new();
+    for name in names {
+        spec.programs.iter_mut().for_each(|program| program.autoload = program.name == name);
+        let outcome = match Loader::new(kernel).load(&spec) {
+            Ok(object) => {
+                let info = object.program(&name).expect("it was loaded").info().expect("the kernel knows it");
+                Ok(info.tag.iter().map(|byte| format!("{byte:02x}")).collect())
+            }
+            Err(error) => {
+                let mut text = error.to_string();
+                let mut cause = std::error::Error::source(&error);
+                while let Some(error) = cause {
+                    text = format!("{text}: {error}");
+                    cause = error.source();
+                }
+                Err(text)
+            }
+        };
+        outcomes.insert(name, outcome);
+    }
+    Ok(outcomes)
+}
+
+fn known(object: &str, program: &str) -> Option<&'static str> {
+    NOT_YET.iter().find(|(o, p, _)| *o == object && *p == program).map(|(_, _, reason)| *reason)
+}
+
+/// On the kernel that the expectations were made on, programs load as libbpf loads them, to the same instructions.
+#[test]
+fn programs_load_as_libbpf_loads_them() {
+    let expected = json("expected.json");
+    if expected["made_with"]["kernel"] != release().as_str() {
+        return println!(
+            "skip: programs_load_as_libbpf_loads_them: made for {}",
+            expected["made_with"]["kernel"]
+        );
+    }
+    let kernel = Kernel::linux();
+    if let Err(errno) =
+        kernel.map_create(&skep::sys::request::MapCreate::new(skep::sys::abi::MapType::ARRAY, 4, 4, 1))
+    {
+        return skip(
+            "programs_load_as_libbpf_loads_them",
+            &format!("this process may not create a map: {errno}"),
+        );
+    }
+    let mut wrong = Vec::new();
+    let mut same = 0;
+    for (object, facts) in expected["objects"].as_object().expect("objects by name") {
+        let outcomes = match outcomes(&kernel, &root().join(object)) {
+            Ok(outcomes) if facts["opens"] == true => outcomes,
+            Ok(_) => {
+                wrong.push(format!("{object} opens, and libbpf refuses it"));
+                continue;
+            }
+            Err(_) if facts["opens"] == false => continue,
+            Err(error) => {
+                wrong.push(format!("{object} does not open: {error}"));
+                continue;
+            }
+        };
+        for program in facts["programs"].as_array().expect("programs in a list") {
+            let name = program["name"].as_str().expect("a program has a name");
+            let loads = program["loads"] == true;
+            match (outcomes.get(name), loads, known(object, name)) {
+                (Some(Ok(_)), true, Some(reason)) if !reason.is_empty() => {
+                    wrong.push(format!("{object} {name} loads: {reason} are no reason any more"));
+                }
+                (Some(Ok(tag)), true, _) if program["tag"] == tag.as_str() => same += 1,
+                (Some(Ok(tag)), true, _) => {
+                    wrong.push(format!("{object} {name}: tag {tag}, {} there", program["tag"]))
+                }
+                (Some(Err(_)), false, _) => {}
+                (Some(Ok(_)), false, _) if MORE.iter().any(|(o, _)| o == object) => {}
+                (Some(Ok(_)), false, _) => {
+                    wrong.push(format!("{object} {name} loads, and with libbpf it does not"))
+                }
+                (Some(Err(_)), true, Some(_)) => {}
+                (Some(Err(error)), true, None) => wrong.push(format!("{object} {name}: {error}")),
+                (None, ..) => wrong.push(format!("{object} has no program {name}")),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(same >= 130, "only {same} programs compared");
+}
+
+/// On other kernels that libbpf was asked on, the same programs load.
+#[test]
+fn programs_load_on_other_kernels_as_with_libbpf() {
+    let expected = json("expected_kernels.json");
+    let release = release();
+    let kernels = expected.as_object().expect("kernels by version");
+    let of_release = |version: &str| {
+        release.strip_prefix(version).is_some_and(|rest| rest.starts_with(['.', '-', '+', '~']))
+    };
+    let Some((version, objects)) = kernels.iter().find(|(version, _)| of_release(version)) else {
+        return println!(
+            "skip: programs_load_on_other_kernels_as_with_libbpf: nothing is expected of {release}"
+        );
+    };
+    let kernel = Kernel::linux();
+    let mut wrong = Vec::new();
+    let mut same = 0;
+    for (object, facts) in objects.as_object().expect("objects by name") {
+        let mut path = root().join(object);
+        if !path.exists() {
+            path = root().with_file_name("examples").join(object);
+        }
+        let Ok(outcomes) = outcomes(&kernel, &path) else {
+            wrong.push(format!("{object} does not open"));
+            continue;
+        };
+        for (name, outcome) in facts["programs"].as_object().expect("programs by name") {
+            let loads = outcome == "ok";
+            match outcomes.get(name) {
+                Some(Ok(_)) if loads => same += 1,
+                Some(Err(_)) if !loads => {}
+                Some(Err(_)) if known(object, name).is_some() => {}
+                Some(Ok(_)) if MORE.iter().any(|(o, _)| o == object) => {}
+                Some(Ok(_)) => wrong.push(format!("{object} {name} loads, and with libbpf: {outcome}")),
+                Some(Err(error)) => wrong.push(format!("{object} {name}: {error}")),
+                None => wrong.push(format!("{object} has no program {name}")),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} differences on {version}:\n{}", wrong.len(), wrong.join("\n"));
+    println!("{same} programs load on {version} as with libbpf");
+}

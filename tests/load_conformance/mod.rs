@@ -1,0 +1,196 @@
+//! What holds of loads on every kernel. The bodies run on a simulated kernel always, and on the running one in
+//! `kernel_load.rs`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use skep::sys::Backend;
+use skep::sys::abi::{Errno, MapType, OpenFlags, UpdateFlags};
+use skep::sys::wrap::FaultInjection;
+use skep::{Error, Kernel, Loader, Spec};
+
+/// An object of the test data.
+pub(crate) fn open(name: &str) -> Spec {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
+    Spec::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The descriptors of this process that belong to maps, programs and the like, or to the simulated kernel's pipes.
+fn descriptors() -> BTreeSet<(String, String)> {
+    let entries = std::fs::read_dir("/proc/self/fd").expect("Linux has /proc");
+    entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let target = std::fs::read_link(&path).ok()?.to_string_lossy().into_owned();
+            let ours = target.contains("bpf") || target.contains("btf") || target.starts_with("pipe:");
+            ours.then(|| (path.to_string_lossy().into_owned(), target))
+        })
+        .collect()
+}
+
+/// Fails each single call of a load in turn, and asks that nothing is left behind.
+pub(crate) fn a_failed_load_leaves_nothing(backend: &Arc<dyn Backend>, pin_root: &Path, objects: &[&str]) {
+    for object in objects {
+        let spec = open(object);
+        let (faulty, faults) = FaultInjection::around(backend.clone());
+        let faulty = Kernel::new(faulty);
+        let load = || Loader::new(&faulty).pin_root(pin_root).load(&spec);
+
+        let clean = descriptors();
+        drop(load().unwrap_or_else(|error| panic!("{object} loads when nothing fails: {error:?}")));
+        let calls = faults.calls();
+        assert!(calls >= 4, "{object}: {calls} calls");
+        remove_pins(backend, pin_root);
+        assert_eq!(descriptors(), clean, "{object}: a load that succeeded");
+
+        let attempt = |what: &str| -> bool {
+            let failed = match load() {
+                Ok(object) => {
+                    drop(object);
+                    false
+                }
+                Err(error) => {
+                    let there = pins(backend, pin_root);
+                    assert!(there.is_empty(), "{object}: {what}: {there:?} ({error})");
+                    true
+                }
+            };
+            faults.disarm();
+            remove_pins(backend, pin_root);
+            assert_eq!(descriptors(), clean, "{object}: {what}");
+            failed
+        };
+        // One refused call may be made up for by another way; one that is refused every time may not.
+        for errno in [Errno::EPERM, Errno::EINVAL, Errno::ENOMEM, Errno::E2BIG, Errno::EAGAIN] {
+            for call in 1..=calls {
+                faults.fail_call(call, errno);
+                attempt(&format!("call {call} of {calls} fails with {errno}"));
+            }
+            for command in
+                ["map_create", "map_update", "map_freeze", "pin", "btf_load", "prog_load", "kernel_btf"]
+            {
+                let there = faults.calls_of(command) > 0;
+                faults.fail_every(command, errno);
+                let failed = attempt(&format!("every {command} fails with {errno}"));
+                let needed = there && matches!(command, "map_create" | "prog_load");
+                assert!(failed || !needed, "{object}: loads without {command}");
+            }
+        }
+    }
+}
+
+/// Names that the pinned test objects use.
+const PIN_NAMES: [&str; 4] = ["skep_pinned", "skep_pinned_totals", "skep_not_pinned", "events"];
+
+fn pins(backend: &Arc<dyn Backend>, root: &Path) -> Vec<PathBuf> {
+    let there = PIN_NAMES.iter().map(|name| root.join(name));
+    there.filter(|path| backend.open_pinned(path, OpenFlags::empty()).is_ok()).collect()
+}
+
+fn remove_pins(backend: &Arc<dyn Backend>, root: &Path) {
+    for path in pins(backend, root) {
+        backend.unpin(&path).expect("a pin can be removed");
+    }
+    // It is there only when something was pinned.
+    let _ = backend.remove_pin_dir(root);
+}
+
+/// A map that is pinned by its name is shared by loads, keeps what is in it, and is not confused with another.
+pub(crate) fn pinned_maps_are_reused(backend: &Arc<dyn Backend>, pin_root: &Path) {
+    let kernel = Kernel::from_arc(backend.clone());
+    let spec = open("pinned.o");
+    let map =
+        spec.maps.iter().find(|map| map.pinning == skep::spec::Pinning::ByName).expect("pinned.o pins a map");
+    let name = map.name.clone();
+    let load = |spec: &Spec| Loader::new(&kernel).pin_root(pin_root).load(spec);
+
+    let first = load(&spec).expect("it loads");
+    assert_eq!(first.report().of(skep::load::NoteKind::Reused).count(), 0);
+    let key = vec![0; first.map(&name).expect("it is there").key_len()];
+    let value = vec![7; first.map(&name).expect("it is there").value_len()];
+    first
+        .map(&name)
+        .expect("it is there")
+        .update(&key, &value, UpdateFlags::empty())
+        .expect("it can be written");
+    drop(first);
+
+    let second = load(&spec).expect("it loads again");
+    assert!(second.report().of(skep::load::NoteKind::Reused).count() > 0);
+    assert_eq!(second.map(&name).expect("it is there").lookup(&key).expect("it can be read"), Some(value));
+
+    let mut other = spec.clone();
+    other.map_mut(&name).expect("it is there").max_entries += 1;
+    let error = load(&other).expect_err("another size is another map");
+    assert_eq!(error.kind(), skep::ErrorKind::Exists);
+    let text = format!("{error}: {}", std::error::Error::source(&error).expect("it has a cause"));
+    assert!(text.contains("max entries") && text.contains(&name), "{text}");
+    drop(second);
+    remove_pins(backend, pin_root);
+
+    for hostile in ["../escaped", "a/b", "..", ".", "", "with.dot"] {
+        let mut spec = spec.clone();
+        spec.map_mut(&name).expect("it is there").name = hostile.to_owned();
+        assert!(load(&spec).is_err(), "{hostile:?}");
+        remove_pins(backend, pin_root);
+    }
+}
+
+/// Globals are set before a load, and read and written after it.
+pub(crate) fn globals_are_typed_places(kernel: &Kernel) {
+    let mut spec = open("globals.o");
+    assert_eq!(
+        spec.global::<u32>("data_u32").expect("it is there"),
+        spec.global::<u32>("data_u32").expect("as before")
+    );
+    spec.set_global("data_u32", &0x1234_5678_u32).expect("it has four bytes");
+    assert!(spec.set_global("data_u32", &1u64).is_err());
+    assert!(matches!(spec.set_global("no_such", &1u32), Err(Error::NoSuch { .. })));
+    let constant = spec
+        .globals
+        .iter()
+        .find(|global| global.size == 4 && !global.private && spec.maps[global.map.0].name == ".rodata")
+        .expect("globals.o has a constant of four bytes")
+        .name
+        .clone();
+    spec.set_global(&constant, &77u32).expect("constants can be set before the load");
+
+    let object = Loader::new(kernel).load(&spec).expect("it loads");
+    assert_eq!(object.global::<u32>("data_u32").expect("it can be read"), 0x1234_5678);
+    assert_eq!(object.global::<u32>(&constant).expect("it can be read"), 77);
+    object.set_global("data_u32", &9u32).expect("data can be written");
+    assert_eq!(object.global::<u32>("data_u32").expect("it can be read"), 9);
+    assert!(matches!(object.set_global(&constant, &1u32), Err(Error::GlobalReadOnly { .. })));
+    assert!(object.set_global("data_u32", &9u8).is_err());
+    assert_eq!(object.global_bytes("data_u32").expect("it can be read"), 9u32.to_ne_bytes());
+    let rodata = object.map(".rodata").expect("it is there");
+    let whole = rodata.lookup(&0u32.to_ne_bytes()).expect("it can be read").expect("it has one element");
+    assert!(rodata.update(&0u32.to_ne_bytes(), &whole, UpdateFlags::empty()).is_err(), "it is frozen");
+}
+
+/// Parts are found by name, and the error for others says which there are.
+pub(crate) fn parts_are_found_by_name(kernel: &Kernel) {
+    let object = Loader::new(kernel).load(&open("xdp_count.o")).expect("it loads");
+    let error = object.program("no_such").expect_err("it is not there").to_string();
+    assert!(error.contains("xdp_count"), "{error}");
+    assert!(object.map("no_such").is_err());
+    let program = object.program("xdp_count").expect("it is there");
+    assert_eq!(program.prog_type(), skep::sys::abi::ProgType::XDP);
+    let info = program.info().expect("the kernel knows it");
+    assert_eq!(info.name, "xdp_count");
+    assert_eq!(info.map_ids.len(), object.maps().count());
+    assert!(object.maps().any(|(_, map)| map.map_type() == MapType::PERCPU_ARRAY));
+    assert!(matches!(program.attach(), Err(Error::NotAttachable { .. })));
+}
+
+/// Maps that are switched off are not made, and programs that need them say so.
+pub(crate) fn maps_can_be_left_out(kernel: &Kernel) {
+    let mut spec = open("xdp_count.o");
+    let name = spec.maps[0].name.clone();
+    spec.maps[0].autocreate = false;
+    let error = Loader::new(kernel).load(&spec).expect_err("the program needs the map");
+    let text = std::error::Error::source(&error).expect("it has a cause").to_string();
+    assert!(text.contains(&name) && text.contains("was not created"), "{text}");
+    assert!(error.verifier_log().is_some_and(|log| log.contains("invalid func unknown#2001000000")));
+}

@@ -1,0 +1,63 @@
+//! Loads on simulated kernels.
+
+mod load_conformance;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use skep::sim::SimKernel;
+use skep::sys::Backend;
+use skep::{Kernel, Loader, Spec};
+
+/// Descriptors are counted per process, so one test at a time.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn sim() -> SimKernel {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/btf/6.12.btf");
+    let btf = std::fs::read(path).expect("the fixture is in the repository");
+    SimKernel::builder().btf(btf).build().expect("the fixture is BTF")
+}
+
+#[test]
+fn a_failed_load_leaves_nothing() {
+    let _one = ONE.lock();
+    let sim = sim();
+    let backend: Arc<dyn Backend> = Arc::new(sim.clone());
+    let objects = ["xdp_count.o", "pinned.o", "tracer.o", "subprogs.o", "map_in_map.o"];
+    load_conformance::a_failed_load_leaves_nothing(&backend, Path::new("/sys/fs/bpf/skep_faults"), &objects);
+    assert_eq!(sim.live(), SimKernel::new().live(), "what is in the kernel after all of them");
+}
+
+#[test]
+fn pinned_maps_are_reused() {
+    let _one = ONE.lock();
+    let backend: Arc<dyn Backend> = Arc::new(sim());
+    load_conformance::pinned_maps_are_reused(&backend, Path::new("/sys/fs/bpf/skep_reuse"));
+}
+
+#[test]
+fn globals_are_typed_places() {
+    let _one = ONE.lock();
+    load_conformance::globals_are_typed_places(&Kernel::new(sim()));
+}
+
+#[test]
+fn parts_are_found_by_name() {
+    let _one = ONE.lock();
+    load_conformance::parts_are_found_by_name(&Kernel::new(sim()));
+}
+
+#[test]
+fn maps_can_be_left_out() {
+    let _one = ONE.lock();
+    load_conformance::maps_can_be_left_out(&Kernel::new(sim()));
+}
+
+#[test]
+fn objects_of_the_other_byte_order_are_not_loaded() {
+    let _one = ONE.lock();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/xdp_count.eb.o");
+    let spec = Spec::open(path).expect("it is an object");
+    let error = Loader::new(&Kernel::new(sim())).load(&spec).expect_err("its bytes are swapped");
+    assert_eq!(error.kind(), skep::ErrorKind::BadObject);
+}
