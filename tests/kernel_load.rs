@@ -39,7 +39,7 @@ fn a_failed_load_leaves_nothing() {
     let _one = ONE.lock();
     let Some(backend) = linux("a_failed_load_leaves_nothing") else { return };
     let objects = ["xdp_count.o", "pinned.o", "tp_btf_sock.o", "subprogs.o"];
-    load_conformance::a_failed_load_leaves_nothing(&backend, &pin_root("faults"), &objects);
+    load_conformance::a_failed_load_leaves_nothing(&backend, || {}, &pin_root("faults"), &objects);
 }
 
 #[test]

@@ -24,7 +24,14 @@ fn a_failed_load_leaves_nothing() {
     let sim = sim();
     let backend: Arc<dyn Backend> = Arc::new(sim.clone());
     let objects = ["xdp_count.o", "pinned.o", "tracer.o", "subprogs.o", "map_in_map.o"];
-    load_conformance::a_failed_load_leaves_nothing(&backend, Path::new("/sys/fs/bpf/skep_faults"), &objects);
+    load_conformance::a_failed_load_leaves_nothing(
+        &backend,
+        || {
+            sim.live();
+        },
+        Path::new("/sys/fs/bpf/skep_faults"),
+        &objects,
+    );
     assert_eq!(sim.live(), SimKernel::new().live(), "what is in the kernel after all of them");
 }
 

@@ -29,19 +29,27 @@ fn descriptors() -> BTreeSet<(String, String)> {
         .collect()
 }
 
-/// Fails each single call of a load in turn, and asks that nothing is left behind.
-pub(crate) fn a_failed_load_leaves_nothing(backend: &Arc<dyn Backend>, pin_root: &Path, objects: &[&str]) {
+/// Fails each single call of a load in turn, and asks that nothing is left behind. `settle` lets the kernel notice
+/// what was closed.
+pub(crate) fn a_failed_load_leaves_nothing(
+    backend: &Arc<dyn Backend>,
+    settle: impl Fn(),
+    pin_root: &Path,
+    objects: &[&str],
+) {
     for object in objects {
         let spec = open(object);
         let (faulty, faults) = FaultInjection::around(backend.clone());
         let faulty = Kernel::new(faulty);
         let load = || Loader::new(&faulty).pin_root(pin_root).load(&spec);
 
+        settle();
         let clean = descriptors();
         drop(load().unwrap_or_else(|error| panic!("{object} loads when nothing fails: {error:?}")));
         let calls = faults.calls();
         assert!(calls >= 4, "{object}: {calls} calls");
         remove_pins(backend, pin_root);
+        settle();
         assert_eq!(descriptors(), clean, "{object}: a load that succeeded");
 
         let attempt = |what: &str| -> bool {
@@ -58,6 +66,7 @@ pub(crate) fn a_failed_load_leaves_nothing(backend: &Arc<dyn Backend>, pin_root:
             };
             faults.disarm();
             remove_pins(backend, pin_root);
+            settle();
             assert_eq!(descriptors(), clean, "{object}: {what}");
             failed
         };
