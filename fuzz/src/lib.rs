@@ -1,0 +1,6 @@
+//! What the fuzz targets share: the properties, and a limit on memory.
+
+#[path = "../properties/mod.rs"]
+pub mod properties;
+
+pub mod heap;
