@@ -61,7 +61,7 @@ pub(crate) struct Args {
     /// Seconds until the guest is stopped
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     timeout: u64,
-    /// Show the kernel's console on stderr
+    /// Show all that the kernel said, on stderr at the end
     #[arg(long, short)]
     verbose: bool,
     /// Say on stderr how long the guest ran
