@@ -2,17 +2,16 @@
 
 use crate::wire::u64_le_at;
 
-/// Bytes of a name that its fingerprint is made of. Two fewer than are read at once, so that the
-/// three underscores before a flavour are seen wherever they cut the name short.
-const KEY_LEN: u32 = 6;
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = LOW << 7;
 
 /// What is kept of a name: fifteen bits of a hash of its start, and whether it is that of a
 /// [declaration](crate::Kind::is_declaration).
 ///
-/// It takes the first six bytes, up to a NUL or `___`. So a name and its flavours have the same one:
-/// whatever comes first of a `___` within the essential name and the one behind it cuts both.
+/// It takes the first eight bytes, up to a NUL or `___`, where what lies behind the eight counts as
+/// underscores. So a name and its flavours have the same one: whatever comes first, a `___` within
+/// the essential name or the one behind it, cuts both, and an essential name that has flavours does
+/// not end with an underscore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Fingerprint(u16);
 
@@ -42,13 +41,13 @@ impl Fingerprint {
 /// Fifteen bits for the name whose first eight bytes (then zeros) are `word`, the first one lowest.
 #[inline(always)]
 fn hash(word: u64) -> u16 {
-    // Zero where an underscore, and two more behind it, are.
+    // Zero where an underscore, and two more behind it, are. Zeros come in from behind the word.
     let marks = word ^ (LOW * b'_' as u64);
     let marks = marks | marks >> 8 | marks >> 16;
     // The lowest bit that is set is exact; those above it do not matter.
     let ends = (word.wrapping_sub(LOW) & !word | marks.wrapping_sub(LOW) & !marks) & HIGH;
     let before_end = ((ends & ends.wrapping_neg()) >> 7).wrapping_sub(1);
-    let key = word & before_end & ((1 << (8 * KEY_LEN)) - 1);
+    let key = word & before_end;
     (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 49) as u16
 }
 
@@ -105,6 +104,13 @@ mod tests {
             "a___b___c",
             "abcde_f",
             "task_struct",
+            "abcdef_g",
+            "abcdefg_",
+            "abcdefg_h",
+            "abcdef__g",
+            "abcde___f",
+            "abcdef_",
+            "abcdefg__h",
         ];
         for base in bases {
             for flavour in ["", "___x", "___old", "___a___b"] {
@@ -125,6 +131,7 @@ mod tests {
                 }
             }
         }
+        assert_ne!(Fingerprint::of(b"abcdefgh", false), Fingerprint::of(b"abcdefgi", false));
         assert_ne!(Fingerprint::of(b"abcdef", false), Fingerprint::of(b"abcdeg", false));
         assert_ne!(Fingerprint::of(b"abcde", false), Fingerprint::of(b"abcdef", false));
     }
