@@ -157,15 +157,16 @@ fn find_member(
             return Err(TOO_DEEP);
         }
         let bits = level.bits + u64::from(member.bit_offset); // at most 64 levels of 32 bits each
-        let member_name = member.name_bytes();
-        walk.work.spend(member_name)?;
-        if member_name.is_empty() {
+        // Composites have hundreds of members: their names are compared without looking for their ends.
+        let member_name = level.ty.btf().strings_from(member.name_offset());
+        walk.work.spend(name)?;
+        if matches!(member_name.first(), None | Some(0)) {
             let inner = walk.work.peel(walk.target, Side::Target, member.type_id)?;
             if inner.kind().is_composite() {
                 found.raw.push(index);
                 levels.push(Level::new(inner, bits));
             }
-        } else if member_name == name {
+        } else if member_name.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&0)) {
             if walk.fields_compatible(wanted.type_id, member.type_id)? {
                 let type_id = level.ty.id();
                 found.raw.push(index);

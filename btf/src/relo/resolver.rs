@@ -18,19 +18,36 @@ use crate::{Btf, BtfError, CoreRelo, CoreReloKind, IntEncoding, Kind, TypeId, es
 /// lacks what one relocation finds in another is no candidate for those that follow. So the order matters: it is that
 /// of the records in `.BTF.ext`, without those of programs that are left out, as in libbpf.
 ///
-/// ```no_run
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let (object, vmlinux, relos, mut insns) = (skep_btf::Btf::parse(&b""[..])?, skep_btf::Btf::parse(&b""[..])?, Vec::new(), Vec::new());
+/// ```
+/// use skep_asm::{Insn, Reg, opcode};
 /// use skep_btf::relo::{Resolver, apply};
+/// use skep_btf::{BtfBuilder, CoreRelo, CoreReloKind, IntEncoding};
 ///
-/// let mut resolver = Resolver::new(&object, vmlinux);
+/// // `struct pair { int b; };` in the object, `struct pair { int a, b; };` in the kernel.
+/// let mut object = BtfBuilder::new();
+/// let int = object.add_int("int", 4, IntEncoding::SIGNED)?;
+/// let pair = object.add_struct("pair", 4)?;
+/// object.add_member("b", int, 0, 0)?;
+/// let access_str_off = object.add_str("0:0")?;
+/// let mut kernel = BtfBuilder::new();
+/// let int = kernel.add_int("int", 4, IntEncoding::SIGNED)?;
+/// kernel.add_struct("pair", 8)?;
+/// kernel.add_member("a", int, 0, 0)?;
+/// kernel.add_member("b", int, 32, 0)?;
+///
+/// // r1 = *(u32 *)(r2 + 0)
+/// let mut insns = [Insn::new(opcode::CLASS_LDX | opcode::MODE_MEM, Reg::R1, Reg::R2, 0, 0)];
+/// let kind = CoreReloKind::FIELD_BYTE_OFFSET;
+/// let relos = [CoreRelo { insn_off: 0, type_id: pair, access_str_off, kind }];
+///
+/// let mut resolver = Resolver::new(&object.finish()?, kernel.finish()?);
 /// resolver.prepare(&relos)?;
 /// for (index, relo) in relos.iter().enumerate() {
 ///     let decision = resolver.resolve(index, relo)?;
-///     apply(&mut insns, relo.insn_off as usize / 8, &decision)?;
+///     apply(&mut insns, relo.insn_off as usize / Insn::SIZE, &decision)?;
 /// }
-/// # Ok(())
-/// # }
+/// assert_eq!(insns[0].off, 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Resolver<'s> {
     local: Btf,

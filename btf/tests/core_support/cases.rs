@@ -653,8 +653,10 @@ const CASES: &[Case] = &[
         (21, "0", MATCHES, "mov 1"),
         (23, "0", MATCHES, "mov 1"),
     ]),
-    Case("match looks at names behind typedefs", ints!("struct a 4 x:1@0; typedef t 5; struct s 4 f:5@0; struct w 4 f:6@0"),
-        ints!("struct b 4 x:1@0; typedef t 5; struct s 4 f:6@0; struct a 4 x:1@0; typedef tt 8; struct w 4 f:9@0"), &[
+    Case("match looks at names behind typedefs", ints!("struct a 4 x:1@0; typedef t 5; struct s 4 f:5@0; struct w 4 f:6@0; fwd c; typedef u 9; fwd d union; typedef v 11"),
+        ints!("struct b 4 x:1@0; typedef t 5; struct s 4 f:6@0; struct a 4 x:1@0; typedef tt 8; struct w 4 f:9@0; struct c 4; typedef u 11; fwd d; typedef v 13"), &[
+        (10, "0", MATCHES, "mov 1"),
+        (12, "0", MATCHES, "mov 1"),
         (6, "0", MATCHES, "mov 1"),
         (6, "0", TYPE_EXISTS, "mov 1"),
         (7, "0", MATCHES, "mov 1"),
