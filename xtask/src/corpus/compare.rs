@@ -50,8 +50,9 @@ pub(super) fn run(dir: &Path, known: &Path, args: &Args) -> Result<u8> {
         |given: &Option<PathBuf>, default: &str| lines::read(given.as_deref().unwrap_or(&dir.join(default)));
     let (oracle, skep) = (read(&args.oracle, "oracle.jsonl")?, read(&args.skep, "skep.jsonl")?);
     let known = Known::read(known)?;
-    let (counts, differences) = compare(&oracle, &skep);
+    let Compared { counts, differences, ahead } = compare(&oracle, &skep);
     print(&counts);
+    print_groups(&ahead.iter().collect::<Vec<_>>(), args.groups);
 
     let (unexplained, stale) = known.explain(&differences);
     println!("{} differences, {} unexplained", differences.len(), unexplained.len());
@@ -94,10 +95,18 @@ fn print(counts: &Counts) {
     println!("  neither                  {}", c.neither);
 }
 
-/// Counts, and everything in which skep falls short of libbpf.
-fn compare(oracle: &BTreeMap<String, File>, skep: &BTreeMap<String, File>) -> (Counts, Vec<Difference>) {
+/// The result of a comparison.
+struct Compared {
+    counts: Counts,
+    /// Everything in which skep falls short of libbpf.
+    differences: Vec<Difference>,
+    /// What only skep loads, with libbpf's error.
+    ahead: Vec<Difference>,
+}
+
+fn compare(oracle: &BTreeMap<String, File>, skep: &BTreeMap<String, File>) -> Compared {
     let mut counts = Counts::default();
-    let mut differences = Vec::new();
+    let (mut differences, mut ahead) = (Vec::new(), Vec::new());
     for (path, theirs) in oracle {
         counts.files += 1;
         counts.files_libbpf_opens += usize::from(theirs.open.ok);
@@ -112,6 +121,13 @@ fn compare(oracle: &BTreeMap<String, File>, skep: &BTreeMap<String, File>) -> (C
                 what: "open".to_owned(),
                 file: path.clone(),
                 error: ours.open.error(),
+                ..Difference::default()
+            });
+        } else if theirs.load.ok && !ours.load.ok {
+            differences.push(Difference {
+                what: "whole".to_owned(),
+                file: path.clone(),
+                error: ours.load.error(),
                 ..Difference::default()
             });
         }
@@ -148,7 +164,10 @@ fn compare(oracle: &BTreeMap<String, File>, skep: &BTreeMap<String, File>) -> (C
                     };
                     differences.push(difference("load", error));
                 }
-                (false, Some(found)) if found.ok => counts.skep_only += 1,
+                (false, Some(found)) if found.ok => {
+                    counts.skep_only += 1;
+                    ahead.push(difference("skep only", theirs.error()));
+                }
                 (false, _) => counts.neither += 1,
             }
         }
@@ -156,12 +175,29 @@ fn compare(oracle: &BTreeMap<String, File>, skep: &BTreeMap<String, File>) -> (C
         for program in unknown_to_libbpf {
             if program.ok {
                 counts.skep_only += 1;
+                ahead.push(Difference {
+                    what: "skep only".to_owned(),
+                    file: path.clone(),
+                    program: program.name.clone(),
+                    section: program.section.clone(),
+                    kind: program.kind.clone(),
+                    error: theirs.open.error(),
+                });
             } else {
                 counts.neither += 1;
             }
         }
     }
-    (counts, differences)
+    Compared { counts, differences, ahead }
+}
+
+fn print_groups(differences: &[&Difference], most: usize) {
+    for (shape, (count, example)) in groups(differences).into_iter().take(most) {
+        println!(
+            "{count:6}  {shape}\n        e.g. {} {} ({})",
+            example.file, example.program, example.section
+        );
+    }
 }
 
 /// Differences whose errors are alike, the largest group first.

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 /// Something that libbpf does and skep does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Difference {
-    /// `open`, `load`, or `tag` when both load a program and make different instructions of it.
+    /// `open`; `whole` for the object as its autoload flags say; `load` for a program; `tag` when both load a program and
+    /// make different instructions of it.
     pub(super) what: String,
     pub(super) file: String,
     pub(super) program: String,

@@ -7,7 +7,7 @@ const SKEP: &str = r#"{"file":"/b/objects/s/x.o","open":{"ok":true,"us":1},"load
 {"file":"/b/objects/s/y.o","open":{"ok":false,"us":1,"error":"bad magic"}}
 "#;
 
-fn compared() -> (Counts, Vec<Difference>) {
+fn compared() -> Compared {
     compare(&lines::parse(ORACLE).unwrap(), &lines::parse(SKEP).unwrap())
 }
 
@@ -26,12 +26,12 @@ fn counts_what_each_loads() {
         skep_only: 1,
         neither: 1,
     };
-    assert_eq!(compared().0, expected);
+    assert_eq!(compared().counts, expected);
 }
 
 #[test]
 fn a_difference_needs_a_reason_and_a_reason_a_difference() {
-    let differences = compared().1;
+    let differences = compared().differences;
     let found: Vec<_> = differences.iter().map(|d| (&*d.what, &*d.file, &*d.program)).collect();
     assert_eq!(
         found,
@@ -45,6 +45,16 @@ fn a_difference_needs_a_reason_and_a_reason_a_difference() {
     let (unexplained, stale) = Known::parse(known).unwrap().explain(&differences);
     assert_eq!(unexplained, [&differences[0]]);
     assert_eq!(stale, ["long gone"]);
+}
+
+#[test]
+fn whole_loads_and_what_only_skep_loads_are_told() {
+    let skep = SKEP.replacen("\"load\":{\"ok\":true", "\"load\":{\"ok\":false,\"error\":\"E2BIG\"", 1);
+    let compared = compare(&lines::parse(ORACLE).unwrap(), &lines::parse(&skep).unwrap());
+    let whole: Vec<_> = compared.differences.iter().filter(|d| d.what == "whole").collect();
+    assert!(matches!(whole[..], [Difference { file, error, .. }] if file == "s/x.o" && error == "E2BIG"));
+    let ahead: Vec<_> = compared.ahead.iter().map(|d| &*d.program).collect();
+    assert_eq!(ahead, ["s"]);
 }
 
 #[test]
