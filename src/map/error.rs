@@ -239,10 +239,8 @@ fn kind_of(errno: Errno) -> MapErrorKind {
 
 fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'static str> {
     let array = matches!(map_type, MapType::ARRAY | MapType::PERCPU_ARRAY);
-    let writes = matches!(
-        operation,
-        MapOperation::Update | MapOperation::Delete | MapOperation::LookupAndDelete | MapOperation::Freeze
-    );
+    let writes =
+        matches!(operation, MapOperation::Update | MapOperation::Delete | MapOperation::LookupAndDelete);
     Some(match (operation, errno) {
         (MapOperation::Update, Errno::E2BIG) if array => "the index is not below the number of elements",
         (MapOperation::Update, Errno::E2BIG | Errno::ENOSPC) => "it is full",
@@ -255,6 +253,8 @@ fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'st
         (MapOperation::Pin, Errno::EPERM) => {
             "the path is not on a bpffs (`mount -t bpf bpf /sys/fs/bpf`), holds a dot, or the process lacks the right"
         }
+        (MapOperation::Freeze, Errno::EPERM) => "it is frozen already, or opened for reading",
+        (MapOperation::Freeze, Errno::EBUSY) => "it is frozen already, or mapped for writing",
         (_, Errno::EPERM) if writes => "it is frozen or opened for reading, or the process lacks the right",
         (_, Errno::EPERM) => "it is opened for writing only, or the process lacks the right",
         (MapOperation::LookupAndDelete, Errno::EOPNOTSUPP | Errno::ENOTSUPP | Errno::EINVAL) => {
@@ -277,3 +277,36 @@ const _: fn() = || {
     fn shared<T: Send + Sync>() {}
     shared::<MapError>();
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_errno_has_its_kind() {
+        use MapErrorKind as K;
+        let kinds = [
+            (Errno::ENOENT, K::NotFound),
+            (Errno::EEXIST, K::Exists),
+            (Errno::E2BIG, K::Full),
+            (Errno::ENOSPC, K::Full),
+            (Errno::EBUSY, K::Busy),
+            (Errno::EAGAIN, K::Busy),
+            (Errno::EPERM, K::Denied),
+            (Errno::EACCES, K::Denied),
+            (Errno::ENOMEM, K::NoMemory),
+            (Errno::EOPNOTSUPP, K::Unsupported),
+            (Errno::ENOTSUPP, K::Unsupported),
+            (Errno::ENOSYS, K::Unsupported),
+            (Errno::EINVAL, K::Invalid),
+            (Errno::EIO, K::Other),
+            (Errno(9999), K::Other),
+        ];
+        for (errno, kind) in kinds {
+            let source = skep_sys::MapError::Kernel { operation: "update", errno };
+            let error = MapError::failed(&"m".into(), MapType::HASH, MapOperation::Update, source);
+            assert_eq!((error.kind(), error.errno(), error.map()), (kind, Some(errno), "m"));
+            assert_eq!(MapError::unavailable("m", MapOperation::Open, errno).kind(), kind);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Maps on the running kernel. Needs root, or the capabilities for BPF.
+//!
+//! A test that cannot run prints `skip: NAME: REASON`, and fails instead when `SKEP_REQUIRE_KERNEL=1`.
+
+#![cfg(target_os = "linux")]
+#![allow(missing_docs, clippy::print_stdout)]
+
+mod map_conformance;
+
+use skep::sys::Kernel;
+use skep::sys::abi::{Errno, MapType};
+use skep::sys::request::MapCreate;
+
+fn skip(name: &str, reason: &str) -> Option<Kernel> {
+    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: {name}: {reason}");
+    println!("skip: {name}: {reason}");
+    None
+}
+
+fn kernel(name: &str) -> Option<Kernel> {
+    let kernel = Kernel::linux();
+    match kernel.map_create(&MapCreate::new(MapType::HASH, 4, 4, 1)) {
+        Ok(_) => {}
+        Err(Errno::EPERM) => return skip(name, "no right to create maps"),
+        Err(errno) => panic!("cannot create a map: {errno}"),
+    }
+    if kernel.backend().is_bpffs("/sys/fs/bpf".as_ref()) != Ok(true) {
+        return skip(name, "no bpffs at /sys/fs/bpf");
+    }
+    Some(kernel)
+}
+
+map_conformance::tests! { kernel: hash lru_hash hash_is_full percpu_hash lru_percpu_hash array percpu_array values_per_cpu_have_any_size iteration iteration_while_emptying iteration_ends iteration_among_threads guards guards_typed wrong_lengths views_compare_shapes handles frozen without_keys  }

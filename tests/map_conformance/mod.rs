@@ -1,0 +1,95 @@
+//! What maps and their typed views do, on any kernel: bodies that the test binaries run on theirs.
+
+mod arrays;
+mod guards;
+mod handles;
+mod hashes;
+mod iteration;
+
+use skep::map::{Map, MapError, MapErrorKind};
+use skep::sys::Kernel;
+use skep::sys::abi::{Errno, MapType, UpdateFlags};
+use skep::sys::request::MapCreate;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A body: what it is called, and what it does on a kernel with a bpffs at `/sys/fs/bpf`.
+pub(crate) type Body = (&'static str, fn(&Kernel));
+
+pub(crate) const BODIES: &[Body] = &[
+    ("hash", |kernel| hashes::plain(kernel, MapType::HASH)),
+    ("lru_hash", |kernel| hashes::plain(kernel, MapType::LRU_HASH)),
+    ("hash_is_full", hashes::full),
+    ("percpu_hash", |kernel| hashes::per_cpu(kernel, MapType::PERCPU_HASH)),
+    ("lru_percpu_hash", |kernel| hashes::per_cpu(kernel, MapType::LRU_PERCPU_HASH)),
+    ("array", arrays::plain),
+    ("percpu_array", arrays::per_cpu),
+    ("values_per_cpu_have_any_size", arrays::per_cpu_sizes),
+    ("iteration", iteration::complete),
+    ("iteration_while_emptying", iteration::emptying),
+    ("iteration_ends", iteration::ends),
+    ("iteration_among_threads", iteration::among_threads),
+    ("guards", guards::bytes),
+    ("guards_typed", guards::typed),
+    ("wrong_lengths", guards::wrong_lengths),
+    ("views_compare_shapes", handles::shapes),
+    ("handles", handles::handles),
+    ("frozen", handles::frozen),
+    ("without_keys", handles::without_keys),
+];
+
+/// Runs the body of that name.
+pub(crate) fn run(name: &str, kernel: &Kernel) {
+    let (_, body) = BODIES.iter().find(|(body, _)| *body == name).expect("a body of that name");
+    body(kernel);
+}
+
+/// One test per body. `$kernel` gives the kernel, or none where a test cannot run.
+macro_rules! tests {
+    ($kernel:path: $($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                if let Some(kernel) = $kernel(stringify!($name)) {
+                    map_conformance::run(stringify!($name), &kernel);
+                }
+            }
+        )*
+
+        #[test]
+        fn every_body_is_run() {
+            let bodies: Vec<&str> = map_conformance::BODIES.iter().map(|(name, _)| *name).collect();
+            assert_eq!(bodies, [$(stringify!($name)),*]);
+        }
+    };
+}
+pub(crate) use tests;
+
+const ANY: UpdateFlags = UpdateFlags::empty();
+
+/// A key or value of 12 bytes, which is no multiple of 8.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+struct Triple {
+    a: u32,
+    b: [u16; 2],
+    c: [u8; 4],
+}
+
+fn triple(n: u8) -> Triple {
+    Triple { a: 0x0101_0101 * u32::from(n), b: [u16::from(n), 0xfffe], c: [n; 4] }
+}
+
+fn map(kernel: &Kernel, map_type: MapType, key: usize, value: usize, entries: u32) -> Map {
+    let mut request = MapCreate::new(map_type, key as u32, value as u32, entries);
+    request.name = "under_test";
+    Map::create(kernel, &request).unwrap()
+}
+
+#[track_caller]
+fn assert_error<T: std::fmt::Debug>(result: Result<T, MapError>, kind: MapErrorKind, errno: Option<Errno>) {
+    let error = result.unwrap_err();
+    assert_eq!((error.kind(), error.errno()), (kind, errno), "{error}");
+    assert!(error.to_string().contains("map 'under_test'"), "{error}");
+}
