@@ -1,4 +1,4 @@
-// Included by `core_table.rs`.
+// Included by `core_table.rs`: candidates, fields, values, types, instructions.
 
 /// Each line stands for a rule. In most, ids 1 to 4 are the plain integers of `INTS`.
 macro_rules! ints {
@@ -7,7 +7,7 @@ macro_rules! ints {
     };
 }
 
-const CASES: &[Case] = &[
+const ACCESS_CASES: &[Case] = &[
     Case("field that moved", ints!("struct s 8 a:1@0 b:1@32"), ints!("struct s 24 c:3@0 b:1@96 a:1@128"), &[
         (5, "0:0", OFF, "mov 0"),
         (5, "0:1", OFF, "add 4"),
@@ -568,116 +568,5 @@ const CASES: &[Case] = &[
     Case("as many indexes as there may be", ints!("array 1 1; struct s 8 a:1@0 g:5@0"), ints!("array 1 1; struct s 8 a:1@0 g:5@0"), &[
         (6, "0:1:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0", EXISTS, "mov 1"),
         (6, "0:1:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0:0", EXISTS, "mov 1"),
-    ]),
-    // Matches.
-    Case("match by members", ints!("struct s 8 a:1@0 b:2@32; struct s___less 4 b:2@0; struct s___more 4 c:1@0; struct s___type 4 a:2@0; struct s___size 4 b:3@0; struct s___none 0; struct s___many 4 a:1@0 b:2@0 a:1@0 b:2@0 a:1@0"),
-        ints!("struct s 16 z:3@0 b:2@64 x:3@0 a:1@96"), &[
-        (5, "0", MATCHES, "mov 1"),
-        (6, "0", MATCHES, "mov 1"),
-        (7, "0", MATCHES, "mov 1"),
-        (8, "0", MATCHES, "mov 1"),
-        (9, "0", MATCHES, "mov 1"),
-        (10, "0", MATCHES, "mov 1"),
-        (11, "0", MATCHES, "mov 1"),
-    ]),
-    Case("match of integers", "int i 4; int j 4 signed; int k 8; int c 1 signed char; typedef t 1", "int i 4; int j 4; int k 4; int c 1 signed; int zz 4; typedef t 5", &[
-        (1, "0", MATCHES, "mov 1"),
-        (2, "0", MATCHES, "mov 1"),
-        (3, "0", MATCHES, "mov 1"),
-        (4, "0", MATCHES, "mov 1"),
-        (5, "0", MATCHES, "mov 1"),
-        (2, "0", TYPE_EXISTS, "mov 1"),
-        (3, "0", TYPE_EXISTS, "mov 1"),
-    ]),
-    Case("match behind pointers",
-        ints!("struct in 4 a:1@0; fwd in; union un 4 a:1@0; fwd un union; ptr 5; ptr 6; ptr 7; ptr 8; struct other 4; ptr 13;
-            struct s___ss 8 p:9@0; struct s___sf 8 q:9@0; struct s___fs 8 p:10@0; struct s___ff 8 q:10@0; struct s___uu 8 u:11@0; struct s___uf 8 v:11@0;
-            struct s___fu 8 u:12@0; struct s___o 8 p:14@0; struct s___su 8 u:9@0; struct s___fx 8 u:10@0; struct s___v 8 p:26@0; ptr 0; struct s___w 8 w:26@0"),
-        ints!("struct in 4 z:3@0; fwd in; union un 4; fwd un union; ptr 5; ptr 6; ptr 7; ptr 8; ptr 0; struct s 64 p:9@0 q:10@0 u:11@0 v:12@0 w:13@0"), &[
-        (15, "0", MATCHES, "mov 1"),
-        (16, "0", MATCHES, "mov 1"),
-        (17, "0", MATCHES, "mov 1"),
-        (18, "0", MATCHES, "mov 1"),
-        (19, "0", MATCHES, "mov 1"),
-        (20, "0", MATCHES, "mov 1"),
-        (21, "0", MATCHES, "mov 1"),
-        (22, "0", MATCHES, "mov 1"),
-        (23, "0", MATCHES, "mov 1"),
-        (24, "0", MATCHES, "mov 1"),
-        (25, "0", MATCHES, "mov 1"),
-        (27, "0", MATCHES, "mov 1"),
-    ]),
-    Case("match behind pointers of what was declared as another kind",
-        ints!("struct in 4 a:1@0; ptr 5; struct s 8 p:6@0; union un 4 a:1@0; ptr 8; struct w 8 p:9@0; fwd f; ptr 11; struct x 8 p:12@0; fwd g union; ptr 14; struct y 8 p:15@0; fwd h; ptr 17; struct z 8 p:18@0"),
-        ints!("fwd in union; ptr 5; struct s 8 p:6@0; fwd un; ptr 8; struct w 8 p:9@0; union f 4 a:1@0; ptr 11; struct x 8 p:12@0; struct g 4; ptr 14; struct y 8 p:15@0; fwd h union; ptr 17; struct z 8 p:18@0"), &[
-        (7, "0", MATCHES, "mov 1"),
-        (10, "0", MATCHES, "mov 1"),
-        (13, "0", MATCHES, "mov 1"),
-        (16, "0", MATCHES, "mov 1"),
-        (19, "0", MATCHES, "mov 1"),
-    ]),
-    Case("match of what is not behind a pointer", ints!("struct in 4 a:1@0; fwd f; union u 4 a:1@0; struct s 8 i:5@0; struct w 8 f:6@0; struct x 8 u:7@0"),
-        ints!("struct in 4 z:1@0; fwd f; struct u 4 a:1@0; struct s 8 i:5@0; struct w 8 f:6@0; struct x 8 u:7@0"), &[
-        (8, "0", MATCHES, "mov 1"),
-        (9, "0", MATCHES, "mov 1"),
-        (10, "0", MATCHES, "mov 1"),
-        (6, "0", MATCHES, "mov 1"),
-    ]),
-    Case("match of anonymous members", ints!("struct _ 4 a:1@0; struct s 4 _:5@0; struct s___b 4 a:1@0; union _ 4 a:1@0; struct s___c 4 _:8@0"),
-        ints!("struct _ 8 a:1@0 b:1@32; struct s 16 _:5@0 c:3@64"), &[
-        (6, "0", MATCHES, "mov 1"),
-        (7, "0", MATCHES, "mov 1"),
-        (9, "0", MATCHES, "mov 1"),
-    ]),
-    Case("match of members of one name", ints!("struct _ 4 a:1@0; struct _ 8 b:1@0; struct s 12 _:5@0 _:6@32"),
-        ints!("struct _ 4 b:1@0; struct _ 8 a:1@0; struct s 12 _:5@0 _:6@32"), &[(7, "0", MATCHES, "mov 1")]),
-    Case("match of enumerations", ints!("enum e 4 A=1 B=2; enum e___1 4 B=7; enum e___2 4 C=1; enum e___3 4 A___x=1; enum e___4 8 A=1; enum64 e___5 4 A=1; enum e___6 4 A=1 A=1 A=1 A=1; enum e___7 4"),
-        ints!("enum e 4 Z=0 B=1 A=9"), &[
-        (5, "0", MATCHES, "mov 1"),
-        (6, "0", MATCHES, "mov 1"),
-        (7, "0", MATCHES, "mov 1"),
-        (8, "0", MATCHES, "mov 1"),
-        (9, "0", MATCHES, "mov 1"),
-        (10, "0", MATCHES, "mov 1"),
-        (11, "0", MATCHES, "mov 1"),
-        (12, "0", MATCHES, "mov 1"),
-    ]),
-    Case("match of arrays and functions",
-        ints!("array 1 4; array 1 5; ptr 0; proto 1 a:1 b:7; proto 1 a:1; proto 2 a:1 b:7; struct s___1 8 x:5@0; struct s___2 8 x:6@0; ptr 8; ptr 9; ptr 10; struct s___3 8 f:13@0; struct s___4 8 f:14@0; struct s___5 8 f:15@0; proto 1 a:2 b:7; ptr 19; struct s___6 8 f:20@0; float d 4; struct s___7 8 d:22@0"),
-        ints!("array 1 4; ptr 0; proto 1 x:1 y:6; ptr 7; float d 4; struct s 64 x:5@0 f:8@0 d:9@0"), &[
-        (11, "0", MATCHES, "mov 1"),
-        (12, "0", MATCHES, "mov 1"),
-        (16, "0", MATCHES, "mov 1"),
-        (17, "0", MATCHES, "mov 1"),
-        (18, "0", MATCHES, "mov 1"),
-        (21, "0", MATCHES, "mov 1"),
-        (23, "0", MATCHES, "mov 1"),
-    ]),
-    Case("match looks at names behind typedefs", ints!("struct a 4 x:1@0; typedef t 5; struct s 4 f:5@0; struct w 4 f:6@0; fwd c; typedef u 9; fwd d union; typedef v 11"),
-        ints!("struct b 4 x:1@0; typedef t 5; struct s 4 f:6@0; struct a 4 x:1@0; typedef tt 8; struct w 4 f:9@0; struct c 4; typedef u 11; fwd d; typedef v 13"), &[
-        (10, "0", MATCHES, "mov 1"),
-        (12, "0", MATCHES, "mov 1"),
-        (6, "0", MATCHES, "mov 1"),
-        (6, "0", TYPE_EXISTS, "mov 1"),
-        (7, "0", MATCHES, "mov 1"),
-        (8, "0", MATCHES, "mov 1"),
-    ]),
-    Case("a type that holds itself behind pointers", ints!("struct s 16 next:6@0 a:1@64; ptr 5"), ints!("ptr 6; struct s 24 next:5@0 a:1@128"), &[
-        (5, "0", MATCHES, "mov 1"),
-        (5, "0", TYPE_EXISTS, "mov 1"),
-        (5, "0:1", OFF, "mov 8"),
-    ]),
-    Case("unnamed enumerations of one size", ints!("enum _ 4 A=1; struct s 4 e:5@0"), ints!("enum _ 4 A=3 B=1; struct s 4 e:5@0"), &[
-        (6, "0", MATCHES, "mov 1"),
-        (5, "0", VALUE, "mov 1"),
-    ]),
-    // Depth.
-    Case("pointers to pointers",
-        "int i 4; ptr 1; ptr 2; ptr 3; ptr 4; ptr 5; ptr 6; ptr 7; ptr 8; ptr 9; ptr 10; ptr 11; ptr 12; ptr 13; ptr 14; ptr 15; ptr 16; ptr 17; ptr 18; ptr 19; ptr 20; ptr 21; ptr 22; ptr 23; ptr 24; ptr 25; ptr 26; ptr 27; ptr 28; ptr 29; ptr 30; ptr 31; ptr 32; ptr 33; typedef t31 32; typedef t32 33",
-        "int i 4; ptr 1; ptr 2; ptr 3; ptr 4; ptr 5; ptr 6; ptr 7; ptr 8; ptr 9; ptr 10; ptr 11; ptr 12; ptr 13; ptr 14; ptr 15; ptr 16; ptr 17; ptr 18; ptr 19; ptr 20; ptr 21; ptr 22; ptr 23; ptr 24; ptr 25; ptr 26; ptr 27; ptr 28; ptr 29; ptr 30; ptr 31; ptr 32; ptr 33; typedef t31 32; typedef t32 33", &[
-        (35, "0", TYPE_EXISTS, "mov 1"),
-        (36, "0", TYPE_EXISTS, "mov 1"),
-        (35, "0", MATCHES, "mov 1"),
-        (36, "0", MATCHES, "mov 1"),
     ]),
 ];
