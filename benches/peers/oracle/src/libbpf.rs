@@ -198,6 +198,8 @@ impl Object {
             row.error = Some("left out".to_owned());
             return;
         }
+        // SAFETY: as above. It counts sub-programs now, as the kernel was given them.
+        row.instructions = unsafe { sys::bpf_program__insn_cnt(handle.as_ptr()) };
         // SAFETY: the structure is plain data for which zero is valid.
         let mut info: sys::bpf_prog_info = unsafe { zeroed() };
         let mut len = u32::try_from(size_of::<sys::bpf_prog_info>()).unwrap_or(0);

@@ -39,7 +39,7 @@ pub(crate) struct Program {
     pub(crate) errno: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
-    /// Instructions before sub-programs are appended.
+    /// With its sub-programs when it loads, else as it is in the file.
     pub(crate) instructions: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) verified_instructions: Option<u32>,
