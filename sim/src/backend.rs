@@ -1,6 +1,7 @@
 //! The calls of the simulated kernel.
 
 use std::ffi::OsStr;
+use std::io::{Cursor, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -326,6 +327,18 @@ impl Backend for SimKernel {
 
     fn version_code(&self) -> Result<u32, Errno> {
         Ok(version_code(&self.0.config().release))
+    }
+
+    fn config(&self) -> Result<Box<dyn Read + Send>, Errno> {
+        Ok(Box::new(Cursor::new(self.0.config().config.clone())))
+    }
+
+    fn symbols(&self) -> Result<Box<dyn Read + Send>, Errno> {
+        Ok(Box::new(Cursor::new(self.0.config().symbols.clone())))
+    }
+
+    fn has_syscall_wrapper(&self) -> Result<bool, Errno> {
+        Ok(self.0.config().syscall_wrapper)
     }
 
     fn ifindex(&self, name: &OsStr) -> Result<u32, Errno> {

@@ -25,7 +25,26 @@ pub struct Builder {
     pub(crate) mounts: Vec<PathBuf>,
     pub(crate) tracepoints: BTreeSet<String>,
     pub(crate) missing_helpers: BTreeSet<i32>,
+    pub(crate) config: Bytes,
+    pub(crate) symbols: Bytes,
+    pub(crate) syscall_wrapper: bool,
 }
+
+/// The configuration of a simulated kernel that is not given another.
+const CONFIG: &[u8] = b"\
+CONFIG_BPF=y
+CONFIG_BPF_SYSCALL=y
+CONFIG_BPF_JIT=y
+CONFIG_BPF_EVENTS=y
+CONFIG_CGROUPS=y
+CONFIG_CGROUP_BPF=y
+CONFIG_DEBUG_INFO_BTF=y
+CONFIG_HZ=1000
+CONFIG_KPROBES=y
+CONFIG_NR_CPUS=512
+CONFIG_UPROBES=y
+CONFIG_XDP_SOCKETS=y
+";
 
 /// Tracepoints of every simulated kernel. With a BTF of its own it has those too that this one names.
 const TRACEPOINTS: &[&str] = &[
@@ -63,6 +82,9 @@ impl Default for Builder {
             mounts: vec![PathBuf::from("/sys/fs/bpf")],
             tracepoints: TRACEPOINTS.iter().map(|&name| name.to_owned()).collect(),
             missing_helpers: BTreeSet::new(),
+            config: Bytes::from_static(CONFIG),
+            symbols: Bytes::new(),
+            syscall_wrapper: true,
         }
     }
 }
@@ -125,6 +147,24 @@ impl Builder {
     /// Takes away a helper function by its number, as a kernel from before it was added.
     pub fn without_helper(mut self, helper: i32) -> Self {
         self.missing_helpers.insert(helper);
+        self
+    }
+
+    /// The kernel's configuration, as `/boot/config-RELEASE` holds it. By default it is a short one with BPF in it.
+    pub fn config(mut self, config: impl Into<Bytes>) -> Self {
+        self.config = config.into();
+        self
+    }
+
+    /// The addresses of symbols, as `/proc/kallsyms` holds them. None by default.
+    pub fn symbols(mut self, symbols: impl Into<Bytes>) -> Self {
+        self.symbols = symbols.into();
+        self
+    }
+
+    /// Whether system calls are entered through a wrapper. They are by default.
+    pub fn syscall_wrapper(mut self, wrapper: bool) -> Self {
+        self.syscall_wrapper = wrapper;
         self
     }
 

@@ -61,6 +61,22 @@ fn a_kernel_as_described() {
 }
 
 #[test]
+fn files_of_the_kernel() {
+    let read =
+        |file: Result<Box<dyn std::io::Read + Send>, Errno>| std::io::read_to_string(file.unwrap()).unwrap();
+    let kernel = skep_sim::kernel();
+    assert!(read(kernel.backend().config()).contains("CONFIG_BPF=y\n"));
+    assert_eq!(read(kernel.backend().symbols()), "");
+    assert_eq!(kernel.backend().has_syscall_wrapper(), Ok(true));
+    let symbols = "ffffffff81000000 T _text\n";
+    let builder = SimKernel::builder().config("CONFIG_HZ=250\n").symbols(symbols).syscall_wrapper(false);
+    let kernel = Kernel::new(builder.build().unwrap());
+    assert_eq!(read(kernel.backend().config()), "CONFIG_HZ=250\n");
+    assert_eq!(read(kernel.backend().symbols()), symbols);
+    assert_eq!(kernel.backend().has_syscall_wrapper(), Ok(false));
+}
+
+#[test]
 fn its_own_btf_is_an_object() {
     let (sim, kernel) = with_btf(SimKernel::builder());
     assert_eq!(kernel.backend().kernel_btf().unwrap(), VMLINUX);
