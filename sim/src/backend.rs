@@ -51,14 +51,16 @@ impl Backend for SimKernel {
         check_name(request.name)?;
         let inner = match request.map_type {
             MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS => {
-                let fd = request.inner_map.ok_or(Errno::EBADF)?;
+                // None is descriptor 0 for the kernel, which is no map.
+                let fd = request.inner_map.ok_or(Errno::EINVAL)?;
                 Some(InnerShape::of(kernel.object(fd)?.map()?)?)
             }
             _ => None,
         };
         let btf = map_types(kernel, request.btf)?;
         let spin_lock = map::check_types(&shape, btf.as_ref())?;
-        let elements = shape.elements(inner.as_ref())?;
+        let devices: Vec<u32> = kernel.config().interfaces.values().copied().collect();
+        let elements = shape.elements(inner.as_ref(), &devices)?;
         let name = request.name;
         let make = |id| Map::new(id, shape, name, btf, inner, spin_lock, elements);
         let map = kernel.state().maps.add(make)?;

@@ -10,6 +10,7 @@ use super::limited::Limited;
 use super::lpm::Lpm;
 use super::objects::{HashOfMaps, InnerShape, ObjectArray};
 use super::queue::Queue;
+use super::redirect::{DeviceHash, Targets};
 use super::shared::SharedArray;
 
 /// What a map is made of, apart from its elements.
@@ -47,8 +48,12 @@ impl Shape {
         self
     }
 
-    /// Empty elements of this shape.
-    pub(crate) fn elements(&self, inner: Option<&InnerShape>) -> Result<Box<dyn Elements>, Errno> {
+    /// Empty elements of this shape; `devices` are the indexes of the kernel's network devices.
+    pub(crate) fn elements(
+        &self,
+        inner: Option<&InnerShape>,
+        devices: &[u32],
+    ) -> Result<Box<dyn Elements>, Errno> {
         let max = self.max_entries;
         Ok(match self.kind {
             MapType::ARRAY if self.flags.contains(MapFlags::MMAPABLE) => {
@@ -65,6 +70,9 @@ impl Shape {
             MapType::PROG_ARRAY => Box::new(ObjectArray::new(max, None)),
             MapType::ARRAY_OF_MAPS => Box::new(ObjectArray::new(max, inner.cloned())),
             MapType::HASH_OF_MAPS => Box::new(HashOfMaps::new(max, inner.cloned().ok_or(Errno::EBADF)?)),
+            MapType::DEVMAP => Box::new(Targets::devices(max, devices)),
+            MapType::DEVMAP_HASH => Box::new(DeviceHash::new(max, devices)),
+            MapType::CPUMAP => Box::new(Targets::cpus(max, self.cpus)),
             kind => Box::new(Limited::new(kind, max)),
         })
     }

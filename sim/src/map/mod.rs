@@ -12,6 +12,7 @@ mod limited;
 mod lpm;
 mod objects;
 mod queue;
+mod redirect;
 mod shared;
 mod types;
 

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use skep_asm::{Assembler, Reg};
-use skep_sys::abi::{MapFlags, MapType, ProgType, UpdateFlags};
+use skep_sys::abi::{AttachType, MapFlags, MapType, ProgType, UpdateFlags};
 use skep_sys::request::{MapBtf, MapCreate, ProgLoad};
 use skep_sys::{Kernel, LoadedProgram, MapFd};
 
@@ -31,6 +31,9 @@ pub(super) fn all(kernel: &Kernel, lines: &mut Vec<String>) {
     prog_array(Script::new(kernel, "prog_array", lines));
     of_maps(Script::new(kernel, "array_of_maps", lines), MapType::ARRAY_OF_MAPS);
     of_maps(Script::new(kernel, "hash_of_maps", lines), MapType::HASH_OF_MAPS);
+    devices(Script::new(kernel, "devmap", lines), MapType::DEVMAP);
+    devices(Script::new(kernel, "devmap_hash", lines), MapType::DEVMAP_HASH);
+    cpus(Script::new(kernel, "cpumap", lines));
     limited(kernel, lines);
     types(Script::new(kernel, "types", lines));
     names(Script::new(kernel, "any", lines));
@@ -369,6 +372,86 @@ fn of_maps(mut s: Script<'_>, map_type: MapType) {
     let flexible = outer(Some(&|| of(&array(8, 4, MapFlags::INNER_MAP)))).unwrap();
     let larger = array(8, 64, MapFlags::INNER_MAP);
     s.row("array INNER_MAP flag: other max_entries", Numbers(&flexible).update(0, raw(&larger)));
+}
+
+fn attaching(kernel: &Kernel, attach_type: AttachType) -> LoadedProgram {
+    let insns = Assembler::new().mov64_imm(Reg::R0, 2).exit().finish().unwrap();
+    let mut request = ProgLoad::new(ProgType::XDP, &insns, "GPL");
+    request.expected_attach_type = attach_type;
+    kernel.prog_load(&request, None).unwrap()
+}
+
+/// A value of a target and a program.
+fn target(index: u32, fd: u64) -> u64 {
+    let [a, b, c, d] = index.to_ne_bytes();
+    let [e, f, g, h] = (fd as u32).to_ne_bytes();
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn devices(mut s: Script<'_>, map_type: MapType) {
+    let kernel = s.kernel;
+    let map = create(kernel, map_type, [4, 8, 4], NONE);
+    let m = Numbers(&map);
+    let lo = kernel.backend().ifindex("lo".as_ref()).unwrap();
+    let set = |key, index, fd, flags| m.update_with(key, target(index, fd), flags);
+    s.row("info.map_flags", map.info().map(|info| info.flags.bits() as usize));
+    s.row("lookup empty", m.lookup(0));
+    s.row("update ifindex=1 prog=-1", set(0, lo, u64::MAX, 0));
+    s.row("update ifindex=1 prog=0", set(0, lo, 0, 0));
+    s.row("update ifindex=9999", set(1, 0x7fff_ff00, 0, 0));
+    s.row("update ifindex=0", set(1, 0, 0, 0));
+    let (plain, prog) = (program(kernel, ProgType::XDP), attaching(kernel, AttachType::XDP_DEVMAP));
+    s.row("update prog=normal xdp fd", set(2, lo, raw(&plain), 0));
+    s.row("update prog=map", set(2, lo, raw(&map), 0));
+    s.row("update ifindex=0 with prog", set(2, 0, raw(&prog), 0));
+    s.row("update prog=devmap prog", set(2, lo, raw(&prog), 0));
+    let expected = target(lo, prog.info().unwrap().id.0.into()).to_ne_bytes().to_vec();
+    s.row("lookup idx2 == (1, prog id)", m.lookup(2).is_ok_and(|found| found == expected));
+    s.row("update NOEXIST present", set(2, lo, 0, 1));
+    s.row("update EXIST", set(2, lo, 0, 2));
+    s.row("update EXIST missing(3)", set(3, lo, 0, 2));
+    s.row("update flags=3", set(3, lo, 0, 3));
+    s.row("update flags=4", set(3, lo, 0, 4));
+    s.row("update key 9", set(9, lo, 0, 0));
+    s.row("update key 10", set(10, lo, 0, 0));
+    s.row("lookup idx2", m.lookup(2));
+    s.row("lookup key 77", m.lookup(77));
+    s.row("delete present", m.delete(2));
+    s.row("delete missing", m.delete(2));
+    s.row("delete key 77", m.delete(77));
+    s.row("iterated key count", m.keys().0.len());
+    s.row("lookup_and_delete", m.take(0, 0));
+    s.row("freeze", map.freeze());
+    let small = create(kernel, map_type, [4, 4, 4], NONE);
+    s.row("val4: update", Numbers(&small).update(1, lo.into()));
+    s.row("val4: lookup", Numbers(&small).lookup(1));
+}
+
+fn cpus(mut s: Script<'_>) {
+    let kernel = s.kernel;
+    let map = create(kernel, MapType::CPUMAP, [4, 8, 2], NONE);
+    let m = Numbers(&map);
+    s.row("lookup empty", m.lookup(0));
+    s.row("update qsize=192", m.update(0, target(192, 0)));
+    s.row("lookup", m.lookup(0));
+    s.row("update qsize=16385", m.update(0, target(16385, 0)));
+    s.row("update qsize=0 (removes)", m.update(0, 0));
+    s.row("lookup after qsize=0", m.lookup(0));
+    s.row("update NOEXIST", m.update_with(0, target(192, 0), 1));
+    s.row("update flags=3", m.update_with(0, target(192, 0), 3));
+    s.row("update cpu>=max_entries", m.update(2, target(192, 0)));
+    s.row("delete", m.delete(0));
+    s.row("delete empty", m.delete(0));
+    s.row("delete>=max", m.delete(9));
+    s.row("iterated key count", m.keys().0.len());
+    let (plain, prog) = (program(kernel, ProgType::XDP), attaching(kernel, AttachType::XDP_CPUMAP));
+    s.row("update with plain xdp prog", m.update(0, target(192, raw(&plain))));
+    s.row("update with XDP_CPUMAP prog", m.update(0, target(192, raw(&prog))));
+    let expected = target(192, prog.info().unwrap().id.0.into()).to_ne_bytes().to_vec();
+    s.row("lookup with prog", m.lookup(0).is_ok_and(|found| found == expected));
+    s.row("lookup_and_delete", m.take(0, 0));
+    let wide = create(kernel, MapType::CPUMAP, [4, 4, 64], NONE);
+    s.row("update of no possible cpu", Numbers(&wide).update(63, 192));
 }
 
 /// Kinds that user space can do little with.
