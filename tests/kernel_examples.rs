@@ -1,0 +1,139 @@
+//! The examples do on the running kernel what they say. Needs root.
+//!
+//! A test that cannot run prints `skip: NAME: REASON`, and fails instead when `SKEP_REQUIRE_KERNEL=1`, unless it is the
+//! kernel that lacks something.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout)]
+
+#[allow(dead_code, reason = "it has a main function")]
+#[path = "../examples/exec_watch.rs"]
+mod exec_watch;
+#[allow(dead_code, reason = "it has a main function")]
+#[path = "../examples/packet_counter.rs"]
+mod packet_counter;
+
+use std::process::Command;
+use std::sync::Mutex;
+
+use clap::Parser;
+use nix::sched::{CloneFlags, unshare};
+use skep::Kernel;
+use skep::asm::{Assembler, AtomicOp, Reg, Size};
+use skep::sys::abi::{Errno, MapType, ProgType};
+use skep::sys::request::{MapCreate, ProgLoad};
+
+/// Both watchers see what both start, so one at a time.
+static WATCH: Mutex<()> = Mutex::new(());
+
+/// Whether maps can be created here.
+fn permitted(test: &str) -> bool {
+    let reason = match Kernel::linux().map_create(&MapCreate::new(MapType::ARRAY, 4, 8, 1)) {
+        Ok(_) => return true,
+        Err(Errno::EPERM) => "no right to create maps",
+        Err(errno) => panic!("cannot create a map: {errno}"),
+    };
+    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: {test}: {reason}");
+    println!("skip: {test}: {reason}");
+    false
+}
+
+/// Whether the kernel has atomic operations that return what was there before (Linux 5.12).
+fn has_fetch(kernel: &Kernel) -> bool {
+    let mut asm = Assembler::new();
+    asm.mov64_imm(Reg::R0, 0)
+        .stx(Size::DW, Reg::R10, -8, Reg::R0)
+        .atomic(AtomicOp::FetchAdd, Size::DW, Reg::R10, -8, Reg::R0)
+        .exit();
+    let insns = asm.finish().expect("the program is right");
+    match kernel.prog_load(&ProgLoad::new(ProgType::SOCKET_FILTER, &insns, "GPL"), None) {
+        Ok(_) => true,
+        Err(Errno::EINVAL) => false,
+        Err(errno) => panic!("cannot find out: {errno}"),
+    }
+}
+
+/// The number that stands right before `after` in a text.
+fn number_before(text: &str, after: &str) -> u64 {
+    let before = text.split(after).next().expect("a split has a first part");
+    let digits = before.rsplit(|c: char| !c.is_ascii_digit()).next().expect("a split has a first part");
+    digits.parse().unwrap_or_else(|_| panic!("no number before `{after}` in:\n{text}"))
+}
+
+#[test]
+fn exec_watch_sees_what_it_starts() {
+    let _one = WATCH.lock();
+    let kernel = Kernel::linux();
+    if !permitted("exec_watch") {
+        return;
+    }
+    if !has_fetch(&kernel) {
+        return println!("skip: exec_watch: the kernel has no atomic operations that fetch (Linux 5.12)");
+    }
+    let mut out = Vec::new();
+    let args = exec_watch::Args::parse_from(["exec_watch", "--seconds", "0.2"]);
+    exec_watch::run(&kernel, &args, &mut out).expect("the example works");
+    let out = String::from_utf8(out).expect("the example writes text");
+
+    assert!(number_before(&out, " executions seen, 0 ignored") >= 4, "{out}");
+    assert!(number_before(&out, " CO-RE relocations") > 0, "{out}");
+    let me = std::process::id().to_string();
+    let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
+    let mine = |command| {
+        rows.iter()
+            .filter(|row| {
+                row.get(1) == Some(&me.as_str())
+                    && row.get(3) == Some(&command)
+                    && row.last().is_some_and(|file| file.ends_with(command))
+            })
+            .count()
+    };
+    assert_eq!((mine("true"), mine("uname")), (3, 1), "{out}");
+}
+
+#[test]
+fn exec_watch_counts_only_who_is_asked_for() {
+    let _one = WATCH.lock();
+    let kernel = Kernel::linux();
+    if !permitted("exec_watch_uid") || !has_fetch(&kernel) {
+        return;
+    }
+    let mut out = Vec::new();
+    let args = exec_watch::Args::parse_from(["exec_watch", "--seconds", "0", "--uid", "4000000000"]);
+    exec_watch::run(&kernel, &args, &mut out).expect("the example works");
+    let out = String::from_utf8(out).expect("the example writes text");
+    assert!(out.contains("\n0 executions seen, "), "{out}");
+    assert!(number_before(&out, " ignored") >= 4, "{out}");
+}
+
+#[test]
+fn packet_counter_counts_what_it_sends() {
+    if !permitted("packet_counter") {
+        return;
+    }
+    // Of this thread alone, so that no device of the machine is touched.
+    if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
+        return println!("skip: packet_counter: no network namespace: {errno}");
+    }
+    // Where this fails, no packet comes and the test says so.
+    let _ = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    let mut out = Vec::new();
+    let args = packet_counter::Args::parse_from(["packet_counter", "--seconds", "0"]);
+    packet_counter::run(&args, &mut out).expect("the example works");
+    let out = String::from_utf8(out).expect("the example writes text");
+    // 14 bytes of Ethernet, 20 of IP and 8 of UDP before 1, 10 and 100 bytes.
+    assert!(out.contains(&format!("{:<10} {:>10} {:>12}\n", "udp", 3, 3 * 42 + 111)), "{out}");
+    assert!(number_before(&out, " packets seen, 0 not counted") >= 3, "{out}");
+}
+
+#[test]
+fn packet_counter_needs_no_kernel_to_load() {
+    let mut out = Vec::new();
+    let args = packet_counter::Args::parse_from(["packet_counter", "--kernel", "sim"]);
+    packet_counter::run(&args, &mut out).expect("the example works");
+    let out = String::from_utf8(out).expect("the example writes text");
+    assert!(out.contains("simulated") && out.contains("\n0 packets seen, 0 not counted"), "{out}");
+    let args = packet_counter::Args::parse_from(["packet_counter", "eth9", "--kernel", "sim"]);
+    let error = packet_counter::run(&args, &mut Vec::new()).expect_err("there is no such interface");
+    assert!(format!("{error:#}").contains("eth9"), "{error:#}");
+}
