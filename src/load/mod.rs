@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use skep_asm::Endian;
 use skep_btf::Btf;
-use skep_sys::abi::UpdateFlags;
-use skep_sys::{Kernel, MapFd};
+use skep_sys::abi::{Errno, UpdateFlags};
+use skep_sys::{Feature, Kernel, LoadedProgram, MapFd};
 
 pub use error::LoadError;
 pub use object::Object;
@@ -32,8 +32,8 @@ use self::program::Context;
 use crate::error::Error;
 use crate::map::Map;
 use crate::program::Program;
-use crate::reloc::Plan;
-use crate::spec::{SlotValue, Spec};
+use crate::reloc::{PlaceholderValue, Plan, ProgramPlan};
+use crate::spec::{MapRole, SlotValue, Spec};
 
 /// How to load: the kernel, and what differs from the usual.
 ///
@@ -115,7 +115,27 @@ impl Loader {
         let plan = spec
             .relocate(&target)
             .map_err(|source| Error::Relocate { object: spec.name.clone(), source: Box::new(source) })?;
-        self.load_plan(spec, &plan, &target).map_err(in_load)
+        let loaded = match self.load_plan(spec, &plan, &target) {
+            // Before Linux 5.11 maps and programs count against a limit that is often too low.
+            Err(error) if error.errno() == Some(Errno::EPERM) && self.raise_memlock() => {
+                self.load_plan(spec, &plan, &target).map(|mut object| {
+                    object.report.add(
+                        NoteKind::Adapted,
+                        &plan.name,
+                        "raised RLIMIT_MEMLOCK, which this kernel counts maps against",
+                    );
+                    object
+                })
+            }
+            loaded => loaded,
+        };
+        loaded.map_err(in_load)
+    }
+
+    /// Raises the limit of locked memory if this kernel counts maps against it. Answers whether it did.
+    fn raise_memlock(&self) -> bool {
+        self.kernel.has(Feature::MemcgAccount).is_unsupported()
+            && self.kernel.backend().raise_memlock().unwrap_or(false)
     }
 
     fn load_plan(&self, spec: &Spec, plan: &Plan, target: &KernelTarget) -> Result<Object, LoadError> {
@@ -172,6 +192,7 @@ impl Loader {
                 );
             }
             let taken = program::load(&context, program, &mut report)?;
+            bind_constants(plan, program, &maps, &taken.program);
             programs.push(Program::new(program, taken.program, taken.log));
         }
         for (map, fd) in plan.maps.iter().zip(&maps) {
@@ -214,5 +235,19 @@ impl Loader {
             btf: btf_fd,
             report,
         })
+    }
+}
+
+/// Binds the maps of constants that a program does not use to it (`BPF_PROG_BIND_MAP`), so that tools which look at
+/// loaded programs find what an object says of itself there. It is no loss on kernels before 5.10.
+fn bind_constants(plan: &Plan, program: &ProgramPlan, maps: &[Option<MapFd>], loaded: &LoadedProgram) {
+    for (index, (map, fd)) in plan.maps.iter().zip(maps).enumerate() {
+        let used = program.placeholders.iter().any(|placeholder| match placeholder.value {
+            PlaceholderValue::Map(map) | PlaceholderValue::MapValue(map) => map.0 == index,
+            _ => false,
+        });
+        if let (MapRole::Rodata, false, Some(fd)) = (&map.spec.role, used, fd) {
+            let _ = loaded.bind_map(fd);
+        }
     }
 }
