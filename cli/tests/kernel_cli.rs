@@ -1,0 +1,147 @@
+//! The command as a user calls it, on the running kernel.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+use serde_json::Value;
+use skep::Kernel;
+use skep::sys::abi::{MapType, OpenFlags};
+use skep::sys::request::MapCreate;
+
+fn testdata(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata").join(name)
+}
+
+fn skep(args: &[&str], objects: &[PathBuf]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
+    command.args(args).args(objects).stdin(Stdio::null()).output().expect("the command starts")
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let text = std::str::from_utf8(&output.stdout).expect("JSON is UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+}
+
+/// Whether this process may load programs, or why not.
+fn permitted(test: &str) -> bool {
+    let Err(errno) = Kernel::linux().map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) else {
+        return true;
+    };
+    println!("skip: {test}: this process may not create a map: {errno}");
+    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{test} was skipped: {errno}");
+    false
+}
+
+#[test]
+fn verify_keeps_its_contract() {
+    if !permitted("verify_keeps_its_contract") {
+        return;
+    }
+    let objects = [testdata("xdp_count.o"), testdata("README.md"), testdata("bad_null_deref.o")];
+    let output = skep(&["verify", "--json"], &objects);
+    assert_eq!(output.status.code(), Some(1));
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 3);
+
+    let good = &lines[0];
+    assert_eq!(good["file"], objects[0].to_str().expect("the path is UTF-8"));
+    assert_eq!((&good["open"]["ok"], &good["load"]["ok"]), (&true.into(), &true.into()));
+    assert!(good["open"]["us"].is_u64() && good["load"]["us"].is_u64());
+    let program = &good["programs"][0];
+    assert_eq!(
+        (&program["name"], &program["ok"], &program["error"]),
+        (&"xdp_count".into(), &true.into(), &Value::Null)
+    );
+    assert_eq!(program["tag"].as_str().map(str::len), Some(16));
+    assert!(program["instructions"].as_u64() > Some(0));
+    assert!(program["verified_instructions"].is_u64());
+
+    assert_eq!(lines[1]["open"]["ok"], false);
+    assert!(lines[1]["open"]["error"].is_string());
+    assert_eq!(lines[1]["programs"].as_array().map(Vec::len), Some(0));
+
+    let bad = &lines[2];
+    assert_eq!((&bad["load"]["ok"], &bad["load"]["errno"]), (&false.into(), &13.into()));
+    let program = bad["programs"].as_array().expect("programs").iter().find(|p| p["name"] == "no_check");
+    let error = program.expect("it is in the object")["error"].as_str().expect("it does not load").to_owned();
+    assert!(error.contains("bad_null_deref.c:") && error.contains("*value += skb->len"), "{error}");
+    let fine = bad["programs"].as_array().expect("programs").iter().find(|p| p["name"] == "fine");
+    assert_eq!(fine.expect("it is in the object")["ok"], true);
+}
+
+#[test]
+fn verify_exits_0_when_everything_loads() {
+    if permitted("verify_exits_0_when_everything_loads") {
+        let output = skep(&["verify"], &[testdata("xdp_count.o"), testdata("subprogs.o")]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+/// A step that takes too long is ended, and what comes after it is still tried.
+#[test]
+fn verify_ends_what_takes_too_long() {
+    if !permitted("verify_ends_what_takes_too_long") {
+        return;
+    }
+    let start = Instant::now();
+    let output = skep(
+        &["verify", "--json", "--timeout", "0.000001"],
+        &[testdata("tracer.o"), testdata("xdp_count.o")],
+    );
+    assert!(start.elapsed().as_secs() < 60);
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["open"]["error"].as_str().is_some_and(|error| error.contains("timed out")))
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn load_pins_what_it_loads_and_takes_back_what_it_cannot() {
+    if !permitted("load_pins_what_it_loads_and_takes_back_what_it_cannot") {
+        return;
+    }
+    let directory = format!("/sys/fs/bpf/skep_cli_{}", std::process::id());
+    let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/packet_counter.bpf.o");
+    let args = ["load", "--json", "--pin", &directory, "--set", "sample_every=3"];
+    let output = skep(&args, &[object.clone()]);
+    let loaded = &lines(&output)[0];
+    assert_eq!(loaded["ok"], true, "{loaded}");
+    let kernel = Kernel::linux();
+    for name in ["count_packets", "per_protocol", "rodata", "bss"] {
+        let path = Path::new(&directory).join(name);
+        kernel.backend().open_pinned(&path, OpenFlags::empty()).expect("it is pinned");
+    }
+    let rodata =
+        kernel.map_open_pinned(Path::new(&directory).join("rodata"), OpenFlags::empty()).expect("a map");
+    let mut value = vec![0; rodata.value_len()];
+    rodata.lookup(&0u32.to_ne_bytes(), &mut value, Default::default()).expect("it has one element");
+    assert_eq!(value[..4], 3u32.to_ne_bytes());
+
+    // The names are taken: nothing of the second load may stay, and nothing of the first may go.
+    let output = skep(&args, &[object.clone()]);
+    assert_eq!((output.status.code(), &lines(&output)[0]["ok"]), (Some(1), &false.into()));
+    let there = std::fs::read_dir(&directory).expect("the directory is there").count();
+    assert_eq!(there, 4);
+    for wrong in ["sample_every=999999999999", "sample_every", "no_such=1", "sample_every=x"] {
+        let output = skep(&["load", "--set", wrong], &[object.clone()]);
+        assert_eq!(output.status.code(), Some(1), "{wrong}");
+    }
+    std::fs::remove_dir_all(&directory).expect("pins can be removed");
+}
+
+#[test]
+fn load_says_when_nothing_can_be_attached() {
+    if permitted("load_says_when_nothing_can_be_attached") {
+        let output = skep(&["load", "--attach"], &[testdata("xdp_count.o")]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains("--attach=PROGRAM@INTERFACE"), "{error}");
+        let output = skep(&["load", "--attach=xdp_count@nosuchif0"], &[testdata("xdp_count.o")]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains("nosuchif0"), "{error}");
+    }
+}
