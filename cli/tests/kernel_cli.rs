@@ -1,5 +1,7 @@
 //! The command as a user calls it, on the running kernel.
 
+#![allow(clippy::print_stdout)] // a skipped test says so
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
@@ -108,7 +110,7 @@ fn load_pins_what_it_loads_and_takes_back_what_it_cannot() {
     let directory = format!("/sys/fs/bpf/skep_cli_{}", std::process::id());
     let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/packet_counter.bpf.o");
     let args = ["load", "--json", "--pin", &directory, "--set", "sample_every=3"];
-    let output = skep(&args, &[object.clone()]);
+    let output = skep(&args, std::slice::from_ref(&object));
     let loaded = &lines(&output)[0];
     assert_eq!(loaded["ok"], true, "{loaded}");
     let kernel = Kernel::linux();
@@ -123,12 +125,12 @@ fn load_pins_what_it_loads_and_takes_back_what_it_cannot() {
     assert_eq!(value[..4], 3u32.to_ne_bytes());
 
     // The names are taken: nothing of the second load may stay, and nothing of the first may go.
-    let output = skep(&args, &[object.clone()]);
+    let output = skep(&args, std::slice::from_ref(&object));
     assert_eq!((output.status.code(), &lines(&output)[0]["ok"]), (Some(1), &false.into()));
     let there = std::fs::read_dir(&directory).expect("the directory is there").count();
     assert_eq!(there, 4);
     for wrong in ["sample_every=999999999999", "sample_every", "no_such=1", "sample_every=x"] {
-        let output = skep(&["load", "--set", wrong], &[object.clone()]);
+        let output = skep(&["load", "--set", wrong], std::slice::from_ref(&object));
         assert_eq!(output.status.code(), Some(1), "{wrong}");
     }
     std::fs::remove_dir_all(&directory).expect("pins can be removed");

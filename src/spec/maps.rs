@@ -266,7 +266,7 @@ const PAGE: u32 = 4096;
 
 /// The size that a ring gets: a power of two of pages, at least what was asked for; 0 and what does not fit stay.
 fn round_ring(size: u32) -> u32 {
-    if size == 0 || (size % PAGE == 0 && (size / PAGE).is_power_of_two()) {
+    if size == 0 || (size.is_multiple_of(PAGE) && (size / PAGE).is_power_of_two()) {
         return size;
     }
     size.max(PAGE).checked_next_power_of_two().unwrap_or(size)

@@ -167,7 +167,7 @@ fn call_target(
     if Some(section) != text {
         return Err("only functions in .text can be called: is the called one in a program section?".into());
     }
-    if symbol.value % 8 != 0 {
+    if !symbol.value.is_multiple_of(8) {
         return Err(format!("the function starts at byte {}, inside an instruction", symbol.value));
     }
     let at = (symbol.value / 8).wrapping_add_signed(i64::from(insn.imm) + 1);

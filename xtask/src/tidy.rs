@@ -15,7 +15,10 @@ const LONGEST: usize = 600;
 /// Files that may be longer, each with its reason.
 const LONGER: &[(&str, &str)] = &[];
 /// Sources that no object is made of, each with its reason.
-const NO_OBJECT: &[(&str, &str)] = &[("testdata/oracle/oracle.c", "a program that asks libbpf")];
+const NO_OBJECT: &[(&str, &str)] = &[
+    ("testdata/oracle/oracle.c", "a program that asks libbpf"),
+    ("testdata/core/oracle.c", "a program that asks libbpf's CO-RE engine"),
+];
 /// Directories of the machines that people and CI work on: the first component of a path.
 const MACHINE: &[&str] = &["work", "farm", "root"];
 
