@@ -233,6 +233,17 @@ impl Worker {
     }
 }
 
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// The first line of an error, without the program that the row names already.
+fn about<'e>(program: &Program, error: &'e str) -> &'e str {
+    let line = first_line(error);
+    let named = format!("program `{}` ({}): ", program.name, program.prog_type);
+    line.split_once(&named).map_or(line, |(_, rest)| rest)
+}
+
 fn page(file: &File) -> String {
     let mut page = match &file.open.error {
         Some(error) => return format!("{}: cannot be opened: {error}\n", file.file),
@@ -240,7 +251,7 @@ fn page(file: &File) -> String {
     };
     match &file.load.error {
         None => page.push_str(&format!("loaded as a whole in {} µs\n", file.load.us)),
-        Some(error) => page.push_str(&format!("does not load as a whole: {error}\n")),
+        Some(error) => page.push_str(&format!("does not load as a whole: {}\n", first_line(error))),
     }
     let rows: Vec<Vec<String>> = file
         .programs
@@ -252,7 +263,7 @@ fn page(file: &File) -> String {
                 program.section.clone(),
                 program.prog_type.clone(),
                 match (&program.error, program.instructions) {
-                    (Some(error), _) => error.lines().next().unwrap_or_default().to_owned(),
+                    (Some(error), _) => about(program, error).to_owned(),
                     (None, instructions) => format!(
                         "{} instructions, {} verified, {} µs",
                         instructions.unwrap_or(0),
