@@ -149,7 +149,9 @@ impl Header {
         if let Some(reason) = reason {
             return Err(bad("string", str_off, str_len, reason));
         }
-        Ok(Self { endian, types: range(type_off, type_len), layout: range(layout_off, layout_len), strings })
+        // The offset of an empty layout section may be anything.
+        let layout = if layout_len > 0 { range(layout_off, layout_len) } else { (len, len) };
+        Ok(Self { endian, types: range(type_off, type_len), layout, strings })
     }
 }
 
