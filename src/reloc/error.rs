@@ -32,6 +32,16 @@ pub enum RelocateError {
         /// Limit in instructions.
         limit: usize,
     },
+    /// Programs that each call many of the same sub-programs.
+    #[error(
+        "program `{program}` makes the programs of the object larger than {limit} bytes: load fewer of them at once"
+    )]
+    TooLarge {
+        /// The program that does not fit any more.
+        program: String,
+        /// Limit in bytes.
+        limit: usize,
+    },
     /// A sub-program without records in an object whose program has them.
     #[error(
         "sub-program `{function}` has no {what} records in .BTF.ext although its program has: was one of them compiled without -g?"

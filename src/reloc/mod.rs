@@ -29,6 +29,17 @@ use crate::spec::{
     kernel_map_name, sanitize,
 };
 
+/// Most bytes of all programs of a plan together. Each holds a copy of every sub-program that it calls, so without a
+/// limit a small object could ask for any amount. The largest objects that there are need a few megabytes.
+const MAX_SIZE: usize = 128 << 20;
+
+/// Bytes of what a program holds of its functions.
+fn rough_size(plan: &ProgramPlan) -> usize {
+    let records = plan.func_info.bytes.len() + plan.line_info.bytes.len();
+    let places = plan.placeholders.len() + plan.missing.len() + plan.functions.len();
+    plan.insns.len() * Insn::SIZE + records + places * 64 + plan.decisions.len() * 512
+}
+
 impl Spec {
     /// Works out what loading the object into `target` takes: everything but what only a live kernel can give.
     ///
@@ -55,8 +66,14 @@ impl Spec {
             maps.push(MapPlan { spec, kernel_name });
         }
         let mut programs = Vec::new();
+        let mut size = 0;
         for (index, program) in self.programs.iter().enumerate().filter(|(_, program)| program.autoload) {
-            programs.push(self.plan_program(ProgramIndex(index), program, target, &core, &externs)?);
+            let plan = self.plan_program(ProgramIndex(index), program, target, &core, &externs)?;
+            size += rough_size(&plan);
+            if size > MAX_SIZE {
+                return Err(RelocateError::TooLarge { program: plan.name, limit: MAX_SIZE });
+            }
+            programs.push(plan);
         }
         Ok(Plan {
             name: self.name.clone(),

@@ -4,7 +4,7 @@ use object::elf;
 use skep_asm::Endian;
 use skep_sys::abi::{AttachType, ProgFlags, ProgType};
 
-use super::elf::Elf;
+use super::elf::{Budget, Elf};
 use super::sections::{AutoAttach, section_kind};
 use super::{FunctionIndex, FunctionSpec, InfoRecords, ProgramSpec, SpecError};
 
@@ -43,6 +43,7 @@ pub(super) fn is_code(section: &super::elf::Section<'_>) -> bool {
 pub(super) fn read(elf: &Elf<'_>) -> Result<Code, SpecError> {
     let mut found = Vec::new();
     let mut covered = vec![0u64; elf.sections.len()];
+    let mut names = Budget::new(elf.size);
     for symbol in &elf.symbols {
         let index = usize::from(symbol.section);
         let Some(section) = elf.sections.get(index) else { continue };
@@ -80,6 +81,9 @@ pub(super) fn read(elf: &Elf<'_>) -> Result<Code, SpecError> {
             if *covered > MAX_COVER * section.size {
                 return Err(fail(format!("more than {MAX_COVER} functions share its instructions")));
             }
+        }
+        if !names.take(raw_name.len() as u64) {
+            return Err(fail("too many functions are in a section with a long name".into()));
         }
         let bytes = section.data.get(symbol.value as usize..end as usize).unwrap_or_default();
         let insns = skep_asm::decode(bytes, elf.endian).map_err(|error| fail(error.to_string()))?;

@@ -1,10 +1,13 @@
 //! Data sections: the maps that hold them, and the global variables in them.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use object::elf;
 use skep_btf::{Btf, Kind, Linkage, TypeId};
 use skep_sys::abi::{MapFlags, MapType, OBJ_NAME_MAX};
 
-use super::elf::{Elf, Section};
+use super::elf::{Elf, Section, Symbol};
 use super::{GlobalSpec, MapIndex, MapRole, MapSpec, SpecError};
 
 /// A data section and the map made of it.
@@ -29,6 +32,7 @@ pub(super) fn role(section: &Section<'_>) -> Option<MapRole> {
 
 pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Vec<DataMap>, SpecError> {
     let mut maps = Vec::new();
+    let mut shared = HashMap::new();
     for (index, section) in elf.sections.iter().enumerate() {
         let Some(role) = role(section) else { continue };
         let size = u32::try_from(section.size).map_err(|_| {
@@ -43,7 +47,8 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Vec<DataMap>, Spe
         }
         if let Some(btf) = btf {
             map.value_type = btf.find_any(section.name.as_bytes());
-            if map.value_type.is_some_and(|id| has_shared_variable(btf, id)) {
+            let mut is_shared = |id| *shared.entry(id).or_insert_with(|| has_shared_variable(btf, id));
+            if map.value_type.is_some_and(&mut is_shared) {
                 map.flags |= MapFlags::MMAPABLE;
             }
         }
@@ -71,17 +76,21 @@ pub(super) fn globals(
     first: usize,
 ) -> Result<Vec<GlobalSpec>, SpecError> {
     let mut globals = Vec::new();
+    let mut known_types = HashMap::new();
+    let mut by_section: HashMap<usize, Vec<&Symbol<'_>>> = HashMap::new();
+    for symbol in &elf.symbols {
+        if symbol.kind == elf::STT_OBJECT && !symbol.name.is_empty() {
+            by_section.entry(usize::from(symbol.section)).or_default().push(symbol);
+        }
+    }
     for (position, data) in maps.iter().enumerate() {
         let map = MapIndex(first + position);
-        let types = btf.map(|btf| types_of(btf, data.map.value_type)).unwrap_or_default();
+        let value_type = data.map.value_type;
+        let types: &Vec<_> = known_types
+            .entry(value_type)
+            .or_insert_with(|| btf.map(|btf| types_of(btf, value_type)).unwrap_or_default());
         let start = globals.len();
-        for symbol in &elf.symbols {
-            if usize::from(symbol.section) != data.section
-                || symbol.kind != elf::STT_OBJECT
-                || symbol.name.is_empty()
-            {
-                continue;
-            }
+        for symbol in by_section.get(&data.section).into_iter().flatten() {
             let end = symbol.value.checked_add(symbol.size);
             if end.is_none_or(|end| end > u64::from(data.map.value_size)) {
                 return Err(SpecError::Variable {
@@ -93,7 +102,7 @@ pub(super) fn globals(
                     ),
                 });
             }
-            let known = types.binary_search_by(|(name, _)| name.as_str().cmp(&symbol.name)).ok();
+            let known = types.binary_search_by(|(name, _)| name.cmp(&symbol.name)).ok();
             globals.push(GlobalSpec {
                 name: symbol.name.clone().into_owned(),
                 map,
@@ -109,13 +118,13 @@ pub(super) fn globals(
 }
 
 /// Names and types of a data section's variables, ordered by name.
-fn types_of(btf: &Btf, datasec: Option<TypeId>) -> Vec<(String, TypeId)> {
+fn types_of(btf: &Btf, datasec: Option<TypeId>) -> Vec<(Cow<'_, str>, TypeId)> {
     let Some(datasec) = datasec.and_then(|id| btf.ty(id).ok()).filter(|ty| ty.kind() == Kind::DATASEC) else {
         return Vec::new();
     };
     let vars = datasec.vars().filter_map(|entry| btf.ty(entry.type_id).ok());
     let vars = vars.filter(|var| var.kind() == Kind::VAR);
-    let mut types: Vec<_> = vars.map(|var| (var.name().into_owned(), var.type_id())).collect();
+    let mut types: Vec<_> = vars.map(|var| (var.name(), var.type_id())).collect();
     types.sort();
     types
 }

@@ -1,6 +1,7 @@
 //! The sections, symbols and relocations of an eBPF object, checked.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use object::elf::{self, FileHeader64};
 use object::endian::Endianness;
@@ -16,6 +17,34 @@ pub(super) struct Elf<'a> {
     pub(super) sections: Vec<Section<'a>>,
     /// By symbol index; index 0 is the null symbol.
     pub(super) symbols: Vec<Symbol<'a>>,
+    /// Size of the file in bytes.
+    pub(super) size: u64,
+    /// The last section of each name, as libbpf takes it.
+    by_name: HashMap<Cow<'a, str>, usize>,
+}
+
+/// How much more than the file what is copied out of it may be, all names together and all contents together. Names
+/// may share their ends and sections their bytes, but a small file cannot ask for memory without bound.
+const MAX_SHARING: u64 = 16;
+
+/// What is left of the names, or contents, that may be taken out of a file.
+pub(super) struct Budget(u64);
+
+impl Budget {
+    pub(super) fn new(size: u64) -> Budget {
+        Budget(size.saturating_mul(MAX_SHARING))
+    }
+
+    /// Counts that many bytes; false when they are too many.
+    pub(super) fn take(&mut self, bytes: u64) -> bool {
+        let left = self.0.checked_sub(bytes);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+fn too_many_names() -> SpecError {
+    SpecError::Elf("too many names share a long one".into())
 }
 
 pub(super) struct Section<'a> {
@@ -96,13 +125,21 @@ impl<'a> Elf<'a> {
         }
         let table = header.sections(e, data).map_err(broken)?;
 
+        let mut names = Budget::new(data.len() as u64);
+        let mut contents = Budget::new(data.len() as u64);
         let mut sections = Vec::with_capacity(table.len());
         let mut symtab = None;
         for (index, raw) in table.enumerate() {
             let name = table.section_name(e, raw).map_err(broken)?;
+            if !names.take(name.len() as u64) {
+                return Err(too_many_names());
+            }
             let name = String::from_utf8_lossy(name);
             let kind = raw.sh_type(e);
             let bytes = raw.data(e, data).map_err(|error| SpecError::section(&name, error.to_string()))?;
+            if !contents.take(bytes.len() as u64) {
+                return Err(SpecError::section(&name, "too many sections share their bytes"));
+            }
             if kind == elf::SHT_SYMTAB {
                 if symtab.replace(index).is_some() {
                     return Err(SpecError::section(&name, "a second symbol table"));
@@ -162,8 +199,12 @@ impl<'a> Elf<'a> {
         let symbols = raw_symbols
             .iter()
             .map(|raw| {
+                let name = raw.name(e, strings).map_err(broken)?;
+                if !names.take(name.len() as u64) {
+                    return Err(too_many_names());
+                }
                 Ok(Symbol {
-                    name: String::from_utf8_lossy(raw.name(e, strings).map_err(broken)?),
+                    name: String::from_utf8_lossy(name),
                     binding: raw.st_bind(),
                     kind: raw.st_type(),
                     visibility: raw.st_visibility(),
@@ -175,11 +216,14 @@ impl<'a> Elf<'a> {
             .collect::<Result<Vec<_>, SpecError>>()?;
 
         let endian = if e == Endianness::Little { Endian::Little } else { Endian::Big };
-        Ok(Elf { endian, sections, symbols })
+        let by_name =
+            sections.iter().enumerate().map(|(index, section)| (section.name.clone(), index)).collect();
+        Ok(Elf { endian, sections, symbols, size: data.len() as u64, by_name })
     }
 
     /// The last section of a name, as libbpf takes it.
     pub(super) fn section_named(&self, name: &str) -> Option<(usize, &Section<'a>)> {
-        self.sections.iter().enumerate().rev().find(|(_, section)| section.name == name)
+        let index = *self.by_name.get(name)?;
+        Some((index, self.sections.get(index)?))
     }
 }

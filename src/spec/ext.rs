@@ -1,5 +1,7 @@
 //! Hands the records of `.BTF.ext` to the functions that they belong to.
 
+use std::collections::HashMap;
+
 use skep_btf::{Btf, CoreRelo, ExtInfo, FuncInfo, LineInfo};
 
 use super::SpecError;
@@ -8,9 +10,11 @@ use super::elf::Elf;
 
 pub(super) fn read(elf: &Elf<'_>, btf: &Btf, ext: &ExtInfo, code: &mut Code) -> Result<(), SpecError> {
     let of_ext = |source| SpecError::Btf { section: ".BTF.ext", source };
-    let section_of = |name: &[u8]| -> Option<usize> {
-        elf.sections.iter().position(|section| section.name.as_bytes() == name)
-    };
+    let mut sections = HashMap::new();
+    for (index, section) in elf.sections.iter().enumerate() {
+        sections.entry(section.name.as_bytes()).or_insert(index);
+    }
+    let section_of = |name: &[u8]| sections.get(name).copied();
 
     let func_size = ext.func_info().record_size();
     for block in ext.func_info().blocks() {

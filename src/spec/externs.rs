@@ -15,6 +15,7 @@ pub(super) const KSYMS: &str = ".ksyms";
 #[derive(Default)]
 pub(super) struct Externs {
     pub(super) externs: Vec<ExternSpec>,
+    /// Ordered by symbol.
     pub(super) symbols: Vec<(usize, ExternIndex)>,
     pub(super) kconfig: Option<MapSpec>,
 }
@@ -111,8 +112,9 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Externs, SpecErro
         map
     });
     let found = configs.into_iter().chain(ksyms);
-    let (symbols, externs) =
+    let (mut symbols, externs): (Vec<_>, _) =
         found.enumerate().map(|(index, found)| ((found.symbol, ExternIndex(index)), found.spec)).unzip();
+    symbols.sort_unstable_by_key(|(symbol, _)| *symbol);
     Ok(Externs { externs, symbols, kconfig })
 }
 

@@ -1,11 +1,13 @@
 //! Map definitions of the `.maps` section.
 
+use std::collections::HashMap;
+
 use object::elf;
 use skep_btf::{Btf, BtfError, Kind, Linkage, Member, Type, TypeId};
 use skep_sys::abi::{MapFlags, MapType};
 
 use super::code::Code;
-use super::elf::Elf;
+use super::elf::{Budget, Elf};
 use super::{MapIndex, MapSpec, Pinning, ProgramIndex, ProgramSpec, Slot, SlotValue, SpecError};
 
 /// The section of map definitions.
@@ -13,6 +15,9 @@ pub(super) const MAPS: &str = ".maps";
 
 /// Bytes of a pointer in a map definition, and so of an initialised slot.
 const POINTER: u64 = 8;
+
+/// Most fields of a definition; there are not half as many different ones.
+const MAX_FIELDS: u32 = 32;
 
 /// The declared maps, and where each one's definition is in `.maps`.
 #[derive(Default)]
@@ -43,20 +48,25 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Declared, SpecErr
     let datasec = btf.ty(datasec).map_err(in_btf)?;
 
     let mut declared = Declared::default();
+    let mut symbols = HashMap::new();
+    for symbol in &elf.symbols {
+        if usize::from(symbol.section) == section_index && symbol.kind != elf::STT_SECTION {
+            symbols.entry(symbol.name.as_ref()).or_insert(symbol.value);
+        }
+    }
+    let mut names = Budget::new(elf.size);
     let mut entries = Vec::new();
     for entry in datasec.vars() {
         let var = btf.ty(entry.type_id).map_err(in_btf)?;
+        if !names.take(var.name_bytes().len() as u64) {
+            return Err(SpecError::section(MAPS, "too many maps share a long name"));
+        }
         let name = var.name().into_owned();
         if name.is_empty() || var.kind() != Kind::VAR {
             return Err(SpecError::map(&name, format!("its entry in BTF is a {} without use", var.kind())));
         }
         // Compilers leave the offsets of a data section's entries at zero: the symbol has it.
-        let symbol = elf.symbols.iter().find(|symbol| {
-            usize::from(symbol.section) == section_index
-                && symbol.kind != elf::STT_SECTION
-                && symbol.name == name
-        });
-        let offset = symbol.map_or(u64::from(entry.offset), |symbol| symbol.value);
+        let offset = symbols.get(name.as_str()).copied().unwrap_or(u64::from(entry.offset));
         entries.push((offset, u64::from(entry.size), name, var));
     }
     entries.sort_by_key(|(offset, ..)| *offset);
@@ -111,6 +121,9 @@ impl<'b> Definition<'b> {
 
     fn read(&mut self, definition: Type<'b>) -> Result<(), String> {
         let count = definition.vlen();
+        if count > MAX_FIELDS {
+            return Err(format!("its definition has {count} fields, more than {MAX_FIELDS}"));
+        }
         for (index, member) in definition.members().enumerate() {
             let name = member.name();
             let last = index as u32 + 1 == count;
@@ -292,11 +305,13 @@ pub(super) fn read_slots(
         };
         let Some(symbol) = symbol else { return Err(fail("the symbol does not exist".into())) };
         let offset = relocation.offset;
-        let place = declared
-            .places
-            .iter()
-            .zip(&mut declared.maps)
-            .find(|(place, _)| offset >= place.offset && offset + POINTER <= place.offset + place.size);
+        let after = declared.places.partition_point(|place| place.offset <= offset);
+        let place = after.checked_sub(1).and_then(|at| {
+            let place = declared.places.get(at).filter(|place| {
+                offset.checked_add(POINTER).is_some_and(|end| end <= place.offset + place.size)
+            })?;
+            Some((place, declared.maps.get_mut(at)?))
+        });
         let Some((place, map)) = place else { return Err(fail("it lies in no map's definition".into())) };
         let Some(values) = place.values else {
             return Err(fail(format!(
@@ -312,9 +327,11 @@ pub(super) fn read_slots(
             let function = (symbol.value % 8 == 0)
                 .then(|| code.function_at(usize::from(symbol.section), symbol.value / 8))
                 .flatten();
-            let program = programs.iter().position(|program| {
-                Some(program.function) == function && code.functions[program.function.0].name == symbol.name // indexes of this code
-            });
+            let program = function
+                .and_then(|function| {
+                    programs.binary_search_by_key(&function, |program| program.function).ok()
+                })
+                .filter(|&at| programs.get(at).is_some_and(|program| program.name == symbol.name));
             SlotValue::Program(ProgramIndex(
                 program.ok_or_else(|| fail("it is no entry program of this object".into()))?,
             ))
@@ -326,8 +343,9 @@ pub(super) fn read_slots(
                 )));
             }
             let found = (usize::from(symbol.section) == section_index)
-                .then(|| by_offset.iter().find(|(at, _)| *at == symbol.value))
-                .flatten();
+                .then(|| by_offset.get(by_offset.partition_point(|(at, _)| *at < symbol.value)))
+                .flatten()
+                .filter(|(at, _)| *at == symbol.value);
             SlotValue::Map(found.ok_or_else(|| fail("it is no map of this object".into()))?.1)
         };
         map.slots.push(Slot { index: (into / POINTER) as u32, value });

@@ -19,7 +19,7 @@ mod types;
 
 use std::path::Path;
 
-use skep_btf::{Btf, ExtInfo};
+use skep_btf::{Btf, BtfError, ExtInfo, Kind};
 use skep_sys::abi::OBJ_NAME_MAX;
 
 pub(crate) use data::{kernel_map_name, sanitize};
@@ -37,6 +37,8 @@ use crate::error::Error;
 
 /// Longest license that is kept, as in libbpf.
 const LICENSE_MAX: usize = 63;
+/// Longest name of a variable, function or data section in BTF. The kernel takes less than 512 bytes.
+const NAME_MAX: u64 = 4096;
 
 impl Spec {
     /// Reads an object file. `name` becomes the object's name, up to its first dot and at most 15 bytes of it.
@@ -183,7 +185,11 @@ fn read_btf(elf: &Elf<'_>, needed: bool, notes: &mut Vec<String>) -> Result<Opti
     if section.kind != object::elf::SHT_PROGBITS {
         return Err(SpecError::section(BTF, "has no bytes in the file"));
     }
-    let btf = Btf::parse(section.data.to_vec()).and_then(|btf| btf.check().map(|()| btf));
+    let btf = Btf::parse(section.data.to_vec()).and_then(|btf| {
+        btf.check()?;
+        short_names(&btf)?;
+        Ok(btf)
+    });
     match btf {
         Ok(btf) => Ok(Some(btf)),
         Err(source) if needed => Err(SpecError::Btf { section: BTF, source }),
@@ -192,6 +198,22 @@ fn read_btf(elf: &Elf<'_>, needed: bool, notes: &mut Vec<String>) -> Result<Opti
             Ok(None)
         }
     }
+}
+
+/// Checks the names of what may be declared many times over: variables, functions and data sections.
+fn short_names(btf: &Btf) -> Result<(), BtfError> {
+    let kinds = [Kind::VAR, Kind::FUNC, Kind::DATASEC];
+    for ty in btf.types().filter(|ty| kinds.contains(&ty.kind())) {
+        let len = ty.name_bytes().len() as u64;
+        if len > NAME_MAX {
+            return Err(BtfError::OutOfRange {
+                what: "length of a declared name",
+                value: len,
+                limit: NAME_MAX,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn read_ext(

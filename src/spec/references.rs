@@ -14,11 +14,11 @@ const COMMON: u16 = elf::SHN_COMMON.0;
 pub(super) struct Places<'p> {
     /// Index of the `.maps` section.
     pub(super) maps_section: Option<usize>,
-    /// Offset in `.maps` of each declared map, with its index.
+    /// Offset in `.maps` of each declared map, with its index; ordered by offset.
     pub(super) declared: &'p [(u64, MapIndex)],
-    /// Data map of each section index.
+    /// Data map of each section index, ordered by it.
     pub(super) data: &'p [(usize, MapIndex)],
-    /// Extern of each symbol index.
+    /// Extern of each symbol index, ordered by it.
     pub(super) externs: &'p [(usize, ExternIndex)],
 }
 
@@ -27,11 +27,13 @@ pub(super) const UNMODELLED: [&str; 2] = [".addr_space.1", ".jumptables"];
 
 impl Places<'_> {
     fn declared_at(&self, offset: u64) -> Option<MapIndex> {
-        self.declared.iter().find(|(at, _)| *at == offset).map(|(_, map)| *map)
+        let first = self.declared.partition_point(|(at, _)| *at < offset);
+        self.declared.get(first).filter(|(at, _)| *at == offset).map(|(_, map)| *map)
     }
 
     fn data_of(&self, section: usize) -> Option<MapIndex> {
-        self.data.iter().find(|(index, _)| *index == section).map(|(_, map)| *map)
+        let at = self.data.binary_search_by_key(&section, |(index, _)| *index).ok()?;
+        self.data.get(at).map(|(_, map)| *map)
     }
 }
 
@@ -106,8 +108,11 @@ fn target(
         return Err(format!("instruction {:#04x} is neither a call nor a 64-bit load", insn.opcode));
     }
     if symbol.is_extern() {
-        let found = places.externs.iter().find(|(index, _)| *index == relocation.symbol);
-        let (_, index) = found.ok_or("an undefined symbol that is declared neither __ksym nor __kconfig")?;
+        let found = places.externs.binary_search_by_key(&relocation.symbol, |(index, _)| *index);
+        let (_, index) = found
+            .ok()
+            .and_then(|at| places.externs.get(at))
+            .ok_or("an undefined symbol that is declared neither __ksym nor __kconfig")?;
         return Ok(Some(ReferenceTarget::Extern(*index)));
     }
     if insn.is_call() {

@@ -1,6 +1,8 @@
 //! Makes the object's BTF what a kernel accepts: compilers leave data sections without sizes and offsets, and describe
 //! externs, which no kernel takes.
 
+use std::collections::{HashMap, HashSet};
+
 use skep_btf::{Btf, BtfBuilder, BtfEdit, BtfError, Kind, Linkage, SectionVar, StrOffset, TypeId};
 
 use super::elf::Elf;
@@ -76,10 +78,11 @@ pub(super) fn place_variables(elf: &Elf<'_>, btf: &Btf) -> Result<Btf, SpecError
 
 /// Makes hidden sub-programs static, so that the verifier checks them with their callers.
 pub(super) fn hide_functions(btf: &Btf, hidden: &[&str]) -> Result<Btf, SpecError> {
+    let mut hidden: HashSet<&[u8]> = hidden.iter().map(|name| name.as_bytes()).collect();
     let mut edit = BtfEdit::new(btf);
-    for name in hidden {
-        if let Some(id) = btf.find_own(name.as_bytes(), Kind::FUNC) {
-            edit.set_linkage(id, Linkage::STATIC).map_err(in_btf)?;
+    for function in btf.types().filter(|ty| ty.kind() == Kind::FUNC) {
+        if hidden.remove(function.name_bytes()) {
+            edit.set_linkage(function.id(), Linkage::STATIC).map_err(in_btf)?;
         }
     }
     edit.finish().map_err(in_btf)
@@ -102,6 +105,10 @@ pub(super) fn settle_externs(btf: &Btf, externs: &Externs) -> Result<Btf, SpecEr
         with_stand_in = Some(builder.finish().map_err(in_btf)?);
     }
     let btf = with_stand_in.as_ref().unwrap_or(btf);
+    let mut by_name = HashMap::new();
+    for spec in &externs.externs {
+        by_name.entry(spec.name.as_bytes()).or_insert(spec.kind);
+    }
     let mut edit = BtfEdit::new(btf);
     for datasec in btf.types().filter(|ty| ty.kind() == Kind::DATASEC) {
         let name = datasec.name();
@@ -112,8 +119,7 @@ pub(super) fn settle_externs(btf: &Btf, externs: &Externs) -> Result<Btf, SpecEr
             let mut end = 0;
             for mut entry in datasec.vars() {
                 let var = btf.ty(entry.type_id).map_err(in_btf)?;
-                let spec = externs.externs.iter().find(|spec| spec.name.as_bytes() == var.name_bytes());
-                let Some(ExternKind::Kconfig { offset, size }) = spec.map(|spec| spec.kind) else {
+                let Some(&ExternKind::Kconfig { offset, size }) = by_name.get(var.name_bytes()) else {
                     let name = var.name().into_owned();
                     return Err(SpecError::Extern {
                         name,
@@ -141,12 +147,14 @@ fn settle_symbols(
 ) -> Result<(), BtfError> {
     let datasec = btf.ty(datasec)?;
     let mut vars: Vec<SectionVar> = Vec::with_capacity(datasec.vlen() as usize);
+    let mut named = HashSet::new();
     for (nth, mut entry) in datasec.vars().enumerate() {
         let declared = btf.ty(entry.type_id)?;
         edit.set_linkage(entry.type_id, Linkage::GLOBAL)?;
         if declared.kind() == Kind::FUNC {
             let proto = btf.ty(declared.type_id())?;
-            for (index, param) in (0..).zip(proto.params()) {
+            let new = named.insert(proto.id());
+            for (index, param) in (0..).zip(proto.params()).take_while(|_| new) {
                 if param.name_bytes().is_empty() && !param.type_id.is_void() {
                     edit.set_param_name(proto.id(), index, stand_in_name)?;
                 }
