@@ -1,5 +1,7 @@
 //! Bytes that are wrong: what the fuzz targets found once, and objects with bits flipped.
 
+#[path = "regressions/hostile.rs"]
+mod hostile;
 #[allow(unreachable_pub, reason = "the fuzz targets see them from another crate")]
 #[path = "../fuzz/properties/mod.rs"]
 mod properties;

@@ -9,5 +9,5 @@ mod spec;
 pub use btf::btf;
 pub use ext_info::ext_info;
 pub use insn_decode::insn_decode;
-pub use relocate::{Targets, flip, relocate, split};
+pub use relocate::{Targets, flip, relocate};
 pub use spec::spec;

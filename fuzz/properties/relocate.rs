@@ -36,7 +36,7 @@ impl Targets {
 /// Splits an input: four bytes of length, little endian, that many bytes of object, and the target's BTF.
 ///
 /// With nothing behind the object its own types are the target. One byte behind it chooses a kernel of testdata.
-pub fn split(data: &[u8]) -> Option<(&[u8], &[u8])> {
+fn split(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = data.split_first_chunk::<4>()?;
     let len = u32::from_le_bytes(*len) as usize;
     Some(rest.split_at(len.min(rest.len())))
@@ -76,7 +76,9 @@ pub fn relocate(data: &[u8]) {
         for (index, program) in spec.programs.iter_mut().enumerate() {
             program.autoload = index == only;
         }
-        check(&spec, target, object.len());
+        if let Ok(plan) = spec.relocate(target) {
+            walk(&spec, &plan, object.len());
+        }
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn walk(spec: &Spec) {
                 ReferenceTarget::Map(map) => assert!(!spec.maps[map.0].role.is_data()),
                 ReferenceTarget::MapValue { map, .. } => assert!(spec.maps[map.0].role.is_data()),
                 ReferenceTarget::Extern(index) => assert!(!spec.externs[index.0].name.is_empty()),
+                ReferenceTarget::Section(_) => {}
                 other => panic!("a new kind of reference: {other:?}"),
             }
         }
