@@ -8,7 +8,7 @@ use crate::kinds::Hook;
 pub enum LinkError {
     /// The hook takes other kinds of programs.
     #[error(
-        "program '{program}' of type {prog_type}{} cannot be attached to {hook}",
+        "program `{program}` of type {prog_type}{} cannot be attached to {hook}",
         attach_type.filter(|at| at.0 != 0).map(|at| format!(" and attach type {at}")).unwrap_or_default()
     )]
     WrongProgram {
@@ -23,7 +23,7 @@ pub enum LinkError {
     },
     /// Attaching so needs the program's attach type, which kernels do not tell of opened programs.
     #[error(
-        "attach type of program '{program}' is not known: say it with `LoadedProgram::with_attach_type` to attach \
+        "attach type of program `{program}` is not known: say it with `LoadedProgram::with_attach_type` to attach \
          it with a cookie"
     )]
     UnknownAttachType {
@@ -44,7 +44,7 @@ pub enum LinkError {
         errno: Errno,
     },
     /// The kernel refused to attach.
-    #[error("cannot attach {hook} program '{program}' to {target}{}", colon(hint))]
+    #[error("cannot attach {hook} program `{program}` to {target}{}", colon(hint))]
     Attach {
         /// The hook.
         hook: Hook,

@@ -57,7 +57,7 @@ impl From<String> for Options {
 /// let error = raw_tracepoint::attach(&prog, "sched/sched_switch").unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "cannot attach raw tracepoint program '' to tracepoint sched/sched_switch: raw tracepoints are named without \
+///     "cannot attach raw tracepoint program `` to tracepoint sched/sched_switch: raw tracepoints are named without \
 ///      their category"
 /// );
 /// # Ok::<(), Box<dyn std::error::Error>>(())

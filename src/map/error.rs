@@ -8,7 +8,7 @@ use skep_sys::abi::{Errno, MapType};
 #[non_exhaustive]
 pub enum MapError {
     /// The map is of another kind than the view takes.
-    #[error("map '{map}' is of type {there}, and {view} takes {}", either(asked))]
+    #[error("map `{map}` is of type {there}, and {view} takes {}", either(asked))]
     WrongType {
         /// Name of the map.
         map: Arc<str>,
@@ -20,7 +20,7 @@ pub enum MapError {
         there: MapType,
     },
     /// The key type has another size than the map's keys.
-    #[error("map '{map}' has keys of {there} bytes, and the key type has {asked}")]
+    #[error("map `{map}` has keys of {there} bytes, and the key type has {asked}")]
     WrongKeySize {
         /// Name of the map.
         map: Arc<str>,
@@ -30,7 +30,7 @@ pub enum MapError {
         there: usize,
     },
     /// The value type has another size than the map's values.
-    #[error("map '{map}' has values of {there} bytes, and the value type has {asked}")]
+    #[error("map `{map}` has values of {there} bytes, and the value type has {asked}")]
     WrongValueSize {
         /// Name of the map.
         map: Arc<str>,
@@ -40,7 +40,7 @@ pub enum MapError {
         there: usize,
     },
     /// There have to be as many values as the kernel has possible CPUs.
-    #[error("elements of map '{map}' have {there} values, one per possible CPU, and {asked} were given")]
+    #[error("elements of map `{map}` have {there} values, one per possible CPU, and {asked} were given")]
     WrongCpuCount {
         /// Name of the map.
         map: Arc<str>,
@@ -50,7 +50,7 @@ pub enum MapError {
         there: usize,
     },
     /// Keys went away while they were gone through, so that the kernel began anew.
-    #[error("keys of map '{map}' were removed while it was iterated: it began anew after {seen} keys")]
+    #[error("keys of map `{map}` were removed while it was iterated: it began anew after {seen} keys")]
     IterationAborted {
         /// Name of the map.
         map: Arc<str>,
@@ -58,7 +58,7 @@ pub enum MapError {
         seen: u64,
     },
     /// An operation was refused.
-    #[error("cannot {operation} map '{map}'{}", colon(*hint))]
+    #[error("cannot {operation} map `{map}`{}", colon(*hint))]
     Failed {
         /// Name of the map.
         map: Arc<str>,
@@ -70,7 +70,7 @@ pub enum MapError {
         source: skep_sys::MapError,
     },
     /// A map could not be created or opened.
-    #[error("cannot {operation} map '{map}'{}", colon(*hint))]
+    #[error("cannot {operation} map `{map}`{}", colon(*hint))]
     Unavailable {
         /// Its name, path or id.
         map: Arc<str>,

@@ -94,9 +94,9 @@ impl Map {
     /// let map = Map::create(&skep::sim::kernel(), &request)?;
     /// assert!(map.typed::<Array<u64>>().is_ok());
     /// let error = map.typed::<Array<u32>>().unwrap_err();
-    /// assert_eq!(error.to_string(), "map 'totals' has values of 8 bytes, and the value type has 4");
+    /// assert_eq!(error.to_string(), "map `totals` has values of 8 bytes, and the value type has 4");
     /// let error = map.typed::<HashMap<u32, u64>>().unwrap_err();
-    /// assert_eq!(error.to_string(), "map 'totals' is of type array, and HashMap takes hash or lru_hash");
+    /// assert_eq!(error.to_string(), "map `totals` is of type array, and HashMap takes hash or lru_hash");
     /// assert_eq!(error.kind(), MapErrorKind::Mismatch);
     /// # Ok::<(), skep::map::MapError>(())
     /// ```

@@ -27,7 +27,7 @@ pub(super) fn plain(kernel: &Kernel) {
     assert_eq!((error.kind(), error.errno()), (MapErrorKind::Full, Some(Errno::E2BIG)));
     assert_eq!(
         error.to_string(),
-        "cannot update an element of map 'under_test': the index is not below the number of elements"
+        "cannot update an element of map `under_test`: the index is not below the number of elements"
     );
     assert_error(array.set(0, &zero, UpdateFlags::NOEXIST), MapErrorKind::Exists, Some(Errno::EEXIST));
     assert_error(array.get_with(0, UpdateFlags::LOCK), MapErrorKind::Invalid, Some(Errno::EINVAL));
@@ -35,7 +35,7 @@ pub(super) fn plain(kernel: &Kernel) {
     assert_eq!((error.kind(), error.errno()), (MapErrorKind::Invalid, Some(Errno::EINVAL)));
     assert_eq!(
         error.to_string(),
-        "cannot delete an element of map 'under_test': elements of an array cannot be deleted"
+        "cannot delete an element of map `under_test`: elements of an array cannot be deleted"
     );
     let keys: Vec<_> = map.keys().map(Result::unwrap).collect();
     assert_eq!(keys, [0u32, 1, 2].map(|key| Box::from(key.to_ne_bytes())));

@@ -36,10 +36,10 @@ pub(super) fn shapes(kernel: &Kernel) {
     }
     let other_key = map(kernel, MapType::HASH, 8, 12, 8);
     let error = other_key.typed::<HashMap<u32, Triple>>().unwrap_err();
-    assert_eq!(error.to_string(), "map 'under_test' has keys of 8 bytes, and the key type has 4");
+    assert_eq!(error.to_string(), "map `under_test` has keys of 8 bytes, and the key type has 4");
     // The padded size of a CPU's value is not its size.
     let error = map(kernel, MapType::PERCPU_ARRAY, 4, 12, 8).typed::<PerCpuArray<[u8; 16]>>().unwrap_err();
-    assert_eq!(error.to_string(), "map 'under_test' has values of 12 bytes, and the value type has 16");
+    assert_eq!(error.to_string(), "map `under_test` has values of 12 bytes, and the value type has 16");
 }
 
 pub(super) fn handles(kernel: &Kernel) {
@@ -63,7 +63,7 @@ pub(super) fn handles(kernel: &Kernel) {
     map.pin(&path).unwrap();
     let error = map.pin(&path).unwrap_err();
     assert_eq!((error.kind(), error.errno()), (MapErrorKind::Exists, Some(Errno::EEXIST)));
-    assert_eq!(error.to_string(), "cannot pin map 'under_test': the path is taken");
+    assert_eq!(error.to_string(), "cannot pin map `under_test`: the path is taken");
     let pinned = Map::open_pinned(kernel, &path, OpenFlags::empty()).unwrap();
     let read_only = Map::open_pinned(kernel, &path, OpenFlags::RDONLY).unwrap();
     kernel.backend().unpin(&path).unwrap();
@@ -82,7 +82,7 @@ pub(super) fn handles(kernel: &Kernel) {
     let error = Map::open_pinned(kernel, &path, OpenFlags::empty()).unwrap_err();
     assert_eq!((error.kind(), error.map()), (MapErrorKind::NotFound, path.to_str().unwrap()));
     let error = Map::by_id(kernel, MapId(u32::MAX - 1), OpenFlags::empty()).unwrap_err();
-    assert_eq!(error.to_string(), "cannot open map 'with id 4294967294': there is none");
+    assert_eq!(error.to_string(), "cannot open map `with id 4294967294`: there is none");
     let pipe: OwnedFd = std::io::pipe().unwrap().0.into();
     assert_eq!(Map::from_fd(kernel, pipe).unwrap_err().kind(), MapErrorKind::Invalid);
 
@@ -102,7 +102,7 @@ pub(super) fn frozen(kernel: &Kernel) {
     assert_eq!((error.kind(), error.errno()), (MapErrorKind::Denied, Some(Errno::EPERM)));
     assert_eq!(
         error.to_string(),
-        "cannot update an element of map 'under_test': it is frozen or opened for reading, or the process lacks \
+        "cannot update an element of map `under_test`: it is frozen or opened for reading, or the process lacks \
          the right"
     );
     assert_error(map.freeze(), MapErrorKind::Denied, Some(Errno::EPERM));

@@ -51,7 +51,7 @@ pub(super) fn full(kernel: &Kernel) {
         }
         let error = map.update(&2u32.to_ne_bytes(), &value, ANY).unwrap_err();
         assert_eq!((error.kind(), error.errno()), (MapErrorKind::Full, Some(Errno::E2BIG)));
-        assert_eq!(error.to_string(), "cannot update an element of map 'under_test': it is full");
+        assert_eq!(error.to_string(), "cannot update an element of map `under_test`: it is full");
         // What is there can be written, and room be made.
         map.update(&1u32.to_ne_bytes(), &value, ANY).unwrap();
         assert!(map.delete(&0u32.to_ne_bytes()).unwrap());

@@ -73,7 +73,7 @@ pub(super) fn ends(kernel: &Kernel) {
             assert_eq!(error.kind(), MapErrorKind::IterationAborted);
             assert_eq!(
                 error.to_string(),
-                "keys of map 'under_test' were removed while it was iterated: it began anew after 32 keys"
+                "keys of map `under_test` were removed while it was iterated: it began anew after 32 keys"
             );
             aborted += 1;
         }

@@ -91,5 +91,5 @@ fn map(kernel: &Kernel, map_type: MapType, key: usize, value: usize, entries: u3
 fn assert_error<T: std::fmt::Debug>(result: Result<T, MapError>, kind: MapErrorKind, errno: Option<Errno>) {
     let error = result.unwrap_err();
     assert_eq!((error.kind(), error.errno()), (kind, errno), "{error}");
-    assert!(error.to_string().contains("map 'under_test'"), "{error}");
+    assert!(error.to_string().contains("map `under_test`"), "{error}");
 }

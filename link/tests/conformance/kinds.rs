@@ -139,7 +139,7 @@ fn xdp_more(bench: &Bench<'_>, counter: &Counter) {
     assert_eq!(error.errno(), Some(Errno::EBUSY));
     assert!(
         error.to_string().starts_with(
-            "cannot attach xdp program 'counter' to network device lo: the device runs an XDP program already"
+            "cannot attach xdp program `counter` to network device lo: the device runs an XDP program already"
         ),
         "{error}"
     );
@@ -157,7 +157,7 @@ fn xdp_more(bench: &Bench<'_>, counter: &Counter) {
     let error = xdp::attach(&devmap.prog, "lo").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "program 'counter' of type xdp and attach type xdp_devmap cannot be attached to xdp"
+        "program `counter` of type xdp and attach type xdp_devmap cannot be attached to xdp"
     );
 }
 
@@ -171,7 +171,7 @@ fn raw_tracepoint_more(_: &Bench<'_>, counter: &Counter) {
     assert_eq!(error.errno(), Some(Errno::ENOENT));
     assert!(
         error.to_string().starts_with(
-            "cannot attach raw tracepoint program 'counter' to tracepoint no_such_tracepoint: there is no such \
+            "cannot attach raw tracepoint program `counter` to tracepoint no_such_tracepoint: there is no such \
              tracepoint"
         ),
         "{error}"

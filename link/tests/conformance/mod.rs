@@ -183,7 +183,7 @@ fn refuses_other_programs(bench: &Bench<'_>, case: &Case) {
     assert!(matches!(&error, LinkError::WrongProgram { hook, .. } if *hook == case.hook), "{error:?}");
     assert_eq!(
         error.to_string(),
-        format!("program 'other' of type socket_filter cannot be attached to {}", case.hook)
+        format!("program `other` of type socket_filter cannot be attached to {}", case.hook)
     );
 }
 
