@@ -94,7 +94,7 @@ pub enum Error {
         /// Name of the program.
         program: String,
         /// What was being done.
-        step: &'static str,
+        step: String,
         /// What the kernel answered.
         source: Errno,
     },

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use skep_btf::Btf;
 use skep_sys::abi::{BtfObjectId, Errno};
-use skep_sys::{BtfFd, Feature, Kernel, ObjectKind, Probe};
+use skep_sys::{BtfFd, Feature, Kernel, KernelBtfError, ObjectKind, Probe};
 
 use crate::reloc::{ConfigFeature, ModuleTypes, Target, TargetError};
 
@@ -76,13 +76,26 @@ impl KernelTarget {
     }
 }
 
+fn why_no_types(error: &KernelBtfError) -> String {
+    match error {
+        KernelBtfError::Unavailable(Errno::ESRCH | Errno::ENOENT) => {
+            "it has none: it was built without CONFIG_DEBUG_INFO_BTF, so give them with Loader::kernel_types"
+                .to_owned()
+        }
+        KernelBtfError::Unavailable(errno) => format!("{error}: {errno}"),
+        KernelBtfError::Malformed(source) => format!("{error}: {source}"),
+        _ => error.to_string(),
+    }
+}
+
 impl Target for KernelTarget {
     fn btf(&self) -> Result<Btf, TargetError> {
         match &self.types {
             Some(types) => Ok(types.clone()),
-            None => {
-                self.kernel.btf().map_err(|error| TargetError::new("types of the kernel", error.to_string()))
-            }
+            None => self
+                .kernel
+                .btf()
+                .map_err(|error| TargetError::new("types of the kernel", why_no_types(&error))),
         }
     }
 

@@ -101,7 +101,16 @@ impl Program {
     ///
     /// When the path is taken or not on a bpffs.
     pub fn pin(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        self.loaded.pin(path).map_err(|source| self.failed("pin it", source))
+        let path = path.as_ref();
+        self.loaded.pin(path).map_err(|source| {
+            let hint = match source {
+                Errno::EPERM => " (it is not on a bpffs, holds a dot, or the process lacks the right)",
+                Errno::EEXIST => " (the path is taken)",
+                Errno::ENOENT => " (the directory does not exist)",
+                _ => "",
+            };
+            self.failed(format!("pin it at {}{hint}", path.display()), source)
+        })
     }
 
     /// Attaches it to what its section name says, such as `tp_btf/sched_process_exec`.
@@ -138,8 +147,8 @@ impl Program {
         xdp::attach(&self.loaded, xdp::Options::new(interface)).map_err(|source| self.attach_failed(source))
     }
 
-    fn failed(&self, step: &'static str, source: Errno) -> Error {
-        Error::Program { program: self.name.clone(), step, source }
+    fn failed(&self, step: impl Into<String>, source: Errno) -> Error {
+        Error::Program { program: self.name.clone(), step: step.into(), source }
     }
 
     fn attach_failed(&self, source: skep_link::LinkError) -> Error {

@@ -17,6 +17,8 @@ mod sections;
 mod show;
 mod types;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use skep_btf::{Btf, BtfError, ExtInfo, Kind};
@@ -35,6 +37,8 @@ pub(crate) use show::{show_bytes, show_records};
 use self::elf::Elf;
 use crate::error::Error;
 
+/// Largest file that is read.
+const FILE_MAX: u64 = 1 << 30;
 /// Longest license that is kept, as in libbpf.
 const LICENSE_MAX: usize = 63;
 /// Longest name of a variable, function or data section in BTF. The kernel takes less than 512 bytes.
@@ -130,7 +134,7 @@ impl Spec {
     /// When the file cannot be read, and those of [`parse`](Self::parse).
     pub fn open(path: impl AsRef<Path>) -> Result<Spec, Error> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let bytes = read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         Ok(Spec::parse(&name, &bytes)?)
     }
@@ -159,6 +163,19 @@ impl Spec {
     pub fn core_relocation_count(&self) -> usize {
         self.functions.iter().map(|function| function.core_relos.len()).sum()
     }
+}
+
+/// The bytes of a file, which may be one that never ends.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let too_large = || std::io::Error::other("more than 1 GiB, which is no object file");
+    let file = File::open(path)?;
+    if file.metadata()?.len() > FILE_MAX {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    // What a pipe or a device holds is not known beforehand.
+    (&file).take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_MAX { Err(too_large()) } else { Ok(bytes) }
 }
 
 fn license(elf: &Elf<'_>) -> Result<String, SpecError> {
