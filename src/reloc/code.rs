@@ -56,6 +56,14 @@ pub(super) fn link<'s>(
             ReferenceTarget::Call(target) | ReferenceTarget::FunctionAddress(target) => target,
             _ => continue,
         };
+        if reference.insn as usize >= function.insns.len() {
+            return Err(RelocateError::NoSuchReference {
+                function: function.name.clone(),
+                insn: reference.insn,
+                what: "instruction",
+                index: reference.insn as usize,
+            });
+        }
         let at = frame.start + reference.insn as usize;
         let known = placed.get(target.0).copied().flatten();
         let start = match known {

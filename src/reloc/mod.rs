@@ -148,13 +148,13 @@ impl Spec {
         start: u32,
         externs: &Externs,
     ) -> Result<(), RelocateError> {
-        let at = start + reference.insn;
         let none = |what, index| RelocateError::NoSuchReference {
             function: function.name.clone(),
             insn: reference.insn,
             what,
             index,
         };
+        let at = start.checked_add(reference.insn).ok_or_else(|| none("instruction", usize::MAX))?;
         let slots = plan.insns.get_mut(at as usize..).unwrap_or_default();
         let (first, second) = match slots {
             [first, second, ..] if first.is_ld_imm64() => (first, Some(second)),
