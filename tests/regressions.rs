@@ -1,8 +1,10 @@
 //! Bytes that are wrong: what the fuzz targets found once, and objects with bits flipped.
 
+#![allow(clippy::print_stdout, reason = "what took how long is shown with --nocapture")]
+
 #[path = "regressions/hostile.rs"]
 mod hostile;
-#[allow(unreachable_pub, reason = "the fuzz targets see them from another crate")]
+#[allow(unreachable_pub, unused_imports, reason = "the fuzz targets see them from another crate")]
 #[path = "../fuzz/properties/mod.rs"]
 mod properties;
 
@@ -13,10 +15,12 @@ use std::time::{Duration, Instant};
 use properties::Targets;
 use skep::btf::Btf;
 
+type Property = fn(&[u8]);
+
 /// Each file of `tests/regressions/<target>/` once broke the property of that target.
 #[test]
 fn findings_stay_fixed() {
-    let properties: [(&str, fn(&[u8])); 5] = [
+    let properties: [(&str, Property); 5] = [
         ("btf", properties::btf),
         ("ext_info", properties::ext_info),
         ("insn_decode", properties::insn_decode),

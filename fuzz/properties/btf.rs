@@ -39,15 +39,15 @@ fn walk(btf: &Btf) {
         bytes += ty.record().len();
         let _ = (ty.name(), ty.size(), ty.type_id(), ty.int(), ty.array(), ty.linkage());
         let _ = (ty.component_index(), ty.kind_flag(), format!("{ty:?}"));
-        let members = ty.members().map(|member| (member.name().len(), member.type_id)).count();
+        let members = ty.members().inspect(|member| drop(member.name())).count();
         assert_eq!(members, ty.members().len());
         if members > 0 {
             assert_eq!(members, ty.vlen() as usize);
             assert_eq!(ty.member(ty.vlen() - 1).map(|m| m.type_id), ty.members().last().map(|m| m.type_id));
             assert!(ty.member(ty.vlen()).is_none());
         }
-        assert_eq!(ty.params().map(|param| param.is_vararg()).count(), ty.params().len());
-        assert_eq!(ty.enumerators().map(|value| value.c_value()).count(), ty.enumerators().len());
+        assert_eq!(ty.params().inspect(|param| _ = param.is_vararg()).count(), ty.params().len());
+        assert_eq!(ty.enumerators().inspect(|value| _ = value.c_value()).count(), ty.enumerators().len());
         assert_eq!(ty.vars().count(), ty.vars().len());
         assert_eq!(ty.referenced_types().count() > 0, ty.referenced_types().next().is_some());
         let _ = ty.referenced_strings().filter(|&offset| btf.str_at(offset).is_ok()).count();
