@@ -1,5 +1,7 @@
 //! Puts a program together: its own function, then every sub-program that it reaches, with calls and records adjusted.
 
+use std::collections::HashMap;
+
 use skep_asm::{Insn, pseudo};
 
 use super::RelocateError;
@@ -43,7 +45,8 @@ pub(super) fn link<'s>(
         func_info: InfoRecords::default(),
         line_info: InfoRecords::default(),
     };
-    let mut placed: Vec<Option<usize>> = vec![None; spec.functions.len()];
+    // Not one for each function of the object: there may be many programs of a few functions.
+    let mut placed = HashMap::new();
     let mut stack = vec![append(spec, entry, code(entry), &mut placed, &mut linked)?];
     while let Some(frame) = stack.last_mut() {
         let function = function(spec, frame.function)?;
@@ -65,7 +68,7 @@ pub(super) fn link<'s>(
             });
         }
         let at = frame.start + reference.insn as usize;
-        let known = placed.get(target.0).copied().flatten();
+        let known = placed.get(&target).copied();
         let start = match known {
             Some(start) => start,
             None => {
@@ -99,7 +102,7 @@ fn append(
     spec: &Spec,
     index: FunctionIndex,
     insns: &[Insn],
-    placed: &mut [Option<usize>],
+    placed: &mut HashMap<FunctionIndex, usize>,
     linked: &mut Linked,
 ) -> Result<Frame, RelocateError> {
     let function = function(spec, index)?;
@@ -107,9 +110,7 @@ fn append(
     if start + insns.len() > MAX_INSNS {
         return Err(too_long(function));
     }
-    if let Some(place) = placed.get_mut(index.0) {
-        *place = Some(start);
-    }
+    placed.insert(index, start);
     let first = linked.functions.is_empty();
     linked.insns.extend_from_slice(insns);
     for (records, all, what) in [

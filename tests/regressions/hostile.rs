@@ -305,3 +305,17 @@ fn many_data_sections_and_variables() {
     let spec = read("data", object).unwrap();
     assert_eq!((spec.maps.len(), spec.globals.len()), (COUNT as usize, COUNT as usize));
 }
+
+#[test]
+fn many_programs() {
+    const COUNT: u64 = 150_000;
+    let mut object = Object::new();
+    let code = object.section("xdp", CODE, EXIT.repeat(COUNT as usize));
+    let name = object.name("p");
+    for nth in 0..COUNT {
+        object.symbol(name, FUNC, code, nth * 8, 8);
+    }
+    object.section(".BTF", 0, BtfBuilder::new().encode(Endian::Little, false));
+    let spec = read("many programs", object).unwrap();
+    assert_eq!(spec.programs.len(), COUNT as usize);
+}
