@@ -1,7 +1,7 @@
 //! What a refused call may mean, and what to do.
 
 use skep_sys::abi::Errno;
-use skep_sys::{Kernel, Permissions};
+use skep_sys::{Feature, Kernel, Permissions};
 
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_ADMIN: u32 = 21;
@@ -11,14 +11,14 @@ const CAP_BPF: u32 = 39;
 /// A clause to put behind an error of this number, with its separator; empty when nothing is known.
 pub(super) fn for_errno(kernel: &Kernel, errno: Errno) -> String {
     match errno {
-        Errno::EPERM => refused(&kernel.backend().permissions()),
+        Errno::EPERM => refused(kernel, &kernel.backend().permissions()),
         Errno::ENOMEM => " (the kernel has no memory for it: fewer entries or smaller values may fit)".into(),
         Errno::EMFILE => " (this process has no file descriptor left: raise RLIMIT_NOFILE)".into(),
         _ => String::new(),
     }
 }
 
-fn refused(permissions: &Permissions) -> String {
+fn refused(kernel: &Kernel, permissions: &Permissions) -> String {
     let has = |caps: u64, cap: u32| caps & (1 << cap) != 0;
     if let Some(mode) = permissions.lockdown.as_deref().filter(|mode| *mode == "confidentiality") {
         return format!(" (the kernel is locked down ({mode}): it refuses programs that read kernel memory)");
@@ -41,9 +41,11 @@ fn refused(permissions: &Permissions) -> String {
         }
     }
     match permissions.memlock_limit {
-        Some(limit) => format!(
-            " (on kernels before 5.11 RLIMIT_MEMLOCK, here {limit} bytes, may be too low; else this kernel is built or configured to refuse it)"
-        ),
-        None => " (this kernel is built or configured to refuse it)".into(),
+        Some(limit) if kernel.has(Feature::MemcgAccount).is_unsupported() => {
+            format!(
+                " (RLIMIT_MEMLOCK, {limit} bytes here, may be too low: this kernel counts maps and programs against it)"
+            )
+        }
+        _ => " (this kernel is built or configured to refuse it)".into(),
     }
 }

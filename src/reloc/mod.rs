@@ -13,6 +13,7 @@ mod show;
 mod target;
 
 use skep_asm::{Insn, Reg, pseudo};
+use skep_sys::abi::ProgType;
 
 pub use error::RelocateError;
 pub use plan::{
@@ -98,6 +99,13 @@ impl Spec {
             return Err(RelocateError::NoType {
                 program: program.name.clone(),
                 section: program.section.clone(),
+            });
+        }
+        if program.prog_type == ProgType::STRUCT_OPS {
+            return Err(RelocateError::AttachTarget {
+                program: program.name.clone(),
+                section: program.section.clone(),
+                reason: "its place in a kernel structure is in a struct_ops table, which this version does not load".into(),
             });
         }
         let linked = code::link(self, program.function, |function| core.insns(function))?;
