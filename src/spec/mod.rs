@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use skep_btf::{Btf, BtfError, ExtInfo, Kind};
+use skep_btf::{Btf, BtfError, ExtInfo};
 use skep_sys::abi::OBJ_NAME_MAX;
 
 pub(crate) use data::{kernel_map_name, sanitize};
@@ -41,7 +41,7 @@ use crate::error::Error;
 const FILE_MAX: u64 = 1 << 30;
 /// Longest license that is kept, as in libbpf.
 const LICENSE_MAX: usize = 63;
-/// Longest name of a variable, function or data section in BTF. The kernel takes less than 512 bytes.
+/// Longest name of a type in BTF. The kernel takes less than 512 bytes.
 const NAME_MAX: u64 = 4096;
 
 impl Spec {
@@ -217,14 +217,13 @@ fn read_btf(elf: &Elf<'_>, needed: bool, notes: &mut Vec<String>) -> Result<Opti
     }
 }
 
-/// Checks the names of what may be declared many times over: variables, functions and data sections.
+/// Checks the length of names, since any number of types and of references to them may share a long one.
 fn short_names(btf: &Btf) -> Result<(), BtfError> {
-    let kinds = [Kind::VAR, Kind::FUNC, Kind::DATASEC];
-    for ty in btf.types().filter(|ty| kinds.contains(&ty.kind())) {
+    for ty in btf.types() {
         let len = ty.name_bytes().len() as u64;
         if len > NAME_MAX {
             return Err(BtfError::OutOfRange {
-                what: "length of a declared name",
+                what: "length of a type's name",
                 value: len,
                 limit: NAME_MAX,
             });
