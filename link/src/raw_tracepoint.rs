@@ -41,8 +41,8 @@ impl From<String> for Options {
     }
 }
 
-/// Attaches a raw tracepoint program (`BPF_RAW_TRACEPOINT_OPEN`, Linux 4.17). Any number can be attached to one
-/// tracepoint.
+/// Attaches a raw tracepoint program (`BPF_RAW_TRACEPOINT_OPEN`, Linux 4.17). Any number of programs can be
+/// attached to one tracepoint, and from Linux 6.10 on one program any number of times.
 ///
 /// ```
 /// use skep_link::raw_tracepoint;
@@ -65,20 +65,20 @@ impl From<String> for Options {
 ///
 /// # Errors
 /// [`LinkError::WrongProgram`]; [`LinkError::Attach`] with [`Errno::ENOENT`] for an unknown tracepoint,
-/// [`Errno::EINVAL`] when the program uses more arguments than the tracepoint has, [`Errno::E2BIG`] for a cookie on
-/// an older kernel.
+/// [`Errno::EINVAL`] when the program uses more arguments than the tracepoint has, and for a cookie on an older kernel.
 #[doc(alias = "bpf_program__attach_raw_tracepoint")]
 pub fn attach(prog: &LoadedProgram, options: impl Into<Options>) -> Result<Link, LinkError> {
     let options = options.into();
     Hook::RawTracepoint.check(prog)?;
     let result = prog.kernel().raw_tracepoint_open(prog, Some(&options.name), options.cookie);
     let fd = result.map_err(|errno| {
-        let specific = if options.name.contains('/') { CATEGORY } else { &[] };
+        let category = if options.name.contains('/') { CATEGORY } else { &[] };
+        let cookie = if options.cookie == 0 { &[] } else { COOKIE };
         LinkError::Attach {
             hook: Hook::RawTracepoint,
             program: prog.name().to_owned(),
             target: format!("tracepoint {}", options.name),
-            hint: meaning(errno, &[specific, ATTACH, ANY_ATTACH]),
+            hint: meaning(errno, &[category, cookie, ATTACH, ANY_ATTACH]),
             errno,
         }
     })?;
@@ -86,6 +86,14 @@ pub fn attach(prog: &LoadedProgram, options: impl Into<Options>) -> Result<Link,
 }
 
 const CATEGORY: Hints = &[(Errno::ENOENT, "raw tracepoints are named without their category")];
+
+const COOKIE: Hints = &[
+    (
+        Errno::EINVAL,
+        "cookies of raw tracepoints need Linux 6.10, or the program uses arguments that the tracepoint does not have",
+    ),
+    (Errno::E2BIG, "cookies of raw tracepoints need Linux 6.10"),
+];
 
 const ATTACH: Hints = &[
     (
@@ -97,5 +105,5 @@ const ATTACH: Hints = &[
         "the program uses arguments that the tracepoint does not have, or writes to one that is not writable, or the \
          name is no name",
     ),
-    (Errno::E2BIG, "cookies of raw tracepoints need Linux 6.10"),
+    (Errno::EEXIST, "the program is attached there already, which before Linux 6.10 it can be once only"),
 ];

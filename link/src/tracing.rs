@@ -101,12 +101,17 @@ const ATTACH: Hints = &[
         Errno::EBUSY,
         "the place is taken by a program, or by another user of function tracing that excludes it",
     ),
+    (Errno::EEXIST, "the program is attached there already, which before Linux 6.10 it can be once only"),
     (Errno::E2BIG, "too many programs are attached there already"),
     (
         Errno::EINVAL,
         "the program has no target, or is attached to it already, or the kernel is older than Linux 5.5",
     ),
-    (Errno::ENOENT, "the tracepoint is gone, as when its module was unloaded"),
+    (
+        Errno::ENOENT,
+        "the program was attached before, and Linux before 5.13 attaches one only once: load it anew; or the \
+         tracepoint is gone, as when its module was unloaded",
+    ),
     (Errno::ENOTSUPP, "the kernel has no trampolines on this machine, or was built without function tracing"),
     (Errno::EOPNOTSUPP, "the kernel cannot attach there"),
     (Errno::ENODEV, "the kernel was built without function tracing with direct calls"),

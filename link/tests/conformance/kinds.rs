@@ -14,6 +14,8 @@ const XDP_PASS: i32 = 2;
 /// Index of the loopback device, the first of every network namespace.
 const LO: u32 = 1;
 const TRACEPOINT: &str = "sched_process_exec";
+/// What is said where a program can be attached to a tracepoint once only.
+const ONCE: &str = "the program is attached there already, which before Linux 6.10 it can be once only";
 /// Functions that the kernel has for tests, and that nothing else calls.
 const FUNCTIONS: &[&str] = &["bpf_fentry_test1", "bpf_modify_return_test"];
 
@@ -62,7 +64,7 @@ pub(crate) const CASES: &[Case] = &[
             let target = AttachTarget::KernelType { type_id, module: None };
             let attach_type = AttachType::TRACE_FENTRY;
             match Counter::try_load(bench.kernel, ProgType::TRACING, attach_type, target, 0) {
-                Ok(counter) => Ok(counter),
+                Ok(counter) => attaches_again(counter),
                 // Refused without a word of the verifier: it is not for what the program does.
                 Err((errno @ (Errno::EPERM | Errno::ENOTSUPP | Errno::EOPNOTSUPP), log))
                     if log.is_empty() =>
@@ -88,6 +90,19 @@ pub(crate) const CASES: &[Case] = &[
         },
     },
 ];
+
+/// The program, if it can be attached more than once.
+fn attaches_again(counter: Counter) -> Result<Counter, String> {
+    drop(tracing::attach(&counter.prog, ()).unwrap());
+    match tracing::attach(&counter.prog, ()) {
+        Ok(link) => drop(link),
+        Err(error) => {
+            assert_eq!(error.errno(), Some(Errno::ENOENT), "{error}");
+            return Err(error.to_string());
+        }
+    }
+    Ok(counter)
+}
 
 fn type_id(bench: &Bench<'_>, name: &str, kind: Kind) -> Result<u32, String> {
     let btf = bench.kernel.btf().map_err(|error| format!("no kernel BTF: {error}"))?;
@@ -179,9 +194,15 @@ fn raw_tracepoint_more(_: &Bench<'_>, counter: &Counter) {
     let error = raw_tracepoint::attach(prog, "sched/sched_process_exec").unwrap_err();
     assert_eq!(error.hint(), Some("raw tracepoints are named without their category"));
 
-    match raw_tracepoint::attach(prog, raw_tracepoint::Options::new(TRACEPOINT).cookie(7)) {
+    match raw_tracepoint::attach(prog, raw_tracepoint::Options::new("sched_wakeup").cookie(7)) {
         Ok(link) => drop(link),
-        Err(error) => assert_eq!(error.hint(), Some("cookies of raw tracepoints need Linux 6.10")),
+        Err(error) => {
+            assert!(error.to_string().contains("cookies of raw tracepoints need Linux 6.10"), "{error}")
+        }
+    }
+    match raw_tracepoint::attach(prog, TRACEPOINT) {
+        Ok(again) => assert_ne!(again.id().unwrap(), first.id().unwrap()),
+        Err(error) => assert_eq!((error.errno(), error.hint()), (Some(Errno::EEXIST), Some(ONCE))),
     }
 }
 
@@ -198,6 +219,8 @@ fn tracing_more(bench: &Bench<'_>, counter: &Counter) {
     let error = tracing::attach(&opened, tracing::Options::new().cookie(7)).unwrap_err();
     assert!(matches!(&error, LinkError::UnknownAttachType { program } if program == "counter"), "{error:?}");
     let known = opened.with_attach_type(AttachType::TRACE_RAW_TP);
-    let again = tracing::attach(&known, ()).unwrap();
-    assert_ne!(again.id().unwrap(), link.id().unwrap());
+    match tracing::attach(&known, ()) {
+        Ok(again) => assert_ne!(again.id().unwrap(), link.id().unwrap()),
+        Err(error) => assert_eq!((error.errno(), error.hint()), (Some(Errno::EEXIST), Some(ONCE))),
+    }
 }
