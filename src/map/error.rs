@@ -200,6 +200,14 @@ impl MapError {
         }
     }
 
+    /// Why it was refused, for error numbers whose meaning is known here.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            MapError::Failed { hint, .. } | MapError::Unavailable { hint, .. } => *hint,
+            _ => None,
+        }
+    }
+
     pub(super) fn failed(
         map: &Arc<str>,
         map_type: MapType,

@@ -184,8 +184,9 @@ impl Map {
     /// Forbids user space to write from now on (`BPF_MAP_FREEZE`, Linux 5.2).
     ///
     /// # Errors
-    /// [`MapError::Failed`], of kind [`Denied`](super::MapErrorKind::Denied) when it is frozen already,
-    /// [`Busy`](super::MapErrorKind::Busy) when it is mapped for writing.
+    /// [`MapError::Failed`], of kind [`Denied`](super::MapErrorKind::Denied) or, on older kernels,
+    /// [`Busy`](super::MapErrorKind::Busy) when it is frozen already; [`Busy`](super::MapErrorKind::Busy) when it is
+    /// mapped for writing.
     pub fn freeze(&self) -> Result<(), MapError> {
         self.0.fd.freeze().map_err(|error| self.failed(MapOperation::Freeze, error))
     }

@@ -13,8 +13,10 @@ use super::plain::PlainData;
 /// A hash table (`BPF_MAP_TYPE_HASH`, Linux 3.19), or one that drops what was least recently used when it is full
 /// (`BPF_MAP_TYPE_LRU_HASH`, Linux 4.10). Made by [`Map::typed`].
 ///
-/// Operations are atomic: a value is never seen half written by `insert`. Programs that change a value in place do
-/// tear it, unless both sides take its spin lock ([`UpdateFlags::LOCK`]).
+/// A value is read without a lock. One that others replace, remove or change in place meanwhile can be read half written,
+/// and after its removal can be that of another key, whose element took its place: hashes reuse elements at once unless
+/// they were created with [`MapFlags::NO_PREALLOC`](skep_sys::abi::MapFlags::NO_PREALLOC). A spin lock in the value
+/// ([`UpdateFlags::LOCK`]) keeps it whole.
 ///
 /// ```
 /// use skep::map::{HashMap, Map, MapErrorKind};

@@ -1,5 +1,7 @@
 //! What maps and their typed views do, on any kernel: bodies that the test binaries run on theirs.
 
+#![allow(clippy::print_stdout)]
+
 mod arrays;
 mod guards;
 mod handles;
@@ -85,6 +87,21 @@ fn map(kernel: &Kernel, map_type: MapType, key: usize, value: usize, entries: u3
     let mut request = MapCreate::new(map_type, key as u32, value as u32, entries);
     request.name = "under_test";
     Map::create(kernel, &request).unwrap()
+}
+
+/// Whether the kernel can look up and delete in one step in such a map.
+fn takes(map: &Map) -> bool {
+    if matches!(map.map_type(), MapType::ARRAY | MapType::PERCPU_ARRAY) {
+        return false;
+    }
+    let mut value = vec![0; map.value_len()];
+    match map.lookup_and_delete(&vec![0xff; map.key_len()], &mut value, ANY) {
+        Err(error) if error.kind() == MapErrorKind::Unsupported => {
+            println!("skip: lookup_and_delete of {}: {error}", map.map_type());
+            false
+        }
+        _ => true,
+    }
 }
 
 #[track_caller]
