@@ -6,7 +6,7 @@ use std::time::Duration;
 use skep_btf::Kind;
 use skep_link::{Hook, LinkError, raw_tracepoint, tracing, xdp};
 use skep_sys::abi::{AttachType, Errno, ProgType};
-use skep_sys::request::{AttachTarget, LinkPlace};
+use skep_sys::request::{AttachTarget, LinkPlace, TestRun};
 
 use super::{Bench, Case, Counter};
 
@@ -79,7 +79,7 @@ pub(crate) const CASES: &[Case] = &[
         },
         attach: |prog| tracing::attach(prog, ()),
         place: |place| matches!(place, LinkPlace::Tracing { attach_type: AttachType::TRACE_FENTRY, .. }),
-        trigger: || Err("nothing calls the function".to_owned()),
+        trigger: test_run,
         more: |bench, counter| {
             let link = tracing::attach(&counter.prog, ()).unwrap();
             let wanted = type_id(bench, FUNCTIONS[0], Kind::FUNC).unwrap();
@@ -111,7 +111,7 @@ fn type_id(bench: &Bench<'_>, name: &str, kind: Kind) -> Result<u32, String> {
 }
 
 /// Sends a packet over the loopback device.
-fn loop_back() -> Result<(), String> {
+fn loop_back(_: &Counter) -> Result<(), String> {
     let exchange = || {
         let to = UdpSocket::bind("127.0.0.1:0")?;
         to.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -122,11 +122,17 @@ fn loop_back() -> Result<(), String> {
 }
 
 /// Starts a process.
-fn execute() -> Result<(), String> {
+fn execute(_: &Counter) -> Result<(), String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let status =
         std::process::Command::new(program).arg("--help").stdout(std::process::Stdio::null()).status();
     status.map(drop).map_err(|error| format!("no process can be started: {error}"))
+}
+
+/// Has the kernel call its test functions, as it does for a test run of a tracing program.
+fn test_run(counter: &Counter) -> Result<(), String> {
+    let result = counter.prog.test_run(&mut TestRun::default());
+    result.map(drop).map_err(|(errno, _)| format!("no test run: {errno}"))
 }
 
 fn xdp_more(bench: &Bench<'_>, counter: &Counter) {

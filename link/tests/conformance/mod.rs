@@ -33,7 +33,7 @@ pub(crate) struct Case {
     /// Where the link then is.
     pub(crate) place: fn(&LinkPlace) -> bool,
     /// Makes the program run; says why it cannot.
-    pub(crate) trigger: fn() -> Result<(), String>,
+    pub(crate) trigger: fn(&Counter) -> Result<(), String>,
     /// What only this kind does.
     pub(crate) more: fn(&Bench<'_>, &Counter),
 }
@@ -194,16 +194,16 @@ fn refuses_other_programs(bench: &Bench<'_>, case: &Case) {
 /// The program runs while it is attached, and only then.
 fn counts(case: &Case, counter: &Counter) -> Result<(), String> {
     let before = counter.value();
-    (case.trigger)()?;
+    (case.trigger)(counter)?;
     assert_eq!(counter.value(), before, "it runs before it is attached");
     let link = (case.attach)(&counter.prog).unwrap();
-    (case.trigger)()?;
+    (case.trigger)(counter)?;
     assert!(counter.value() > before, "it does not run");
     drop(link);
     // Another CPU can be inside of it still.
     std::thread::sleep(Duration::from_millis(20));
     let after = counter.value();
-    (case.trigger)()?;
+    (case.trigger)(counter)?;
     assert_eq!(counter.value(), after, "it runs after its link was dropped");
     Ok(())
 }
