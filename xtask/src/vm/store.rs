@@ -172,7 +172,7 @@ impl Apt {
         for dir in ["state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(apt.home.join(dir))?;
         }
-        let line = format!("deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n", archive());
+        let line = format!("deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n", archive()?);
         fs::write(apt.home.join("sources.list"), line)?;
         apt.run("apt-get", ["update", "--error-on=any"])?;
         Ok(apt)
@@ -253,12 +253,19 @@ impl Apt {
     }
 }
 
-/// The Debian mirror that this machine's apt uses, or Debian's own.
-fn archive() -> String {
+/// The first Debian archive of `SKEP_DEBIAN_MIRRORS` (separated by spaces), else the one that this machine's apt uses.
+fn archive() -> Result<String> {
+    if let Some(mirror) =
+        std::env::var("SKEP_DEBIAN_MIRRORS").ok().as_deref().and_then(|all| all.split_whitespace().next())
+    {
+        return Ok(mirror.trim_end_matches('/').to_owned());
+    }
     let targets = Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]).output();
     let targets = targets.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
     let mirror = targets.lines().map(|uri| uri.trim_end_matches('/')).find(|uri| uri.ends_with("/debian"));
-    mirror.unwrap_or("http://deb.debian.org/debian").to_owned()
+    let mirror =
+        mirror.context("apt on this machine uses no Debian archive: name one in SKEP_DEBIAN_MIRRORS")?;
+    Ok(mirror.to_owned())
 }
 
 fn unpack_all(debs: &Path, into: &Path) -> Result<()> {
