@@ -124,6 +124,8 @@ impl Guest {
         image.copy(&tools.path("usr/bin/busybox"), Path::new("bin/busybox"))?;
         image.file(Path::new("init"), 0o755, include_bytes!("init.sh"))?;
         image.file(Path::new(".vm/run"), 0o644, self.script().as_bytes())?;
+        // Where a system keeps it, and where libraries look for it.
+        image.copy(&kernel.config, Path::new(&format!("boot/config-{}", kernel.version)))?;
         for (at, module) in kernel.modules(&self.modules, tools)?.iter().enumerate() {
             image.file(
                 Path::new(&format!(".vm/modules/{at:03}-{}.ko", module.name)),

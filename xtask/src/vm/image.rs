@@ -7,6 +7,7 @@ use std::path::{Component, Path};
 
 use anyhow::{Context, Result, ensure};
 
+const PAGE: usize = 4096;
 const DIRECTORY: u32 = 0o040_000;
 const REGULAR: u32 = 0o100_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
@@ -50,9 +51,12 @@ impl Image {
         Ok(())
     }
 
-    /// The finished archive.
+    /// The finished archive, in whole pages. QEMU puts it as high into the memory of a microvm as it fits, and the
+    /// firmware puts the ACPI tables into the last page without looking: with a part of a page they overlap, the kernel
+    /// reads file contents as tables, and hangs.
     pub(super) fn finish(mut self) -> Result<Vec<u8>> {
         self.record("TRAILER!!!", 0, &[], (0, 0))?;
+        self.bytes.resize(self.bytes.len().next_multiple_of(PAGE), 0);
         Ok(self.bytes)
     }
 
@@ -133,7 +137,7 @@ mod tests {
         assert!(at("a\0")? < at("a/b\0")? && at("a/b\0")? < at("a/b/c\0")?);
         assert!(text.contains("12345") && !text.contains("other"));
         assert_eq!(text.matches("070701").count(), 4, "three entries and the trailer");
-        assert_eq!(bytes.len() % 4, 0);
+        assert_eq!(bytes.len() % PAGE, 0);
         assert!(Image::default().file(Path::new("/a/../b"), 0o644, b"").is_err());
         Ok(())
     }

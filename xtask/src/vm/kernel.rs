@@ -49,6 +49,8 @@ pub(super) struct Kernel {
     pub(super) image: PathBuf,
     /// What `uname -r` says in it.
     pub(super) version: String,
+    /// Its configuration.
+    pub(super) config: PathBuf,
     modules: PathBuf,
 }
 
@@ -72,7 +74,8 @@ impl Kernel {
         let modules = only_match(root, &["lib/modules", "usr/lib/modules"], "")?;
         let version = modules.file_name().context("a modules directory has a name")?;
         let version = version.to_string_lossy().into_owned();
-        Ok(Self { image: root.join("vmlinux"), version, modules })
+        let config = only_match(root, &["boot", "usr/lib/modules/*"], "config")?;
+        Ok(Self { image: root.join("vmlinux"), version, config, modules })
     }
 
     /// The named modules and those that they need, in the order to load them; without the built-in ones.
