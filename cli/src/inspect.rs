@@ -217,13 +217,7 @@ fn page(path: &Path, object: &Object) -> String {
         object.core_relocations,
         object.btf_bytes
     );
-    let mut part = |title: &str, rows: Vec<Vec<String>>| {
-        if !rows.is_empty() {
-            page.push_str(title);
-            page.push('\n');
-            page.push_str(&out::columns(&rows));
-        }
-    };
+    let mut part = |title: &str, rows: Vec<Vec<String>>| page.push_str(&out::part(title, &rows));
     part(
         "programs",
         object

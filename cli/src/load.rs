@@ -291,13 +291,7 @@ fn set(spec: &mut Spec, setting: &str) -> anyhow::Result<()> {
 fn page(loaded: &Loaded) -> String {
     let pin = |pin: &Option<PathBuf>| pin.as_ref().map_or(String::new(), |path| path.display().to_string());
     let mut page = String::new();
-    let mut part = |title: &str, rows: Vec<Vec<String>>| {
-        if !rows.is_empty() {
-            page.push_str(title);
-            page.push('\n');
-            page.push_str(&out::columns(&rows));
-        }
-    };
+    let mut part = |title: &str, rows: Vec<Vec<String>>| page.push_str(&out::part(title, &rows));
     part(
         "programs",
         loaded

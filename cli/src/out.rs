@@ -47,6 +47,11 @@ pub(crate) fn open(path: &Path) -> Result<Spec, skep::Error> {
     Spec::open(path)
 }
 
+/// A title over rows in columns; nothing when there are none.
+pub(crate) fn part(title: &str, rows: &[Vec<String>]) -> String {
+    if rows.is_empty() { String::new() } else { format!("{title}\n{}", columns(rows)) }
+}
+
 /// Text in columns, each as wide as its widest cell; the last is not padded.
 pub(crate) fn columns(rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
