@@ -11,7 +11,7 @@ pub(crate) struct Results {
     pub(crate) ignored: u64,
     /// The names of those that failed.
     pub(crate) failures: Vec<String>,
-    /// Tests that passed without testing everything: name and reason.
+    /// What tests that passed left out: name and reason.
     pub(crate) skipped: Vec<(String, String)>,
 }
 
