@@ -1,7 +1,6 @@
 //! Finds what the object expects from outside in the target.
 
 use skep_btf::{Btf, Kind, TypeId, essential_name, relo};
-use skep_sys::abi::MapType;
 
 use super::{ConfigFeature, ModuleTypes, RelocateError, Target, TargetError, kconfig};
 use crate::spec::{ExternIndex, ExternKind, ExternSpec, MapIndex, MapRole, Spec};
@@ -90,7 +89,6 @@ impl Externs {
             }
         }
         self.kconfig = contents;
-        debug_assert!(spec.maps.get(map).is_none_or(|map| map.map_type == MapType::ARRAY));
         Ok(())
     }
 
