@@ -4,3 +4,4 @@
 pub mod properties;
 
 pub mod heap;
+pub mod mutate;
