@@ -106,6 +106,16 @@ pub enum Error {
         /// Why.
         source: Box<LinkError>,
     },
+    /// A `struct_ops` table could not be registered.
+    #[error("register struct_ops table `{map}` of object `{object}`")]
+    Register {
+        /// Name of the object.
+        object: String,
+        /// Name of the table.
+        map: String,
+        /// Why.
+        source: Box<LinkError>,
+    },
     /// A program cannot be attached by what its section name says.
     #[error("program `{program}` (section `{section}`) cannot attach by itself: {reason}")]
     NotAttachable {
@@ -177,7 +187,7 @@ impl Error {
             Error::Global { source, .. } => source.errno(),
             Error::Map(source) => source.errno(),
             Error::Program { source, .. } => Some(*source),
-            Error::Attach { source, .. } => source.errno(),
+            Error::Attach { source, .. } | Error::Register { source, .. } => source.errno(),
             Error::Read { source, .. } => source.raw_os_error().map(Errno),
             _ => None,
         }

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use skep::btf::Btf;
 use skep::reloc::{BtfTarget, PlaceholderValue, Plan};
-use skep::spec::Spec;
+use skep::spec::{MapRole, Spec};
 
 /// Most instructions that the programs of a plan may have together, for each byte of the object.
 const INSNS_PER_BYTE: usize = 64;
@@ -122,7 +122,17 @@ fn same(first: &Plan, second: &Plan) {
 /// The parts of a plan fit together.
 fn walk(spec: &Spec, plan: &Plan, len: usize) {
     assert_eq!(plan.maps.len(), spec.maps.len());
-    assert_eq!(plan.programs.len(), spec.programs.iter().filter(|program| program.autoload).count());
+    // Programs of struct_ops tables go with their tables.
+    let tables = spec.maps.iter().any(|map| map.role == MapRole::StructOps);
+    let loaded = spec.programs.iter().filter(|program| program.autoload).count();
+    assert!(plan.programs.len() == loaded || tables && plan.programs.len() <= spec.programs.len());
+    for map in &plan.maps {
+        let Some(table) = &map.struct_ops else { continue };
+        assert_eq!(map.spec.contents.len(), map.spec.value_size as usize);
+        for place in &table.programs {
+            assert!(plan.programs.iter().any(|program| program.program == place.program));
+        }
+    }
     assert!(plan.maps.iter().all(|map| map.kernel_name.len() <= 15));
     let total: usize = plan.programs.iter().map(|program| program.insns.len()).sum();
     assert!(total <= INSNS_PER_BYTE * len, "{total} instructions of {len} bytes");

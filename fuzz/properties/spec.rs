@@ -1,7 +1,7 @@
 //! Object files: the same bytes make the same `Spec`, and its parts fit together.
 
 use skep::asm::disassemble;
-use skep::spec::{ExternKind, MapSpec, ReferenceTarget, SlotValue, Spec};
+use skep::spec::{ExternKind, MapRole, MapSpec, ReferenceTarget, SlotValue, Spec};
 
 /// Reads an object twice and follows every index in what it says.
 pub fn spec(data: &[u8]) {
@@ -70,6 +70,12 @@ pub(crate) fn walk(spec: &Spec) {
 
 fn check_map(spec: &Spec, map: &MapSpec) {
     assert!(map.contents.len() <= map.value_size as usize || !map.role.is_data());
+    if map.role == MapRole::StructOps {
+        assert_eq!(map.contents.len(), map.value_size as usize);
+        let structure = spec.btf.as_ref().zip(map.value_type).expect("a table has a type");
+        let members = structure.0.ty(structure.1).expect("its type is there").members().count();
+        assert!(map.slots.iter().all(|slot| (slot.index as usize) < members));
+    }
     for slot in &map.slots {
         match slot.value {
             SlotValue::Map(inner) => assert!(inner.0 < spec.maps.len()),

@@ -1,4 +1,4 @@
-use skep_sys::abi::{AttachType, Errno, LinkType, ProgType};
+use skep_sys::abi::{AttachType, Errno, LinkType, MapType, ProgType};
 
 use crate::kinds::Hook;
 
@@ -58,6 +58,23 @@ pub enum LinkError {
         #[source]
         errno: Errno,
     },
+    /// A map that holds no table was to be registered.
+    #[error("a map of type {map_type} holds no struct_ops table")]
+    NotStructOps {
+        /// Its kind.
+        map_type: MapType,
+    },
+    /// The kernel refused a `struct_ops` table.
+    #[error("cannot {operation} the struct_ops table{}", colon(hint))]
+    Register {
+        /// What was tried: `write`, `register`, `replace`, `take out`.
+        operation: &'static str,
+        /// Why, and what to do about it, where it is known.
+        hint: Option<&'static str>,
+        /// What the kernel answered.
+        #[source]
+        errno: Errno,
+    },
     /// The kernel refused an operation on a link.
     #[error("cannot {operation} {link_type} link{}", colon(hint))]
     Link {
@@ -88,8 +105,11 @@ impl LinkError {
     /// What the kernel answered, if it was asked.
     pub fn errno(&self) -> Option<Errno> {
         match self {
-            LinkError::WrongProgram { .. } | LinkError::UnknownAttachType { .. } => None,
+            LinkError::WrongProgram { .. }
+            | LinkError::UnknownAttachType { .. }
+            | LinkError::NotStructOps { .. } => None,
             LinkError::NoTarget { errno, .. }
+            | LinkError::Register { errno, .. }
             | LinkError::Attach { errno, .. }
             | LinkError::Link { errno, .. }
             | LinkError::Open { errno, .. } => Some(*errno),
@@ -99,8 +119,11 @@ impl LinkError {
     /// Why it was refused and what to do about it, for error numbers whose meaning is known here.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            LinkError::WrongProgram { .. } | LinkError::UnknownAttachType { .. } => None,
+            LinkError::WrongProgram { .. }
+            | LinkError::UnknownAttachType { .. }
+            | LinkError::NotStructOps { .. } => None,
             LinkError::NoTarget { hint, .. }
+            | LinkError::Register { hint, .. }
             | LinkError::Attach { hint, .. }
             | LinkError::Link { hint, .. }
             | LinkError::Open { hint, .. } => *hint,

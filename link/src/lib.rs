@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`xdp`] | a network device, as name or index |
 //! | [`raw_tracepoint`] | the name of a tracepoint |
+//! | [`struct_ops`] | a map with a table of programs, and what is to be in it |
 //! | [`tracing`] | nothing: BTF tracepoints, fentry, fexit, fmod_ret, LSM and freplace programs name their target at load |
 //!
 //! The options of a hook are a type with a constructor for what it requires and setters for the rest; what it requires
@@ -19,6 +20,7 @@ mod error;
 mod kinds;
 mod link;
 pub mod raw_tracepoint;
+pub mod struct_ops;
 pub mod tracing;
 pub mod xdp;
 

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use skep_sys::abi::{Errno, LinkId, LinkType};
 use skep_sys::request::LinkInfo;
-use skep_sys::{Kernel, LinkFd, LoadedProgram};
+use skep_sys::{Kernel, LinkFd, LoadedProgram, MapFd};
 
 use crate::error::{ANY_ATTACH, Hints, LinkError, meaning};
 
@@ -160,6 +160,10 @@ impl Link {
     pub fn try_clone(&self) -> Result<Link, LinkError> {
         let fd = self.fd.try_clone().map_err(|errno| self.failed("duplicate", errno, &[]))?;
         Ok(Link { fd, link_type: self.link_type })
+    }
+
+    pub(crate) fn update_map(&self, new: &MapFd) -> Result<(), Errno> {
+        self.fd.update_map(new)
     }
 
     fn failed(&self, operation: &str, errno: Errno, hints: Hints) -> LinkError {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use skep_sys::abi::{AttachType, Errno, MapFlags, MapType, OpenFlags, ProgType};
 use skep_sys::request::{
-    BtfInfo, LinkCreate, LinkInfo, LinkTarget, LinkUpdate, LogBuffer, MapBtf, MapCreate, MapInfo, Pin,
-    ProgInfo, ProgLoad, TestRun, TestRunResult,
+    BtfInfo, LinkCreate, LinkInfo, LinkTarget, LinkUpdate, LogBuffer, MapBtf, MapCreate, MapInfo, MapMemory,
+    Pin, ProgInfo, ProgLoad, TestRun, TestRunResult,
 };
 use skep_sys::{Backend, MapRef, ObjectKind, Permissions, SharedMemory};
 
@@ -98,15 +98,9 @@ impl Backend for SimKernel {
         map.lookup_and_delete(access, key, value, flags)
     }
 
-    fn map_mmap(
-        &self,
-        map: BorrowedFd<'_>,
-        offset: u64,
-        len: usize,
-        writable: bool,
-    ) -> Result<SharedMemory, Errno> {
+    fn map_mmap(&self, map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno> {
         let (map, access) = self.0.map(map)?;
-        map.mmap(access, offset, len, writable)
+        map.mmap(access, memory.offset, memory.len, memory.writable)
     }
 
     fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<(), Errno> {

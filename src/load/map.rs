@@ -9,6 +9,7 @@ use skep_sys::{BtfFd, Feature, Kernel, MapFd, MapShape, Probe};
 
 use super::pins::{self, Pins};
 use super::report::{LoadReport, NoteKind};
+use super::target::KernelTarget;
 use super::{LoadError, hint};
 use crate::reloc::MapPlan;
 use crate::spec::{MapSpec, Pinning, SlotValue};
@@ -16,6 +17,7 @@ use crate::spec::{MapSpec, Pinning, SlotValue};
 /// Makes maps of one object.
 pub(super) struct Maker<'l, 'k> {
     pub(super) kernel: &'k Kernel,
+    pub(super) target: &'l KernelTarget,
     pub(super) btf: Option<&'l BtfFd>,
     pub(super) pins: &'l mut Pins<'k>,
     pub(super) pin_root: &'l Path,
@@ -134,8 +136,8 @@ impl Maker<'_, '_> {
         let spec = &plan.spec;
         let inner = match &spec.inner {
             Some(inner) => {
-                let inner =
-                    MapPlan { spec: (**inner).clone(), kernel_name: crate::spec::sanitize(&inner.name) };
+                let kernel_name = crate::spec::sanitize(&inner.name);
+                let inner = MapPlan { spec: (**inner).clone(), kernel_name, struct_ops: None };
                 Some(self.create(&inner)?)
             }
             None => None,
@@ -147,7 +149,21 @@ impl Maker<'_, '_> {
         request.numa_node = spec.numa_node;
         request.map_extra = spec.map_extra;
         request.inner_map = inner.as_ref().map(|inner| inner.as_fd());
-        if let Some(btf) = self.btf
+        if let Some(table) = &plan.struct_ops {
+            let lacks = |what: String| LoadError::MapDefinition { map: spec.name.clone(), reason: what };
+            // The kernel asks for the object's types although it uses none of them.
+            let btf = self.btf.ok_or_else(|| {
+                lacks("a struct_ops table needs the object's types, which the kernel did not take".into())
+            })?;
+            request.btf = Some(MapBtf { btf: btf.as_fd(), key_type: 0, value_type: 0 });
+            request.vmlinux_value_type_id = table.value_type.type_id.0;
+            if let Some(module) = &table.value_type.module {
+                let types = self.target.module_fd(module);
+                let types =
+                    types.ok_or_else(|| lacks(format!("the types of module `{module}` are not loaded")))?;
+                request.value_type_module = Some(types.as_fd());
+            }
+        } else if let Some(btf) = self.btf
             && takes_types(spec.map_type)
             && (spec.key_type.is_some() || spec.value_type.is_some())
         {
@@ -161,7 +177,8 @@ impl Maker<'_, '_> {
             Ok(fd) => return Ok(fd),
             Err(errno) => errno,
         };
-        if request.btf.take().is_some()
+        if plan.struct_ops.is_none()
+            && request.btf.take().is_some()
             && let Ok(fd) = self.kernel.map_create(&request)
         {
             self.report.add(

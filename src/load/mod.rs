@@ -9,6 +9,7 @@ mod object;
 mod pins;
 mod program;
 mod report;
+mod struct_ops;
 mod target;
 mod verifier;
 
@@ -29,6 +30,7 @@ use self::map::Maker;
 use self::object::ObjectMap;
 use self::pins::Pins;
 use self::program::Context;
+use self::struct_ops::Table;
 use crate::error::Error;
 use crate::map::Map;
 use crate::program::Program;
@@ -151,6 +153,7 @@ impl Loader {
         let mut fresh = Vec::with_capacity(plan.maps.len());
         let mut maker = Maker {
             kernel,
+            target,
             btf: btf_fd.as_ref(),
             pins: &mut pins,
             pin_root: &self.pin_root,
@@ -195,7 +198,7 @@ impl Loader {
             bind_constants(plan, program, &maps, &taken.program);
             programs.push(Program::new(program, taken.program, taken.log));
         }
-        for (map, fd) in plan.maps.iter().zip(&maps) {
+        for (map, fd) in plan.maps.iter().zip(&maps).filter(|(map, _)| map.struct_ops.is_none()) {
             let Some(fd) = fd else { continue };
             for slot in &map.spec.slots {
                 let SlotValue::Program(index) = slot.value else { continue };
@@ -226,6 +229,7 @@ impl Loader {
                 .map(|(map, fd)| ObjectMap {
                     name: map.spec.name.clone(),
                     role: map.spec.role.clone(),
+                    table: map.struct_ops.as_ref().map(|plan| Table::new(map, plan)),
                     map: fd.map(|fd| Map::new(&map.spec.name, fd)),
                 })
                 .collect(),

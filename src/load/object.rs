@@ -4,6 +4,7 @@ use skep_sys::{BtfFd, Kernel, MapFd};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::report::LoadReport;
+use super::struct_ops::Table;
 use crate::error::Error;
 use crate::map::Map;
 use crate::program::Program;
@@ -29,6 +30,8 @@ pub struct Object {
 pub(super) struct ObjectMap {
     pub(super) name: String,
     pub(super) role: MapRole,
+    /// What is to be registered of a `struct_ops` table.
+    pub(super) table: Option<Table>,
     /// None for a map that was not to be created.
     pub(super) map: Option<Map>,
 }
@@ -169,7 +172,12 @@ impl Object {
         Ok((global, map))
     }
 
-    fn missing<'n>(&self, what: &'static str, name: &str, there: impl Iterator<Item = &'n str>) -> Error {
+    pub(super) fn missing<'n>(
+        &self,
+        what: &'static str,
+        name: &str,
+        there: impl Iterator<Item = &'n str>,
+    ) -> Error {
         Error::NoSuch {
             object: self.name.clone(),
             what,

@@ -11,7 +11,7 @@ use skep_sys::request::{ProgInfo, TestRun, TestRunResult};
 
 use crate::error::Error;
 use crate::reloc::ProgramPlan;
-use crate::spec::AutoAttach;
+use crate::spec::{AutoAttach, ProgramIndex};
 
 /// A loaded program of an object.
 ///
@@ -19,6 +19,7 @@ use crate::spec::AutoAttach;
 #[derive(Debug)]
 pub struct Program {
     name: String,
+    index: ProgramIndex,
     section: String,
     attach_to: Option<String>,
     auto_attach: AutoAttach,
@@ -32,6 +33,7 @@ impl Program {
     pub(crate) fn new(plan: &ProgramPlan, loaded: LoadedProgram, log: String) -> Self {
         Program {
             name: plan.name.clone(),
+            index: plan.program,
             section: plan.section.clone(),
             attach_to: plan.attach_to.clone(),
             auto_attach: plan.auto_attach,
@@ -45,6 +47,11 @@ impl Program {
     /// Name in the object. The kernel keeps its first 15 bytes.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Which program of the object it is.
+    pub(crate) fn index(&self) -> ProgramIndex {
+        self.index
     }
 
     /// Section that it was in.

@@ -7,7 +7,7 @@ use skep_btf::relo::{Applied, CandidateSource, Decision, Resolver, TargetModule}
 use skep_btf::{Btf, CoreRelo, relo};
 
 use super::{RelocateError, Target};
-use crate::spec::{FunctionIndex, ReferenceTarget, Spec};
+use crate::spec::{FunctionIndex, ProgramIndex, ReferenceTarget, Spec};
 
 /// The instructions of functions after CO-RE.
 pub(super) struct CoreCode<'s> {
@@ -23,10 +23,14 @@ struct Changed {
 }
 
 impl<'s> CoreCode<'s> {
-    pub(super) fn relocate(spec: &'s Spec, target: &dyn Target) -> Result<CoreCode<'s>, RelocateError> {
+    pub(super) fn relocate(
+        spec: &'s Spec,
+        loaded: &[ProgramIndex],
+        target: &dyn Target,
+    ) -> Result<CoreCode<'s>, RelocateError> {
         let mut code = CoreCode { spec, changed: BTreeMap::new(), notes: Vec::new() };
         let Some(local) = &spec.btf else { return Ok(code) };
-        let functions: Vec<_> = reachable(spec)
+        let functions: Vec<_> = reachable(spec, loaded)
             .into_iter()
             .filter_map(|index| spec.functions.get(index.0).map(|function| (index, function)))
             .filter(|(_, function)| !function.core_relos.is_empty())
@@ -84,10 +88,10 @@ impl<'s> CoreCode<'s> {
 }
 
 /// The functions that loaded programs consist of, in the order of the object.
-pub(super) fn reachable(spec: &Spec) -> Vec<FunctionIndex> {
+fn reachable(spec: &Spec, loaded: &[ProgramIndex]) -> Vec<FunctionIndex> {
     let mut seen = vec![false; spec.functions.len()];
-    let mut todo: Vec<_> =
-        spec.programs.iter().filter(|program| program.autoload).map(|program| program.function).collect();
+    let programs = loaded.iter().filter_map(|index| spec.programs.get(index.0));
+    let mut todo: Vec<_> = programs.map(|program| program.function).collect();
     while let Some(index) = todo.pop() {
         let Some(seen) = seen.get_mut(index.0) else { continue };
         if std::mem::replace(seen, true) {

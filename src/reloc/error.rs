@@ -108,6 +108,14 @@ pub enum RelocateError {
         /// What is missing, and what to do.
         reason: String,
     },
+    /// A `struct_ops` table that does not fit the kernel's structure.
+    #[error("struct_ops table `{map}`: {reason}")]
+    StructOps {
+        /// Its name.
+        map: String,
+        /// What does not fit, and what to do.
+        reason: String,
+    },
     /// A program needs a section that nothing is made of.
     #[error(
         "function `{function}`, instruction {insn}: it refers to section `{section}`, which this version does not load"

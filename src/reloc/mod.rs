@@ -10,6 +10,7 @@ mod externs;
 mod kconfig;
 mod plan;
 mod show;
+mod struct_ops;
 mod target;
 
 use skep_asm::{Insn, Reg, pseudo};
@@ -18,13 +19,14 @@ use skep_sys::abi::ProgType;
 pub use error::RelocateError;
 pub use plan::{
     KernelType, MapPlan, Missing, MissingKind, PlacedDecision, PlacedFunction, Placeholder, PlaceholderValue,
-    Plan, ProgramPlan,
+    Plan, ProgramPlan, StructOpsPlan, StructOpsProgram,
 };
 pub use target::{BtfTarget, ConfigFeature, ModuleTypes, Target, TargetError};
 
 use self::code::{Linked, POISON_KFUNC, POISON_MAP};
 use self::core::CoreCode;
 use self::externs::{Externs, Resolved};
+use self::struct_ops::Tables;
 use crate::spec::{
     ExternIndex, FunctionSpec, MapRole, ProgramIndex, ProgramSpec, Reference, ReferenceTarget, Spec,
     kernel_map_name, sanitize,
@@ -54,22 +56,44 @@ impl Spec {
     pub fn relocate(&self, target: &dyn Target) -> Result<Plan, RelocateError> {
         let mut notes = self.notes.clone();
         let externs = Externs::resolve(self, target)?;
-        let core = CoreCode::relocate(self, target)?;
+        let tables = Tables::resolve(self, target)?;
+        let loaded: Vec<ProgramIndex> = (0..self.programs.len())
+            .map(ProgramIndex)
+            .zip(&self.programs)
+            .filter(|(index, program)| tables.loads(*index, program.autoload))
+            .map(|(index, _)| index)
+            .collect();
+        let core = CoreCode::relocate(self, &loaded, target)?;
         notes.extend(core.notes.iter().cloned());
         let mut maps: Vec<MapPlan> = Vec::with_capacity(self.maps.len());
-        for map in &self.maps {
-            let mut spec = map.clone();
+        for (index, map) in self.maps.iter().enumerate() {
+            let (mut spec, struct_ops) = match tables.plan(index) {
+                Some((spec, plan)) => (spec.clone(), Some(plan.clone())),
+                None => (map.clone(), None),
+            };
             if spec.role == MapRole::Kconfig {
                 spec.contents.clone_from(&externs.kconfig);
             }
             let kernel_name =
                 if map.role.is_data() { kernel_map_name(&self.name, &map.name) } else { sanitize(&map.name) };
-            maps.push(MapPlan { spec, kernel_name });
+            maps.push(MapPlan { spec, kernel_name, struct_ops });
         }
         let mut programs = Vec::new();
         let mut size = 0;
-        for (index, program) in self.programs.iter().enumerate().filter(|(_, program)| program.autoload) {
-            let plan = self.plan_program(ProgramIndex(index), program, target, &core, &externs)?;
+        for index in loaded {
+            let Some(program) = self.programs.get(index.0) else { continue };
+            let mut plan = self.plan_program(index, program, target, &core, &externs)?;
+            if program.prog_type == ProgType::STRUCT_OPS {
+                let function = tables.function(index).cloned();
+                let (function, member) = function.ok_or_else(|| RelocateError::AttachTarget {
+                    program: program.name.clone(),
+                    section: program.section.clone(),
+                    reason:
+                        "no struct_ops table that is created holds it: name it in one, or switch autoload off"
+                            .into(),
+                })?;
+                (plan.attach_target, plan.attach_type) = (Some(function), member);
+            }
             size += rough_size(&plan);
             if size > MAX_SIZE {
                 return Err(RelocateError::TooLarge { program: plan.name, limit: MAX_SIZE });
@@ -99,13 +123,6 @@ impl Spec {
             return Err(RelocateError::NoType {
                 program: program.name.clone(),
                 section: program.section.clone(),
-            });
-        }
-        if program.prog_type == ProgType::STRUCT_OPS {
-            return Err(RelocateError::AttachTarget {
-                program: program.name.clone(),
-                section: program.section.clone(),
-                reason: "its place in a kernel structure is in a struct_ops table, which this version does not load".into(),
             });
         }
         let linked = code::link(self, program.function, |function| core.insns(function))?;

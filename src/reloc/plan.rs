@@ -52,6 +52,32 @@ pub struct MapPlan {
     pub spec: MapSpec,
     /// The name that the kernel gets, at most 15 bytes.
     pub kernel_name: String,
+    /// What is known beyond that of a `struct_ops` table. Its contents and value size are the kernel's then, and its
+    /// slots those of the object.
+    pub struct_ops: Option<StructOpsPlan>,
+}
+
+/// A `struct_ops` table in the terms of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StructOpsPlan {
+    /// The kernel's structure that the map holds, such as `bpf_struct_ops_tcp_congestion_ops`.
+    pub value_type: KernelType,
+    /// Where the programs go, ordered by offset.
+    pub programs: Vec<StructOpsProgram>,
+}
+
+/// A place of a `struct_ops` table that holds a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StructOpsProgram {
+    /// Name of the member.
+    pub member: String,
+    /// Offset in the map's value, in bytes, where the descriptor of the program goes in a table of the machine's word
+    /// size.
+    pub offset: u32,
+    /// The program.
+    pub program: ProgramIndex,
 }
 
 /// A program to load.

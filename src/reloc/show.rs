@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use skep_asm::disassemble;
 
-use super::plan::{MapPlan, Missing, PlacedDecision, PlaceholderValue, Plan, ProgramPlan};
+use super::plan::{MapPlan, Missing, PlacedDecision, PlaceholderValue, Plan, ProgramPlan, StructOpsPlan};
 use crate::spec::{Pinning, SlotValue, show_bytes, show_records};
 
 impl Display for Plan {
@@ -57,6 +57,10 @@ impl Plan {
                 inner.map_type, inner.key_size, inner.value_size, inner.max_entries
             )?;
         }
+        if let Some(table) = &plan.struct_ops {
+            self.show_struct_ops(f, table)?;
+            return show_bytes(f, &map.contents);
+        }
         for slot in &map.slots {
             match slot.value {
                 SlotValue::Map(index) => {
@@ -75,6 +79,20 @@ impl Plan {
             }
         }
         show_bytes(f, &map.contents)
+    }
+
+    fn show_struct_ops(&self, f: &mut Formatter<'_>, table: &StructOpsPlan) -> fmt::Result {
+        write!(f, "  value {} {}", table.value_type.type_id, table.value_type.name)?;
+        if let Some(module) = &table.value_type.module {
+            write!(f, " of {module}")?;
+        }
+        writeln!(f)?;
+        for place in &table.programs {
+            let held = self.programs.iter().find(|program| program.program == place.program);
+            let held = held.map_or("(not loaded)", |held| &held.name);
+            writeln!(f, "  [{}] {} = program {held}", place.offset, place.member)?;
+        }
+        Ok(())
     }
 
     fn show_program(&self, f: &mut Formatter<'_>, program: &ProgramPlan) -> fmt::Result {

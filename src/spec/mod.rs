@@ -15,6 +15,7 @@ mod model;
 mod references;
 mod sections;
 mod show;
+mod struct_ops;
 mod types;
 
 use std::fs::File;
@@ -33,6 +34,7 @@ pub use model::{
 };
 pub use sections::{AutoAttach, SectionKind, section_kind};
 pub(crate) use show::{show_bytes, show_records};
+pub(crate) use struct_ops::is_function_pointer;
 
 use self::elf::Elf;
 use crate::error::Error;
@@ -63,8 +65,9 @@ impl Spec {
             ));
         }
         let mut code = code::read(&elf)?;
-        let needs_btf =
-            elf.section_named(maps::MAPS).is_some() || elf.symbols.iter().any(elf::Symbol::is_extern);
+        let needs_btf = elf.section_named(maps::MAPS).is_some()
+            || elf.sections.iter().any(|section| struct_ops::flags(section).is_some())
+            || elf.symbols.iter().any(elf::Symbol::is_extern);
         let btf = read_btf(&elf, needs_btf, &mut notes)?;
         let btf = btf.map(|btf| types::place_variables(&elf, &btf)).transpose()?;
         let btf = btf.as_ref();
@@ -108,6 +111,7 @@ impl Spec {
         let mut maps = declared.maps;
         maps.extend(data_maps.into_iter().map(|data| data.map));
         maps.extend(externs.kconfig);
+        maps.extend(struct_ops::read(&elf, btf, &code, &programs)?);
         let name: String = name.split('.').next().unwrap_or_default().chars().take(OBJ_NAME_MAX).collect();
         Ok(Spec {
             name,
@@ -157,6 +161,45 @@ impl Spec {
     /// The map of this name, to change it.
     pub fn map_mut(&mut self, name: &str) -> Option<&mut MapSpec> {
         self.maps.iter_mut().find(|map| map.name == name)
+    }
+
+    /// Leaves all programs out of the load but one: switches [`ProgramSpec::autoload`] of the others off, and takes them
+    /// out of `struct_ops` tables. When all tables that hold the one are not to be created, the first of them is.
+    ///
+    /// ```
+    /// use skep::Spec;
+    ///
+    /// # fn main() -> Result<(), skep::Error> {
+    /// let mut spec = Spec::parse("xdp_count", include_bytes!("../../testdata/xdp_count.o"))?;
+    /// let only = spec.program_index("xdp_count").expect("the object has it");
+    /// spec.load_only(only);
+    /// assert_eq!(spec.programs.iter().filter(|program| program.autoload).count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn load_only(&mut self, only: ProgramIndex) {
+        for (index, program) in self.programs.iter_mut().enumerate() {
+            program.autoload = index == only.0;
+        }
+        let holds = |map: &MapSpec| map.slots.iter().any(|slot| slot.value == SlotValue::Program(only));
+        let mut first = None;
+        let mut created = false;
+        for (index, map) in self.maps.iter_mut().enumerate().filter(|(_, map)| map.role == MapRole::StructOps)
+        {
+            map.slots.retain(|slot| slot.value == SlotValue::Program(only));
+            if holds(map) {
+                created |= map.autocreate;
+                first = first.or(Some(index));
+            }
+        }
+        if let (false, Some(map)) = (created, first.and_then(|index| self.maps.get_mut(index))) {
+            map.autocreate = true;
+        }
+    }
+
+    /// Where the program of this name is in [`Spec::programs`].
+    pub fn program_index(&self, name: &str) -> Option<ProgramIndex> {
+        self.programs.iter().position(|program| program.name == name).map(ProgramIndex)
     }
 
     /// How many CO-RE relocations the object has.
@@ -258,7 +301,10 @@ fn note_sections(elf: &Elf<'_>, notes: &mut Vec<String>) {
     let known = ["license", "version", ".BTF", ".BTF.ext", maps::MAPS];
     for section in elf.sections.iter().filter(|section| section.kind == object::elf::SHT_PROGBITS) {
         let name = section.name.as_ref();
-        let used = code::is_code(section) || data::role(section).is_some() || known.contains(&name);
+        let used = code::is_code(section)
+            || data::role(section).is_some()
+            || struct_ops::flags(section).is_some()
+            || known.contains(&name);
         if !used && section.size > 0 && !name.starts_with(".debug") {
             notes.push(format!("section `{name}` is left out: nothing is known of it"));
         }

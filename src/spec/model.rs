@@ -26,7 +26,8 @@ pub struct Spec {
     pub functions: Vec<FunctionSpec>,
     /// Entry programs in the order of the file.
     pub programs: Vec<ProgramSpec>,
-    /// Maps: the declared ones in the order of `.maps`, then those of data sections in the order of the file.
+    /// Maps: the declared ones in the order of `.maps`, those of data sections in the order of the file, that of the
+    /// configuration values, then the `struct_ops` tables.
     pub maps: Vec<MapSpec>,
     /// Global variables in the order of their sections and offsets.
     pub globals: Vec<GlobalSpec>,
@@ -168,7 +169,8 @@ pub struct ProgramSpec {
     pub auto_attach: AutoAttach,
     /// Load flags that the section name asks for.
     pub flags: ProgFlags,
-    /// Whether loading the object loads it: false for sections that begin with `?`.
+    /// Whether loading the object loads it: false for sections that begin with `?`. A program that a `struct_ops` table
+    /// holds is loaded when such a table is created, whatever this says, as with libbpf.
     pub autoload: bool,
 }
 
@@ -196,7 +198,8 @@ pub struct MapSpec {
     pub pinning: Pinning,
     /// Type of the key in the object's BTF.
     pub key_type: Option<TypeId>,
-    /// Type of the value in the object's BTF.
+    /// Type of the value in the object's BTF. Of a `struct_ops` table it is the object's own view of the kernel's
+    /// structure, and `value_size` its size.
     pub value_type: Option<TypeId>,
     /// Prototype of the maps that this one holds.
     pub inner: Option<Box<MapSpec>>,
@@ -204,7 +207,8 @@ pub struct MapSpec {
     pub slots: Vec<Slot>,
     /// What the map is for.
     pub role: MapRole,
-    /// Value of the only element of a data map; what is beyond its end is zero.
+    /// Value of the only element of a data map, first variables of an arena, or a `struct_ops` table as the object lays
+    /// it out; what is beyond its end is zero.
     pub contents: Vec<u8>,
     /// Whether loading the object creates it.
     pub autocreate: bool,
@@ -259,12 +263,14 @@ pub enum MapRole {
     Bss,
     /// Holds the values of the `.kconfig` externs, frozen before programs are loaded.
     Kconfig,
+    /// A table of programs that becomes functions of the kernel, from section `.struct_ops` or `.struct_ops.link`.
+    StructOps,
 }
 
 impl MapRole {
     /// Whether the map holds global data.
     pub fn is_data(&self) -> bool {
-        !matches!(self, MapRole::Declared)
+        matches!(self, MapRole::Data | MapRole::Rodata | MapRole::Bss | MapRole::Kconfig)
     }
 
     /// Whether user space may not write to it once it is loaded.
@@ -273,10 +279,10 @@ impl MapRole {
     }
 }
 
-/// An element that the object declares for a map of maps or of programs.
+/// An element that the object declares for a map of maps or of programs, or a program of a `struct_ops` table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// Its index.
+    /// Its index; in a `struct_ops` table, the number of the member in the object's structure.
     pub index: u32,
     /// What it holds.
     pub value: SlotValue,

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crate::abi::{Errno, OpenFlags};
 use crate::map_fd::MapRef;
 use crate::request::{
-    BtfInfo, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, Pin, ProgInfo, ProgLoad,
-    TestRun, TestRunResult,
+    BtfInfo, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory, Pin, ProgInfo,
+    ProgLoad, TestRun, TestRunResult,
 };
 use crate::shared::SharedMemory;
 
@@ -82,16 +82,10 @@ pub trait Backend: Debug + Send + Sync {
         Err(Errno::ENOSYS)
     }
 
-    /// Maps `len` bytes of a map's memory from `offset` on, both in whole pages: values of an array with
+    /// Maps a part of a map's memory: values of an array with
     /// [`MapFlags::MMAPABLE`](crate::abi::MapFlags::MMAPABLE) (Linux 5.5), a ring buffer or an arena.
-    fn map_mmap(
-        &self,
-        map: BorrowedFd<'_>,
-        offset: u64,
-        len: usize,
-        writable: bool,
-    ) -> Result<SharedMemory, Errno> {
-        let _ = (map, offset, len, writable);
+    fn map_mmap(&self, map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno> {
+        let _ = (map, memory);
         Err(Errno::ENOSYS)
     }
 

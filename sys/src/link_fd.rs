@@ -3,7 +3,7 @@ use std::path::Path;
 
 use crate::abi::{AttachFlags, Errno};
 use crate::kernel::Kernel;
-use crate::map_fd::dup;
+use crate::map_fd::{MapFd, dup};
 use crate::program_fd::LoadedProgram;
 use crate::request::{LinkInfo, LinkUpdate, Pin};
 
@@ -50,6 +50,17 @@ impl LinkFd {
             request.flags |= AttachFlags::REPLACE;
         }
         self.kernel.backend().link_update(&request)
+    }
+
+    /// Puts the table of another `struct_ops` map in the place of the one that the link registered
+    /// (`BPF_LINK_UPDATE`, Linux 6.4).
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::EOPNOTSUPP`] when the structure cannot be replaced; [`Errno::EXDEV`] when the
+    /// map is another kernel's.
+    pub fn update_map(&self, new: &MapFd) -> Result<(), Errno> {
+        self.kernel.check_same(new.kernel())?;
+        self.kernel.backend().link_update(&LinkUpdate::new(self.as_fd(), new.as_fd()))
     }
 
     /// Detaches now; the link stays, attached to nothing (`BPF_LINK_DETACH`, Linux 5.9).

@@ -4,7 +4,7 @@ use std::path::Path;
 use crate::abi::{Errno, MapFlags, MapType, UpdateFlags};
 use crate::kernel::Kernel;
 use crate::program_fd::LoadedProgram;
-use crate::request::{MapCreate, MapInfo, Pin};
+use crate::request::{MapCreate, MapInfo, MapMemory, Pin};
 use crate::shared::SharedMemory;
 
 /// The sizes and kind of a map, which decide how long its keys and values are.
@@ -291,7 +291,17 @@ impl MapFd {
     /// # Errors
     /// What the kernel answers, [`Errno::EPERM`] when it is frozen and `writable` asked for.
     pub fn mmap(&self, offset: u64, len: usize, writable: bool) -> Result<SharedMemory, MapError> {
-        self.kernel.backend().map_mmap(self.as_fd(), offset, len, writable).map_err(failed("mmap"))
+        let mut memory = MapMemory::new(offset, len);
+        memory.writable = writable;
+        self.mmap_at(memory)
+    }
+
+    /// As [`mmap`](MapFd::mmap), with a say in the address.
+    ///
+    /// # Errors
+    /// As [`mmap`](MapFd::mmap), and [`Errno::EEXIST`] when something is mapped at the address.
+    pub fn mmap_at(&self, memory: MapMemory) -> Result<SharedMemory, MapError> {
+        self.kernel.backend().map_mmap(self.as_fd(), memory).map_err(failed("mmap"))
     }
 
     /// Forbids user space to write from now on (`BPF_MAP_FREEZE`, Linux 5.2).

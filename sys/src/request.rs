@@ -38,6 +38,9 @@ pub struct MapCreate<'a> {
     pub btf: Option<MapBtf<'a>>,
     /// Type of the value in the kernel's BTF, for a map of a `struct_ops` structure, else 0 (Linux 5.6).
     pub vmlinux_value_type_id: u32,
+    /// Loaded BTF of the module that [`vmlinux_value_type_id`](Self::vmlinux_value_type_id) belongs to (Linux 6.9);
+    /// none for the kernel's own.
+    pub value_type_module: Option<BorrowedFd<'a>>,
     /// Network device for an offloaded map.
     pub ifindex: u32,
 }
@@ -57,8 +60,31 @@ impl<'a> MapCreate<'a> {
             inner_map: None,
             btf: None,
             vmlinux_value_type_id: 0,
+            value_type_module: None,
             ifindex: 0,
         }
+    }
+}
+
+/// A part of a map's memory to map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MapMemory {
+    /// Where it starts, in bytes from the map's start; whole pages.
+    pub offset: u64,
+    /// How many bytes; whole pages.
+    pub len: usize,
+    /// Whether it can be written.
+    pub writable: bool,
+    /// Address in this process where it must be, and where nothing may be yet; none for any place. An arena that was
+    /// made with an address is mapped there and nowhere else.
+    pub address: Option<u64>,
+}
+
+impl MapMemory {
+    /// That many bytes from `offset` on, to read, at any address.
+    pub fn new(offset: u64, len: usize) -> Self {
+        MapMemory { offset, len, writable: false, address: None }
     }
 }
 
@@ -263,7 +289,15 @@ pub enum LinkTarget<'a> {
     Fd(BorrowedFd<'a>),
 }
 
-/// `BPF_LINK_UPDATE`.
+impl<'a> LinkCreate<'a> {
+    /// Registers the table that a `struct_ops` map holds (Linux 6.4). The map's descriptor stands where that of a
+    /// program does otherwise.
+    pub fn of_struct_ops(map: BorrowedFd<'a>) -> Self {
+        LinkCreate::new(map, LinkTarget::Loaded, AttachType::STRUCT_OPS)
+    }
+}
+
+/// `BPF_LINK_UPDATE`. Links of `struct_ops` take maps where others take programs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LinkUpdate<'a> {

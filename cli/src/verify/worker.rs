@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use skep::spec::Pinning;
+use skep::spec::{Pinning, ProgramIndex};
 use skep::{Kernel, Loader, Spec};
 
 use super::{Event, Load, Open, Program};
@@ -44,8 +44,9 @@ pub(crate) fn work(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
         out::json(&Event::Loaded(whole(&kernel, &spec)))?;
     }
     for (at, mut program) in programs.into_iter().enumerate().skip(args.from.saturating_sub(1)) {
-        spec.programs.iter_mut().enumerate().for_each(|(other, spec)| spec.autoload = other == at);
-        alone(&kernel, &spec, &mut program, args.log);
+        let mut only = spec.clone();
+        only.load_only(ProgramIndex(at));
+        alone(&kernel, &only, &mut program, args.log);
         out::json(&Event::Tried(program))?;
     }
     Ok(ExitCode::SUCCESS)

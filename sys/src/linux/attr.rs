@@ -64,8 +64,13 @@ pub(super) struct MapCreateAttr {
     pub(super) btf_value_type_id: u32,
     pub(super) btf_vmlinux_value_type_id: u32,
     pub(super) map_extra: u64,
+    pub(super) value_type_btf_obj_fd: u32,
+    pub(super) map_token_fd: u32,
 }
-layout!(MapCreateAttr, 72, inner_map_fd @ 20, map_name @ 28, map_ifindex @ 44, btf_fd @ 48, map_extra @ 64);
+layout!(
+    MapCreateAttr, 80, inner_map_fd @ 20, map_name @ 28, map_ifindex @ 44, btf_fd @ 48, map_extra @ 64,
+    value_type_btf_obj_fd @ 72, map_token_fd @ 76,
+);
 
 /// The `BPF_MAP_*_ELEM` commands, `BPF_MAP_GET_NEXT_KEY` (whose output is `value`) and `BPF_MAP_FREEZE`.
 #[repr(C)]

@@ -8,18 +8,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::attr::{ElemAttr, MapCreateAttr, MapFreezeAttr, cmd};
 use super::call::{address, address_mut, bpf, bpf_fd, name, raw, raw_or_0};
-use crate::abi::{Errno, UpdateFlags};
+use crate::abi::{Errno, MapFlags, UpdateFlags};
 use crate::map_fd::MapRef;
 use crate::request::MapCreate;
 
 pub(super) fn create(request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
     let btf = request.btf;
+    let mut flags = request.flags;
+    flags.set(MapFlags::VTYPE_BTF_OBJ_FD, request.value_type_module.is_some());
     let mut attr = MapCreateAttr {
         map_type: request.map_type.0,
         key_size: request.key_size,
         value_size: request.value_size,
         max_entries: request.max_entries,
-        map_flags: request.flags.bits(),
+        map_flags: flags.bits(),
         inner_map_fd: raw_or_0(request.inner_map),
         numa_node: request.numa_node,
         map_name: name(request.name)?,
@@ -29,6 +31,8 @@ pub(super) fn create(request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
         btf_value_type_id: btf.map_or(0, |btf| btf.value_type),
         btf_vmlinux_value_type_id: request.vmlinux_value_type_id,
         map_extra: request.map_extra,
+        value_type_btf_obj_fd: raw_or_0(request.value_type_module),
+        map_token_fd: 0,
     };
     // SAFETY: the attribute holds no address.
     unsafe { bpf_fd(cmd::MAP_CREATE, &mut attr) }

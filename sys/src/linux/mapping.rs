@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
 use crate::abi::Errno;
+use crate::request::MapMemory;
 
 /// A shared mapping, unmapped when dropped.
 pub(crate) struct Mapping {
@@ -22,19 +23,32 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    pub(crate) fn new(fd: BorrowedFd<'_>, offset: u64, len: usize, writable: bool) -> Result<Mapping, Errno> {
+    pub(crate) fn new(fd: BorrowedFd<'_>, memory: MapMemory) -> Result<Mapping, Errno> {
+        let MapMemory { len, writable, .. } = memory;
         let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
-        let offset = libc::off_t::try_from(offset).map_err(|_| Errno::EINVAL)?;
-        // SAFETY: no address is asked for, so the kernel picks one where nothing is mapped; `fd` is open.
-        let base = unsafe {
-            libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, fd.as_raw_fd(), offset)
+        let offset = libc::off_t::try_from(memory.offset).map_err(|_| Errno::EINVAL)?;
+        let (address, flags) = match memory.address {
+            None => (0, libc::MAP_SHARED),
+            Some(0) => return Err(Errno::EINVAL),
+            Some(address) => (
+                usize::try_from(address).map_err(|_| Errno::EINVAL)?,
+                libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE,
+            ),
         };
+        let hint = std::ptr::without_provenance_mut::<libc::c_void>(address);
+        // SAFETY: without an address the kernel picks one where nothing is mapped, and with one it refuses those where
+        // something is (before Linux 4.17 it takes it for a wish); `fd` is open.
+        let base = unsafe { libc::mmap(hint, len, protection, flags, fd.as_raw_fd(), offset) };
         if base == libc::MAP_FAILED {
             return Err(super::call::errno());
         }
         // Address 0 is never chosen unless asked for.
         let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::EFAULT)?;
-        Ok(Mapping { base, len, writable })
+        let mapping = Mapping { base, len, writable };
+        if address != 0 && mapping.base.addr().get() != address {
+            return Err(Errno::EEXIST);
+        }
+        Ok(mapping)
     }
 
     /// Start, a multiple of the page size.

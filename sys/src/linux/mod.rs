@@ -21,8 +21,8 @@ use crate::abi::{Errno, OpenFlags};
 use crate::backend::{Backend, ObjectKind, Permissions};
 use crate::map_fd::MapRef;
 use crate::request::{
-    BtfInfo, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, Pin, ProgInfo, ProgLoad,
-    TestRun, TestRunResult,
+    BtfInfo, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory, Pin, ProgInfo,
+    ProgLoad, TestRun, TestRunResult,
 };
 use crate::shared::SharedMemory;
 
@@ -76,16 +76,10 @@ impl Backend for LinuxBackend {
         map::lookup_and_delete(map, key, value, flags)
     }
 
-    fn map_mmap(
-        &self,
-        map: BorrowedFd<'_>,
-        offset: u64,
-        len: usize,
-        writable: bool,
-    ) -> Result<SharedMemory, Errno> {
+    fn map_mmap(&self, map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno> {
         // Only memory of a map is known not to shrink under the mapping.
         system::check_kind(map, "bpf-map")?;
-        Mapping::new(map, offset, len, writable).map(SharedMemory::mapping)
+        Mapping::new(map, memory).map(SharedMemory::mapping)
     }
 
     fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<(), Errno> {

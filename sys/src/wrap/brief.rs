@@ -7,7 +7,9 @@ use std::path::Path;
 use crate::abi::OpenFlags;
 use crate::backend::ObjectKind;
 use crate::map_fd::MapRef;
-use crate::request::{LinkCreate, LinkTarget, LinkUpdate, LogBuffer, MapCreate, Pin, ProgLoad, TestRun};
+use crate::request::{
+    LinkCreate, LinkTarget, LinkUpdate, LogBuffer, MapCreate, MapMemory, Pin, ProgLoad, TestRun,
+};
 
 /// A few words for an argument.
 pub(super) trait Brief {
@@ -40,6 +42,13 @@ brief! {
     ObjectKind, |kind| format!("{kind:?}").to_lowercase();
     BorrowedFd<'_>, |fd| format!("fd{}", fd.as_raw_fd());
     MapRef<'_>, |map| map.as_fd().brief();
+    MapMemory, |memory| format!(
+        "{}+{}{}{}",
+        memory.offset,
+        memory.len,
+        if memory.writable { " writable" } else { "" },
+        memory.address.map(|address| format!(" at {address:#x}")).unwrap_or_default(),
+    );
     Pin<'_>, |pin| format!("{} {}", pin.fd.brief(), pin.path.brief());
     Option<&mut LogBuffer>, |log| match log {
         Some(log) => format!("log({}, {})", log.level, log.bytes.len()),

@@ -115,8 +115,8 @@ macro_rules! wrapper {
             use crate::backend::{ObjectKind, Permissions};
             use crate::map_fd::MapRef;
             use crate::request::{
-                BtfInfo, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, Pin, ProgInfo,
-                ProgLoad, TestRun, TestRunResult,
+                BtfInfo, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory, Pin,
+                ProgInfo, ProgLoad, TestRun, TestRunResult,
             };
             use crate::shared::SharedMemory;
 
@@ -130,9 +130,7 @@ macro_rules! wrapper {
                 fn map_lookup_and_delete(
                     map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64,
                 ) -> Result<(), Errno>;
-                fn map_mmap(
-                    map: BorrowedFd<'_>, offset: u64, len: usize, writable: bool,
-                ) -> Result<SharedMemory, Errno>;
+                fn map_mmap(map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno>;
                 fn map_freeze(map: BorrowedFd<'_>) -> Result<(), Errno>;
                 fn prog_load(request: &ProgLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno>;
                 fn prog_test_run(

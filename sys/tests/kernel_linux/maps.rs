@@ -1,7 +1,7 @@
 use std::sync::atomic::Ordering;
 
 use skep_sys::abi::{Errno, MapFlags, MapType, OpenFlags, UpdateFlags};
-use skep_sys::request::MapCreate;
+use skep_sys::request::{MapCreate, MapMemory};
 use skep_sys::{Kernel, MapError, ObjectKind};
 
 use crate::support::{PinDir, kernel, map, program};
@@ -190,7 +190,7 @@ fn memory_of_an_array_is_shared() {
     // Anything else cannot be mapped through here.
     let file = std::fs::File::open("/proc/self/exe").unwrap();
     use std::os::fd::AsFd;
-    assert_eq!(kernel.backend().map_mmap(file.as_fd(), 0, 4096, false).unwrap_err(), Errno::EINVAL);
+    assert_eq!(kernel.backend().map_mmap(file.as_fd(), MapMemory::new(0, 4096)).unwrap_err(), Errno::EINVAL);
 }
 
 #[test]
