@@ -31,12 +31,14 @@ struct Frame {
     next: usize,
 }
 
-/// Lays a program out as libbpf does: each function once, behind the one that first calls it, depth first.
+/// Lays a program out as libbpf does: each function once, behind the one that first calls it, depth first, and at last
+/// its exception callback.
 ///
 /// `code` answers a function's instructions with its CO-RE relocations applied.
 pub(super) fn link<'s>(
     spec: &'s Spec,
     entry: FunctionIndex,
+    callback: Option<FunctionIndex>,
     mut code: impl FnMut(FunctionIndex) -> &'s [Insn],
 ) -> Result<Linked, RelocateError> {
     let mut linked = Linked {
@@ -48,7 +50,17 @@ pub(super) fn link<'s>(
     // Not one for each function of the object: there may be many programs of a few functions.
     let mut placed = HashMap::new();
     let mut stack = vec![append(spec, entry, code(entry), &mut placed, &mut linked)?];
-    while let Some(frame) = stack.last_mut() {
+    let mut callback = callback;
+    loop {
+        let Some(frame) = stack.last_mut() else {
+            match callback.take() {
+                Some(callback) if !placed.contains_key(&callback) => {
+                    stack.push(append(spec, callback, code(callback), &mut placed, &mut linked)?);
+                    continue;
+                }
+                _ => break,
+            }
+        };
         let function = function(spec, frame.function)?;
         let Some(reference) = function.references.get(frame.next) else {
             stack.pop();

@@ -6,6 +6,7 @@ use skep_asm::Insn;
 use skep_btf::relo::{Applied, CandidateSource, Decision, Resolver, TargetModule};
 use skep_btf::{Btf, CoreRelo, relo};
 
+use super::exceptions::Callbacks;
 use super::{RelocateError, Target};
 use crate::spec::{FunctionIndex, ProgramIndex, ReferenceTarget, Spec};
 
@@ -26,11 +27,12 @@ impl<'s> CoreCode<'s> {
     pub(super) fn relocate(
         spec: &'s Spec,
         loaded: &[ProgramIndex],
+        callbacks: &Callbacks<'_>,
         target: &dyn Target,
     ) -> Result<CoreCode<'s>, RelocateError> {
         let mut code = CoreCode { spec, changed: BTreeMap::new(), notes: Vec::new() };
         let Some(local) = &spec.btf else { return Ok(code) };
-        let functions: Vec<_> = reachable(spec, loaded)
+        let functions: Vec<_> = reachable(spec, loaded, callbacks)?
             .into_iter()
             .filter_map(|index| spec.functions.get(index.0).map(|function| (index, function)))
             .filter(|(_, function)| !function.core_relos.is_empty())
@@ -88,10 +90,17 @@ impl<'s> CoreCode<'s> {
 }
 
 /// The functions that loaded programs consist of, in the order of the object.
-fn reachable(spec: &Spec, loaded: &[ProgramIndex]) -> Vec<FunctionIndex> {
+fn reachable(
+    spec: &Spec,
+    loaded: &[ProgramIndex],
+    callbacks: &Callbacks<'_>,
+) -> Result<Vec<FunctionIndex>, RelocateError> {
     let mut seen = vec![false; spec.functions.len()];
-    let programs = loaded.iter().filter_map(|index| spec.programs.get(index.0));
-    let mut todo: Vec<_> = programs.map(|program| program.function).collect();
+    let mut todo = Vec::with_capacity(loaded.len());
+    for program in loaded.iter().filter_map(|index| spec.programs.get(index.0)) {
+        todo.push(program.function);
+        todo.extend(callbacks.of(program)?);
+    }
     while let Some(index) = todo.pop() {
         let Some(seen) = seen.get_mut(index.0) else { continue };
         if std::mem::replace(seen, true) {
@@ -103,7 +112,7 @@ fn reachable(spec: &Spec, loaded: &[ProgramIndex]) -> Vec<FunctionIndex> {
             _ => None,
         }));
     }
-    seen.iter().enumerate().filter(|(_, seen)| **seen).map(|(index, _)| FunctionIndex(index)).collect()
+    Ok(seen.iter().enumerate().filter(|(_, seen)| **seen).map(|(index, _)| FunctionIndex(index)).collect())
 }
 
 /// A target as the source of CO-RE candidates.

@@ -108,6 +108,14 @@ pub enum RelocateError {
         /// What is missing, and what to do.
         reason: String,
     },
+    /// An exception callback that cannot be one.
+    #[error("program `{program}`: {reason}")]
+    ExceptionCallback {
+        /// Program.
+        program: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A `struct_ops` table that does not fit the kernel's structure.
     #[error("struct_ops table `{map}`: {reason}")]
     StructOps {

@@ -6,6 +6,7 @@ mod attach;
 mod code;
 mod core;
 mod error;
+mod exceptions;
 mod externs;
 mod kconfig;
 mod plan;
@@ -25,6 +26,7 @@ pub use target::{BtfTarget, ConfigFeature, ModuleTypes, Target, TargetError};
 
 use self::code::{Linked, POISON_KFUNC, POISON_MAP};
 use self::core::CoreCode;
+use self::exceptions::Callbacks;
 use self::externs::{Externs, Resolved};
 use self::struct_ops::Tables;
 use crate::spec::{
@@ -41,6 +43,13 @@ fn rough_size(plan: &ProgramPlan) -> usize {
     let records = plan.func_info.bytes.len() + plan.line_info.bytes.len();
     let places = plan.placeholders.len() + plan.missing.len() + plan.functions.len();
     plan.insns.len() * Insn::SIZE + records + places * 64 + plan.decisions.len() * 512
+}
+
+/// What all programs of an object share.
+struct Parts<'p> {
+    core: &'p CoreCode<'p>,
+    externs: &'p Externs,
+    callbacks: &'p Callbacks<'p>,
 }
 
 impl Spec {
@@ -63,7 +72,8 @@ impl Spec {
             .filter(|(index, program)| tables.loads(*index, program.autoload))
             .map(|(index, _)| index)
             .collect();
-        let core = CoreCode::relocate(self, &loaded, target)?;
+        let callbacks = Callbacks::read(self);
+        let core = CoreCode::relocate(self, &loaded, &callbacks, target)?;
         notes.extend(core.notes.iter().cloned());
         let mut maps: Vec<MapPlan> = Vec::with_capacity(self.maps.len());
         for (index, map) in self.maps.iter().enumerate() {
@@ -82,7 +92,8 @@ impl Spec {
         let mut size = 0;
         for index in loaded {
             let Some(program) = self.programs.get(index.0) else { continue };
-            let mut plan = self.plan_program(index, program, target, &core, &externs)?;
+            let parts = Parts { core: &core, externs: &externs, callbacks: &callbacks };
+            let mut plan = self.plan_program(index, program, target, &parts)?;
             if program.prog_type == ProgType::STRUCT_OPS {
                 let function = tables.function(index).cloned();
                 let (function, member) = function.ok_or_else(|| RelocateError::AttachTarget {
@@ -116,8 +127,7 @@ impl Spec {
         index: ProgramIndex,
         program: &ProgramSpec,
         target: &dyn Target,
-        core: &CoreCode<'_>,
-        externs: &Externs,
+        parts: &Parts<'_>,
     ) -> Result<ProgramPlan, RelocateError> {
         if program.prog_type.0 == 0 {
             return Err(RelocateError::NoType {
@@ -125,7 +135,9 @@ impl Spec {
                 section: program.section.clone(),
             });
         }
-        let linked = code::link(self, program.function, |function| core.insns(function))?;
+        let core = parts.core;
+        let callback = parts.callbacks.of(program)?;
+        let linked = code::link(self, program.function, callback, |function| core.insns(function))?;
         let Linked { insns, functions, func_info, line_info } = linked;
         let mut plan = ProgramPlan {
             name: program.name.clone(),
@@ -156,7 +168,7 @@ impl Spec {
                 applied: *applied,
             }));
             for reference in &function.references {
-                self.refer(&mut plan, function, reference, placed.start, externs)?;
+                self.refer(&mut plan, function, reference, placed.start, parts.externs)?;
             }
             stray_calls(function)?;
             plan.functions.push(placed);

@@ -1,0 +1,83 @@
+//! Exception callbacks: functions that a program runs when it throws, named by a declaration tag of the program.
+
+use std::collections::HashMap;
+
+use skep_btf::{Btf, Kind, Linkage};
+
+use super::RelocateError;
+use crate::spec::{FunctionIndex, ProgramSpec, Spec};
+
+/// What the tag says, before the callback's name.
+const TAG: &[u8] = b"exception_callback:";
+
+/// The callbacks that an object's tags name, by the function that is tagged.
+pub(super) struct Callbacks<'s> {
+    spec: &'s Spec,
+    /// Sub-programs by name; of those that share one the first. Empty when nothing is tagged.
+    subprograms: HashMap<&'s [u8], FunctionIndex>,
+    /// Names of callbacks, or why there is none that can be used.
+    tagged: HashMap<Vec<u8>, Result<Vec<u8>, &'static str>>,
+}
+
+impl<'s> Callbacks<'s> {
+    pub(super) fn read(spec: &'s Spec) -> Callbacks<'s> {
+        let tagged = spec.btf.as_ref().map(tags).unwrap_or_default();
+        let mut subprograms = HashMap::new();
+        if !tagged.is_empty() {
+            for (at, function) in
+                spec.functions.iter().enumerate().filter(|(_, function)| function.subprogram)
+            {
+                subprograms.entry(function.name.as_bytes()).or_insert(FunctionIndex(at));
+            }
+        }
+        Callbacks { spec, subprograms, tagged }
+    }
+
+    /// The callback of a program, if it names one.
+    pub(super) fn of(&self, program: &ProgramSpec) -> Result<Option<FunctionIndex>, RelocateError> {
+        if self.tagged.is_empty() {
+            return Ok(None);
+        }
+        let fail =
+            |reason: String| RelocateError::ExceptionCallback { program: program.name.clone(), reason };
+        let function = self.spec.functions.get(program.function.0);
+        let name = function.and_then(|function| self.tagged.get(function.name.as_bytes()));
+        let name = match name {
+            None => return Ok(None),
+            Some(Ok(name)) => name,
+            Some(Err(reason)) => return Err(fail((*reason).to_owned())),
+        };
+        let shown = String::from_utf8_lossy(name);
+        let found = self.subprograms.get(name.as_slice()).copied();
+        let Some((at, callback)) = found.and_then(|at| Some((at, self.spec.functions.get(at.0)?))) else {
+            return Err(fail(format!(
+                "its exception callback `{shown}` is no function in .text of the object"
+            )));
+        };
+        if !callback.global || callback.hidden {
+            return Err(fail(format!("its exception callback `{shown}` must be global and not hidden")));
+        }
+        Ok(Some(at))
+    }
+}
+
+fn tags(btf: &Btf) -> HashMap<Vec<u8>, Result<Vec<u8>, &'static str>> {
+    let mut tagged = HashMap::new();
+    for tag in btf.types().filter(|ty| ty.kind() == Kind::DECL_TAG && ty.component_index() == Some(-1)) {
+        let Some(callback) = tag.name_bytes().strip_prefix(TAG) else { continue };
+        let Ok(function) = btf.ty(tag.type_id()) else { continue };
+        let answer = if function.kind() != Kind::FUNC || function.linkage() != Some(Linkage::GLOBAL) {
+            Err("its exception callback tag belongs on a global function")
+        } else if callback.is_empty() {
+            Err("its exception callback tag names no function")
+        } else {
+            Ok(callback.to_vec())
+        };
+        // With two tags the kernel is told of neither, and says so.
+        tagged
+            .entry(function.name_bytes().to_vec())
+            .and_modify(|known| *known = Err("it has two exception callback tags"))
+            .or_insert(answer);
+    }
+    tagged
+}
