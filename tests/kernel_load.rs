@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use skep::Kernel;
-use skep::sys::{Backend, LinuxBackend};
+use skep::sys::abi::MapType;
+use skep::sys::{Backend, Feature, LinuxBackend, Probe};
 
 /// Descriptors are counted per process, so one test at a time.
 static ONE: Mutex<()> = Mutex::new(());
@@ -70,4 +71,16 @@ fn maps_can_be_left_out() {
     let _one = ONE.lock();
     let Some(backend) = linux("maps_can_be_left_out") else { return };
     load_conformance::maps_can_be_left_out(&Kernel::from_arc(backend));
+}
+
+#[test]
+fn arena_variables_are_typed_places() {
+    let name = "arena_variables_are_typed_places";
+    let _one = ONE.lock();
+    let Some(backend) = linux(name) else { return };
+    let kernel = Kernel::from_arc(backend);
+    match kernel.has(Feature::MapType(MapType::ARENA)) {
+        Probe::Supported => load_conformance::arena_variables_are_typed_places(&kernel, true),
+        other => println!("skip: {name}: arenas (Linux 6.9): {other:?}"),
+    }
 }

@@ -61,6 +61,12 @@ fn maps_can_be_left_out() {
 }
 
 #[test]
+fn arena_variables_are_typed_places() {
+    let _one = ONE.lock();
+    load_conformance::arena_variables_are_typed_places(&Kernel::new(sim()), false);
+}
+
+#[test]
 fn objects_of_the_other_byte_order_are_not_loaded() {
     let _one = ONE.lock();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/xdp_count.eb.o");

@@ -2,6 +2,7 @@
 
 use skep::asm::disassemble;
 use skep::spec::{ExternKind, MapRole, MapSpec, ReferenceTarget, SlotValue, Spec};
+use skep::sys::abi::MapType;
 
 /// Reads an object twice and follows every index in what it says.
 pub fn spec(data: &[u8]) {
@@ -34,7 +35,7 @@ pub(crate) fn walk(spec: &Spec) {
                     assert!(spec.functions[f.0].subprogram || !spec.functions[f.0].insns.is_empty());
                 }
                 ReferenceTarget::Map(map) => assert!(!spec.maps[map.0].role.is_data()),
-                ReferenceTarget::MapValue { map, .. } => assert!(spec.maps[map.0].role.is_data()),
+                ReferenceTarget::MapValue { map, .. } => assert!(has_values(&spec.maps[map.0])),
                 ReferenceTarget::Extern(index) => assert!(!spec.externs[index.0].name.is_empty()),
                 ReferenceTarget::Section(_) => {}
                 other => panic!("a new kind of reference: {other:?}"),
@@ -56,8 +57,9 @@ pub(crate) fn walk(spec: &Spec) {
     }
     for global in &spec.globals {
         let map = &spec.maps[global.map.0];
-        assert!(map.role.is_data());
-        assert!(u64::from(global.offset) + u64::from(global.size) <= u64::from(map.value_size));
+        assert!(has_values(map));
+        let size = if map.role.is_data() { map.value_size as usize } else { map.contents.len() };
+        assert!(global.offset as usize + global.size as usize <= size);
     }
     for external in &spec.externs {
         if let ExternKind::Kconfig { offset, size } = external.kind {
@@ -66,6 +68,11 @@ pub(crate) fn walk(spec: &Spec) {
         }
     }
     assert!(spec.core_relocation_count() <= spec.functions.iter().map(|f| f.core_relos.len()).sum());
+}
+
+/// Whether there are variables in a map.
+fn has_values(map: &MapSpec) -> bool {
+    map.role.is_data() || map.map_type == MapType::ARENA && !map.contents.is_empty()
 }
 
 fn check_map(spec: &Spec, map: &MapSpec) {

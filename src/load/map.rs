@@ -4,15 +4,15 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use skep_sys::abi::{Errno, MapFlags, MapType, OpenFlags, UpdateFlags};
-use skep_sys::request::{MapBtf, MapCreate};
-use skep_sys::{BtfFd, Feature, Kernel, MapFd, MapShape, Probe};
+use skep_sys::request::{MapBtf, MapCreate, MapMemory};
+use skep_sys::{BtfFd, Feature, Kernel, MapFd, MapShape, Probe, SharedMemory};
 
 use super::pins::{self, Pins};
 use super::report::{LoadReport, NoteKind};
 use super::target::KernelTarget;
 use super::{LoadError, hint};
 use crate::reloc::MapPlan;
-use crate::spec::{MapSpec, Pinning, SlotValue};
+use crate::spec::{MapSpec, Pinning, SlotValue, round_ring};
 
 /// Makes maps of one object.
 pub(super) struct Maker<'l, 'k> {
@@ -129,7 +129,64 @@ impl Maker<'_, '_> {
         if spec.map_type == MapType::PERF_EVENT_ARRAY && spec.max_entries == 0 {
             return self.kernel.possible_cpus().map_err(|errno| self.failed(spec, "count the CPUs", errno));
         }
+        if matches!(spec.map_type, MapType::RINGBUF | MapType::USER_RINGBUF) {
+            return Ok(round_ring(spec.max_entries, self.kernel.page_size()));
+        }
         Ok(spec.max_entries)
+    }
+
+    /// Maps an arena into this process, which programs that use it need, and writes its first variables.
+    ///
+    /// Answers its memory, but not when touching it may end the process.
+    pub(super) fn map_arena(
+        &mut self,
+        plan: &MapPlan,
+        made: &Made,
+    ) -> Result<Option<SharedMemory>, LoadError> {
+        let spec = &plan.spec;
+        let page = self.kernel.page_size() as usize;
+        let len = (spec.max_entries as usize).checked_mul(page);
+        let mut memory = MapMemory::new(0, len.ok_or_else(|| self.failed(spec, "map it", Errno::E2BIG))?);
+        memory.writable = true;
+        memory.address = (spec.map_extra != 0).then_some(spec.map_extra);
+        let mapped = match made.fd.mmap_at(memory) {
+            Ok(mapped) => mapped,
+            // Where a running program has it already is for that to say.
+            Err(error) if made.reused => {
+                let text = format!("not mapped into this process: {error}");
+                self.report.add(NoteKind::Skipped, &spec.name, text);
+                return Ok(None);
+            }
+            Err(error) => {
+                let errno = error.errno().unwrap_or(Errno::EINVAL);
+                let mut failed = self.failed(spec, "map it", errno);
+                if let (LoadError::Map { hint, .. }, Errno::EEXIST) = (&mut failed, errno) {
+                    *hint = format!(
+                        " (something is at {:#x} in this process: choose another map_extra, or 0 for any place)",
+                        spec.map_extra
+                    );
+                }
+                return Err(failed);
+            }
+        };
+        if spec.flags.contains(MapFlags::SEGV_ON_FAULT) {
+            if !spec.contents.is_empty() {
+                return Err(LoadError::MapDefinition {
+                    map: spec.name.clone(),
+                    reason:
+                        "an arena with BPF_F_SEGV_ON_FAULT cannot have variables: writing them would end the \
+                             process"
+                            .into(),
+                });
+            }
+            return Ok(None);
+        }
+        if !made.reused && !spec.contents.is_empty() {
+            mapped.write(plan.contents_offset as usize, &spec.contents).map_err(|error| {
+                LoadError::MapDefinition { map: spec.name.clone(), reason: error.to_string() }
+            })?;
+        }
+        Ok(Some(mapped))
     }
 
     fn create(&mut self, plan: &MapPlan) -> Result<MapFd, LoadError> {
@@ -137,7 +194,8 @@ impl Maker<'_, '_> {
         let inner = match &spec.inner {
             Some(inner) => {
                 let kernel_name = crate::spec::sanitize(&inner.name);
-                let inner = MapPlan { spec: (**inner).clone(), kernel_name, struct_ops: None };
+                let spec = (**inner).clone();
+                let inner = MapPlan { spec, kernel_name, contents_offset: 0, struct_ops: None };
                 Some(self.create(&inner)?)
             }
             None => None,

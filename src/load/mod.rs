@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use skep_asm::Endian;
 use skep_btf::Btf;
-use skep_sys::abi::{Errno, UpdateFlags};
+use skep_sys::abi::{Errno, MapType, UpdateFlags};
 use skep_sys::{Feature, Kernel, LoadedProgram, MapFd};
 
 pub use error::LoadError;
@@ -27,7 +27,7 @@ pub use target::KernelTarget;
 pub use verifier::{FailedInstruction, ProgramError, SourceLine};
 
 use self::map::Maker;
-use self::object::ObjectMap;
+use self::object::{Arena, ObjectMap};
 use self::pins::Pins;
 use self::program::Context;
 use self::struct_ops::Table;
@@ -150,6 +150,7 @@ impl Loader {
         let mut pins = Pins::new(kernel);
 
         let mut maps: Vec<Option<MapFd>> = Vec::with_capacity(plan.maps.len());
+        let mut memories = Vec::with_capacity(plan.maps.len());
         let mut fresh = Vec::with_capacity(plan.maps.len());
         let mut maker = Maker {
             kernel,
@@ -163,9 +164,12 @@ impl Loader {
             if !map.spec.autocreate {
                 maps.push(None);
                 fresh.push(false);
+                memories.push(None);
                 continue;
             }
             let made = maker.make(map)?;
+            let is_arena = map.spec.map_type == MapType::ARENA;
+            memories.push(if is_arena { maker.map_arena(map, &made)? } else { None });
             fresh.push(!made.reused);
             maps.push(Some(made.fd));
         }
@@ -221,14 +225,15 @@ impl Loader {
             }
         }
         pins.keep();
-        let maps = plan.maps.iter().zip(maps);
+        let maps = plan.maps.iter().zip(maps.into_iter().zip(memories));
         Ok(Object {
             name: plan.name.clone(),
             kernel: kernel.clone(),
             maps: maps
-                .map(|(map, fd)| ObjectMap {
+                .map(|(map, (fd, memory))| ObjectMap {
                     name: map.spec.name.clone(),
                     role: map.spec.role.clone(),
+                    arena: memory.map(|memory| Arena { memory, contents: map.contents_offset as usize }),
                     table: map.struct_ops.as_ref().map(|plan| Table::new(map, plan)),
                     map: fd.map(|fd| Map::new(&map.spec.name, fd)),
                 })

@@ -1,6 +1,6 @@
 use skep_btf::Btf;
 use skep_sys::abi::UpdateFlags;
-use skep_sys::{BtfFd, Kernel, MapFd};
+use skep_sys::{BtfFd, Kernel, MapFd, SharedMemory};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::report::LoadReport;
@@ -30,10 +30,20 @@ pub struct Object {
 pub(super) struct ObjectMap {
     pub(super) name: String,
     pub(super) role: MapRole,
+    /// Memory of an arena.
+    pub(super) arena: Option<Arena>,
     /// What is to be registered of a `struct_ops` table.
     pub(super) table: Option<Table>,
     /// None for a map that was not to be created.
     pub(super) map: Option<Map>,
+}
+
+/// An arena in this process.
+#[derive(Debug)]
+pub(super) struct Arena {
+    pub(super) memory: SharedMemory,
+    /// Where its first variables are.
+    pub(super) contents: usize,
 }
 
 impl Object {
@@ -119,6 +129,12 @@ impl Object {
     /// When there is no such variable, or the kernel refuses.
     pub fn global_bytes(&self, name: &str) -> Result<Vec<u8>, Error> {
         let (global, map) = self.find_global(name)?;
+        if let Some((arena, at)) = self.arena_place(global) {
+            let mut bytes = vec![0; global.size as usize];
+            let wrong = |_| Error::global_size(&self.name, global, arena.memory.len());
+            arena.memory.read(at, &mut bytes).map_err(wrong)?;
+            return Ok(bytes);
+        }
         let mut value = vec![0; map.value_len()];
         map.lookup(&0u32.to_ne_bytes(), &mut value, UpdateFlags::empty())
             .map_err(|source| Error::global_access(&self.name, name, "read", source))?;
@@ -127,7 +143,7 @@ impl Object {
         Ok(bytes.ok_or_else(|| Error::global_size(&self.name, global, map.value_len()))?.to_vec())
     }
 
-    /// Writes a global variable of a `.data` or `.bss` section, so that programs see it.
+    /// Writes a global variable of a `.data` or `.bss` section or an arena, so that programs see it.
     ///
     /// Only its own bytes are written where the section can be mapped (the object has BTF, Linux 5.5). Where it cannot,
     /// the whole section is read and written back, and what programs change meanwhile is lost.
@@ -145,6 +161,10 @@ impl Object {
         if read_only {
             return Err(Error::global_read_only(&self.name, name));
         }
+        if let Some((arena, at)) = self.arena_place(global) {
+            let wrong = |_| Error::global_size(&self.name, global, arena.memory.len());
+            return arena.memory.write(at, bytes).map_err(wrong);
+        }
         let failed = |source| Error::global_access(&self.name, name, "write", source);
         let size = map.value_len();
         let mappable = map.shape().flags.contains(skep_sys::abi::MapFlags::MMAPABLE);
@@ -161,6 +181,22 @@ impl Object {
         let place = whole.get_mut(start..start.saturating_add(bytes.len()));
         place.ok_or_else(|| Error::global_size(&self.name, global, size))?.copy_from_slice(bytes);
         map.update(&key, &whole, UpdateFlags::empty()).map_err(failed)
+    }
+
+    /// The memory of an arena, when it is mapped into this process: its pages, which programs and this process fill in
+    /// when they touch them.
+    ///
+    /// It is not for arenas with [`MapFlags::SEGV_ON_FAULT`](crate::sys::abi::MapFlags::SEGV_ON_FAULT), where touching a
+    /// page that no program has allocated ends the process.
+    pub fn arena(&self, name: &str) -> Option<&SharedMemory> {
+        let arena = self.maps.iter().find(|map| map.name == name)?.arena.as_ref()?;
+        Some(&arena.memory)
+    }
+
+    /// Where a variable of an arena is.
+    fn arena_place(&self, global: &GlobalSpec) -> Option<(&Arena, usize)> {
+        let arena = self.maps.get(global.map.0)?.arena.as_ref()?;
+        Some((arena, arena.contents.saturating_add(global.offset as usize)))
     }
 
     fn find_global(&self, name: &str) -> Result<(&GlobalSpec, &MapFd), Error> {

@@ -145,14 +145,20 @@ impl Target for KernelTarget {
         super::kallsyms::find(BufReader::new(source), names).map_err(|reason| TargetError::new(what, reason))
     }
 
+    fn page_size(&self) -> u32 {
+        self.kernel.page_size()
+    }
+
     fn has(&self, feature: ConfigFeature) -> Result<bool, TargetError> {
         let failed = |reason: String| TargetError::new("kernel feature", reason);
+        let probe = |feature| match self.kernel.has(feature) {
+            Probe::Supported => Ok(true),
+            Probe::Unsupported => Ok(false),
+            other => Err(failed(format!("{other:?}"))),
+        };
         match feature {
-            ConfigFeature::BpfCookie => match self.kernel.has(Feature::BpfCookie) {
-                Probe::Supported => Ok(true),
-                Probe::Unsupported => Ok(false),
-                other => Err(failed(format!("{other:?}"))),
-            },
+            ConfigFeature::BpfCookie => probe(Feature::BpfCookie),
+            ConfigFeature::FullRangeOffset => probe(Feature::LdImm64FullRangeOff),
             ConfigFeature::SyscallWrapper => {
                 self.kernel.backend().has_syscall_wrapper().map_err(|errno| failed(errno.to_string()))
             }

@@ -108,6 +108,18 @@ pub enum RelocateError {
         /// What is missing, and what to do.
         reason: String,
     },
+    /// An arena that is too small for its first variables.
+    #[error(
+        "arena `{map}`: its variables take {needed} bytes in whole pages, and it has {size}: raise max_entries"
+    )]
+    Arena {
+        /// Its name.
+        map: String,
+        /// Bytes that the variables take.
+        needed: u64,
+        /// Bytes that it has.
+        size: u64,
+    },
     /// An exception callback that cannot be one.
     #[error("program `{program}`: {reason}")]
     ExceptionCallback {

@@ -2,6 +2,7 @@
 //!
 //! Pure: no descriptor and no address of this process is in a plan, and the same spec and target make the same plan.
 
+mod arena;
 mod attach;
 mod code;
 mod core;
@@ -47,6 +48,7 @@ fn rough_size(plan: &ProgramPlan) -> usize {
 
 /// What all programs of an object share.
 struct Parts<'p> {
+    maps: &'p [MapPlan],
     core: &'p CoreCode<'p>,
     externs: &'p Externs,
     callbacks: &'p Callbacks<'p>,
@@ -86,13 +88,14 @@ impl Spec {
             }
             let kernel_name =
                 if map.role.is_data() { kernel_map_name(&self.name, &map.name) } else { sanitize(&map.name) };
-            maps.push(MapPlan { spec, kernel_name, struct_ops });
+            let contents_offset = arena::contents_offset(&spec, target)?;
+            maps.push(MapPlan { spec, kernel_name, contents_offset, struct_ops });
         }
         let mut programs = Vec::new();
         let mut size = 0;
         for index in loaded {
             let Some(program) = self.programs.get(index.0) else { continue };
-            let parts = Parts { core: &core, externs: &externs, callbacks: &callbacks };
+            let parts = Parts { maps: &maps, core: &core, externs: &externs, callbacks: &callbacks };
             let mut plan = self.plan_program(index, program, target, &parts)?;
             if program.prog_type == ProgType::STRUCT_OPS {
                 let function = tables.function(index).cloned();
@@ -168,7 +171,7 @@ impl Spec {
                 applied: *applied,
             }));
             for reference in &function.references {
-                self.refer(&mut plan, function, reference, placed.start, parts.externs)?;
+                self.refer(&mut plan, function, reference, placed.start, parts)?;
             }
             stray_calls(function)?;
             plan.functions.push(placed);
@@ -183,7 +186,7 @@ impl Spec {
         function: &FunctionSpec,
         reference: &Reference,
         start: u32,
-        externs: &Externs,
+        parts: &Parts<'_>,
     ) -> Result<(), RelocateError> {
         let none = |what, index| RelocateError::NoSuchReference {
             function: function.name.clone(),
@@ -211,7 +214,8 @@ impl Spec {
                     return Ok(());
                 }
                 let value = if let ReferenceTarget::MapValue { offset, .. } = reference.target {
-                    map_value(first, second, offset);
+                    let start = parts.maps.get(map.0).map_or(0, |map| map.contents_offset);
+                    map_value(first, second, offset.wrapping_add(start));
                     PlaceholderValue::MapValue(map)
                 } else {
                     first.set_src_raw(pseudo::MAP_FD);
@@ -231,7 +235,7 @@ impl Spec {
             }
             ReferenceTarget::Extern(index) => {
                 let name = &self.externs.get(index.0).ok_or_else(|| none("extern", index.0))?.name;
-                let resolved = externs.get(index).ok_or_else(|| none("extern", index.0))?;
+                let resolved = parts.externs.get(index).ok_or_else(|| none("extern", index.0))?;
                 let found = fill_extern(first, second, resolved, index)
                     .map_err(|reason| RelocateError::Extern { name: name.clone(), reason: reason.into() })?;
                 match found {

@@ -52,6 +52,8 @@ pub struct MapPlan {
     pub spec: MapSpec,
     /// The name that the kernel gets, at most 15 bytes.
     pub kernel_name: String,
+    /// Offset in an arena where its contents go, in bytes; 0 for other maps.
+    pub contents_offset: u32,
     /// What is known beyond that of a `struct_ops` table. Its contents and value size are the kernel's then, and its
     /// slots those of the object.
     pub struct_ops: Option<StructOpsPlan>,

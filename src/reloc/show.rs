@@ -78,6 +78,9 @@ impl Plan {
                 }
             }
         }
+        if plan.contents_offset != 0 {
+            writeln!(f, "  contents at {:#x}", plan.contents_offset)?;
+        }
         show_bytes(f, &map.contents)
     }
 

@@ -52,7 +52,12 @@ pub trait Target: Debug {
         Err(TargetError::new("kernel symbols", "not known of this target"))
     }
 
-    /// Whether the kernel has a feature that objects ask for by a `LINUX_HAS_…` extern.
+    /// Size of a page in bytes.
+    fn page_size(&self) -> u32 {
+        4096
+    }
+
+    /// Whether the kernel has a feature that a plan depends on.
     ///
     /// # Errors
     ///
@@ -72,7 +77,7 @@ pub struct ModuleTypes {
     pub btf: Btf,
 }
 
-/// A feature of the kernel that objects ask for by an extern.
+/// A feature of the kernel that a plan depends on: objects ask for it by an extern, or something is placed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConfigFeature {
@@ -80,6 +85,9 @@ pub enum ConfigFeature {
     BpfCookie,
     /// `LINUX_HAS_SYSCALL_WRAPPER`: system calls are entered through an architecture's wrapper.
     SyscallWrapper,
+    /// Loads of addresses inside of map values take offsets of 512 MiB and more, so that the variables of an arena can be
+    /// at its end. Where it is not known they are at its start, which every kernel takes.
+    FullRangeOffset,
 }
 
 /// Why a target cannot answer.

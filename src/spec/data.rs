@@ -78,10 +78,8 @@ pub(super) fn globals(
     let mut globals = Vec::new();
     let mut known_types = HashMap::new();
     let mut by_section: HashMap<usize, Vec<&Symbol<'_>>> = HashMap::new();
-    for symbol in &elf.symbols {
-        if symbol.kind == elf::STT_OBJECT && !symbol.name.is_empty() {
-            by_section.entry(usize::from(symbol.section)).or_default().push(symbol);
-        }
+    for symbol in variables(elf) {
+        by_section.entry(usize::from(symbol.section)).or_default().push(symbol);
     }
     for (position, data) in maps.iter().enumerate() {
         let map = MapIndex(first + position);
@@ -89,32 +87,75 @@ pub(super) fn globals(
         let types: &Vec<_> = known_types
             .entry(value_type)
             .or_insert_with(|| btf.map(|btf| types_of(btf, value_type)).unwrap_or_default());
-        let start = globals.len();
-        for symbol in by_section.get(&data.section).into_iter().flatten() {
+        let symbols = by_section.get(&data.section).into_iter().flatten().copied();
+        let place = Place { map, section: &data.map.name, size: data.map.value_size, types };
+        globals.extend(place.globals(symbols)?);
+    }
+    Ok(globals)
+}
+
+/// The variables of the arena that has the contents of a section.
+pub(super) fn arena_globals(
+    elf: &Elf<'_>,
+    btf: Option<&Btf>,
+    section_index: usize,
+    map: MapIndex,
+) -> Result<Vec<GlobalSpec>, SpecError> {
+    let Some(section) = elf.sections.get(section_index) else { return Ok(Vec::new()) };
+    let datasec = btf.and_then(|btf| btf.find_any(section.name.as_bytes()));
+    let types = btf.map(|btf| types_of(btf, datasec)).unwrap_or_default();
+    let size = u32::try_from(section.size).map_err(|_| {
+        SpecError::section(&section.name, format!("{} bytes do not fit an arena", section.size))
+    })?;
+    let symbols = variables(elf).filter(|symbol| usize::from(symbol.section) == section_index);
+    Place { map, section: &section.name, size, types: &types }.globals(symbols)
+}
+
+fn variables<'e, 'a>(elf: &'e Elf<'a>) -> impl Iterator<Item = &'e Symbol<'a>> {
+    elf.symbols.iter().filter(|symbol| symbol.kind == elf::STT_OBJECT && !symbol.name.is_empty())
+}
+
+/// Where variables are.
+struct Place<'p> {
+    map: MapIndex,
+    section: &'p str,
+    size: u32,
+    /// Ordered by name.
+    types: &'p [(Cow<'p, str>, TypeId)],
+}
+
+impl Place<'_> {
+    /// The variables of the symbols, by offset.
+    fn globals<'e, 'a: 'e>(
+        &self,
+        symbols: impl Iterator<Item = &'e Symbol<'a>>,
+    ) -> Result<Vec<GlobalSpec>, SpecError> {
+        let mut globals = Vec::new();
+        for symbol in symbols {
             let end = symbol.value.checked_add(symbol.size);
-            if end.is_none_or(|end| end > u64::from(data.map.value_size)) {
+            if end.is_none_or(|end| end > u64::from(self.size)) {
                 return Err(SpecError::Variable {
                     variable: symbol.name.clone().into_owned(),
-                    section: data.map.name.clone(),
+                    section: self.section.to_owned(),
                     reason: format!(
                         "its {} bytes at {} do not fit the section's {}",
-                        symbol.size, symbol.value, data.map.value_size
+                        symbol.size, symbol.value, self.size
                     ),
                 });
             }
-            let known = types.binary_search_by(|(name, _)| name.cmp(&symbol.name)).ok();
+            let known = self.types.binary_search_by(|(name, _)| name.cmp(&symbol.name)).ok();
             globals.push(GlobalSpec {
                 name: symbol.name.clone().into_owned(),
-                map,
-                offset: symbol.value as u32, // fits: the end does not pass value_size
+                map: self.map,
+                offset: symbol.value as u32, // fits: the end does not pass the size
                 size: symbol.size as u32,
-                type_id: known.and_then(|index| types.get(index)).map(|(_, id)| *id),
+                type_id: known.and_then(|index| self.types.get(index)).map(|(_, id)| *id),
                 private: !symbol.is_global() || symbol.is_hidden(),
             });
         }
-        globals[start..].sort_by(|a: &GlobalSpec, b| (a.offset, &a.name).cmp(&(b.offset, &b.name))); // start <= len
+        globals.sort_by(|a, b| (a.offset, &a.name).cmp(&(b.offset, &b.name)));
+        Ok(globals)
     }
-    Ok(globals)
 }
 
 /// Names and types of a data section's variables, ordered by name.

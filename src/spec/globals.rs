@@ -59,7 +59,8 @@ impl Spec {
         let wrong = Error::global_size(&self.name, &global, bytes.len());
         let Some(map) = self.maps.get_mut(global.map.0) else { return Err(wrong) };
         let (start, end) = (global.offset as usize, global.offset as usize + bytes.len());
-        if end > map.value_size as usize {
+        let size = if map.role.is_data() { map.value_size as usize } else { map.contents.len() };
+        if end > size {
             return Err(wrong);
         }
         // What a section leaves out at its end is zero.

@@ -133,7 +133,7 @@ impl<'b> Definition<'b> {
             return Err("its definition names no type: add __uint(type, BPF_MAP_TYPE_…)".into());
         }
         if matches!(self.map.map_type, MapType::RINGBUF | MapType::USER_RINGBUF) {
-            self.map.max_entries = round_ring(self.map.max_entries);
+            self.map.max_entries = round_ring(self.map.max_entries, PAGE);
         }
         Ok(())
     }
@@ -278,11 +278,11 @@ fn text(error: BtfError) -> String {
 const PAGE: u32 = 4096;
 
 /// The size that a ring gets: a power of two of pages, at least what was asked for; 0 and what does not fit stay.
-fn round_ring(size: u32) -> u32 {
-    if size == 0 || (size.is_multiple_of(PAGE) && (size / PAGE).is_power_of_two()) {
+pub(crate) fn round_ring(size: u32, page: u32) -> u32 {
+    if size == 0 || (size.is_multiple_of(page) && (size / page).is_power_of_two()) {
         return size;
     }
-    size.max(PAGE).checked_next_power_of_two().unwrap_or(size)
+    size.max(page).checked_next_power_of_two().unwrap_or(size)
 }
 
 /// The elements that definitions initialise, from the relocations of `.maps`.
@@ -358,7 +358,7 @@ pub(super) fn read_slots(
 
 #[cfg(test)]
 mod tests {
-    use super::round_ring;
+    use super::{PAGE, round_ring};
 
     #[test]
     fn ring_sizes_are_powers_of_two_of_pages() {
@@ -372,7 +372,7 @@ mod tests {
             (u32::MAX, u32::MAX),
         ];
         for (asked, given) in cases {
-            assert_eq!(round_ring(asked), given, "{asked}");
+            assert_eq!(round_ring(asked, PAGE), given, "{asked}");
         }
     }
 }

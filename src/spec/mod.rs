@@ -3,6 +3,7 @@
 //! Nothing here asks a kernel: the same bytes make the same [`Spec`] on every machine. libbpf is the model of what an
 //! object means.
 
+mod arena;
 mod code;
 mod data;
 mod elf;
@@ -27,6 +28,7 @@ use skep_sys::abi::OBJ_NAME_MAX;
 
 pub(crate) use data::{kernel_map_name, sanitize};
 pub use error::SpecError;
+pub(crate) use maps::round_ring;
 pub use model::{
     ExternIndex, ExternKind, ExternSpec, FunctionIndex, FunctionSpec, GlobalSpec, InfoRecords, MapIndex,
     MapRole, MapSpec, Pinning, ProgramIndex, ProgramSpec, Reference, ReferenceTarget, SectionIndex, Slot,
@@ -73,18 +75,24 @@ impl Spec {
         let btf = btf.as_ref();
 
         let mut declared = maps::read(&elf, btf)?;
+        let arena = arena::read(&elf, &mut declared.maps)?;
         let data_maps = data::read(&elf, btf)?;
         let externs = externs::read(&elf, btf)?;
-        let globals = data::globals(&elf, btf, &data_maps, declared.maps.len())?;
+        let mut globals = data::globals(&elf, btf, &data_maps, declared.maps.len())?;
+        if let Some((section, map)) = arena {
+            globals.extend(data::arena_globals(&elf, btf, section, map)?);
+        }
         let programs = code::programs(&elf, &code);
         maps::read_slots(&elf, &mut declared, &code, &programs)?;
 
         let offsets = declared.offsets();
-        let sections: Vec<_> = data_maps
+        let mut sections: Vec<_> = data_maps
             .iter()
             .enumerate()
             .map(|(index, data)| (data.section, MapIndex(declared.maps.len() + index)))
+            .chain(arena)
             .collect();
+        sections.sort_unstable_by_key(|(section, _)| *section);
         let places = references::Places {
             maps_section: elf.section_named(maps::MAPS).map(|(index, _)| index),
             declared: &offsets,
@@ -304,6 +312,7 @@ fn note_sections(elf: &Elf<'_>, notes: &mut Vec<String>) {
         let used = code::is_code(section)
             || data::role(section).is_some()
             || struct_ops::flags(section).is_some()
+            || arena::is_data(section)
             || known.contains(&name);
         if !used && section.size > 0 && !name.starts_with(".debug") {
             notes.push(format!("section `{name}` is left out: nothing is known of it"));

@@ -131,16 +131,16 @@ pub enum ReferenceTarget {
     FunctionAddress(FunctionIndex),
     /// A map.
     Map(MapIndex),
-    /// A place in the value of a data map.
+    /// A place in the value of a data map, or among the first variables of an arena.
     MapValue {
         /// The map.
         map: MapIndex,
-        /// Offset in its value, in bytes.
+        /// Offset in its value or contents, in bytes.
         offset: u32,
     },
     /// Something from outside the object: a kernel function or variable, or a configuration value.
     Extern(ExternIndex),
-    /// A place in a section that holds neither maps nor global data, such as arena variables (`.addr_space.1`). The
+    /// A place in a section that holds neither maps nor global data, such as jump tables (`.jumptables`). The
     /// object can be read; a program that needs it cannot be loaded.
     Section(SectionIndex),
 }
@@ -297,15 +297,15 @@ pub enum SlotValue {
     Program(ProgramIndex),
 }
 
-/// A global variable: a typed range of a data map's value.
+/// A global variable: a typed range of a data map's value, or of an arena's contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GlobalSpec {
     /// Name.
     pub name: String,
-    /// Data map that it is in.
+    /// Data map or arena that it is in.
     pub map: MapIndex,
-    /// Offset in the map's value, in bytes.
+    /// Offset in [`MapSpec::contents`], in bytes.
     pub offset: u32,
     /// Size in bytes.
     pub size: u32,

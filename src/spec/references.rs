@@ -23,7 +23,7 @@ pub(super) struct Places<'p> {
 }
 
 /// Sections that programs may refer to although nothing is made of them.
-pub(super) const UNMODELLED: [&str; 2] = [".addr_space.1", ".jumptables"];
+pub(super) const UNMODELLED: [&str; 1] = [".jumptables"];
 
 impl Places<'_> {
     fn declared_at(&self, offset: u64) -> Option<MapIndex> {

@@ -236,6 +236,11 @@ pub trait Backend: Debug + Send + Sync {
         Err(Errno::ENOSYS)
     }
 
+    /// Size of a page in bytes.
+    fn page_size(&self) -> u32 {
+        4096
+    }
+
     /// Number of possible CPUs: the number of values that a per-CPU element has.
     fn possible_cpus(&self) -> Result<u32, Errno> {
         Err(Errno::ENOSYS)

@@ -91,6 +91,11 @@ impl Kernel {
         once(&self.0.btf, || Ok(Btf::parse(self.backend().kernel_btf()?)?))
     }
 
+    /// Size of a page in bytes.
+    pub fn page_size(&self) -> u32 {
+        self.backend().page_size()
+    }
+
     /// Number of possible CPUs: how many values an element of a per-CPU map has. Asked once.
     ///
     /// # Errors

@@ -67,6 +67,12 @@ unsafe impl Send for SharedMemory {}
 unsafe impl Sync for SharedMemory {}
 
 impl SharedMemory {
+    /// Zeroed words for [`heap`](SharedMemory::heap), whose pages take memory when they are touched.
+    pub fn zeroed_words(count: usize) -> Arc<[AtomicU64]> {
+        // SAFETY: all bytes zero are an `AtomicU64` of 0.
+        unsafe { Arc::new_zeroed_slice(count).assume_init() }
+    }
+
     /// A view of words on the heap, for simulated kernels, which keep the other reference.
     pub fn heap(words: Arc<[AtomicU64]>, writable: bool) -> SharedMemory {
         let base = NonNull::from(&*words).cast::<u8>();

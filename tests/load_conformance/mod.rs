@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use skep::sys::Backend;
 use skep::sys::abi::{Errno, MapType, OpenFlags, UpdateFlags};
+use skep::sys::request::TestRun;
 use skep::sys::wrap::FaultInjection;
 use skep::{Error, Kernel, Loader, Spec};
 
@@ -202,4 +203,45 @@ pub(crate) fn maps_can_be_left_out(kernel: &Kernel) {
     let text = std::error::Error::source(&error).expect("it has a cause").to_string();
     assert!(text.contains(&name) && text.contains("was not created"), "{text}");
     assert!(error.verifier_log().is_some_and(|log| log.contains("invalid func unknown#2001000000")));
+}
+
+/// Variables of an arena are set before a load, and read and written in its memory after it. `runs` says whether
+/// programs do something.
+pub(crate) fn arena_variables_are_typed_places(kernel: &Kernel, runs: bool) {
+    let mut spec = open("arena.o");
+    assert_eq!(spec.global::<u64>("shared_counter").expect("it is there"), 41);
+    spec.set_global("shared_counter", &42u64).expect("it has eight bytes");
+    for fixed in [true, false] {
+        if !fixed {
+            spec.map_mut("arena").expect("it is there").map_extra = 0;
+        }
+        let object = Loader::new(kernel).load(&spec).expect("it loads");
+        let memory = object.arena("arena").expect("it is mapped");
+        assert_eq!(memory.len(), 16 * kernel.page_size() as usize);
+        assert_eq!(object.global::<u64>("shared_counter").expect("it can be read"), 42);
+        let table = object.global::<[u32; 8]>("shared_table").expect("it can be read");
+        assert_eq!(table, [1, 2, 3, 0, 0, 0, 0, 0]);
+        object.set_global("shared_counter", &50u64).expect("it can be written");
+        if runs {
+            object.program("bump").expect("it is there").test_run(&mut TestRun::default()).expect("it runs");
+            assert_eq!(object.global::<u64>("shared_counter").expect("it can be read"), 51);
+            assert_eq!(object.global::<u64>("plain").expect("it can be read"), 51);
+            assert_eq!(object.global::<[u32; 8]>("shared_table").expect("it can be read")[3], 5);
+        }
+        if fixed && runs {
+            let error = Loader::new(kernel).load(&spec).expect_err("its address is taken in this process");
+            assert_eq!(error.errno(), Some(Errno::EEXIST));
+            let text = format!("{error}: {}", std::error::Error::source(&error).expect("it has a cause"));
+            assert!(text.contains("map_extra"), "{text}");
+        }
+    }
+    let mut small = spec.clone();
+    small.map_mut("arena").expect("it is there").contents.resize(17 * 4096, 1);
+    assert!(Loader::new(kernel).load(&small).is_err(), "its variables do not fit");
+    let mut hostile = spec;
+    let arena = hostile.map_mut("arena").expect("it is there");
+    arena.flags |= skep::sys::abi::MapFlags::SEGV_ON_FAULT;
+    let error = Loader::new(kernel).load(&hostile).expect_err("writing its variables would end the process");
+    let text = format!("{error}: {}", std::error::Error::source(&error).expect("it has a cause"));
+    assert!(text.contains("SEGV_ON_FAULT"), "{text}");
 }

@@ -2,6 +2,7 @@
 
 use skep_sys::abi::{Errno, MapFlags, MapType};
 
+use super::arena::Arena;
 use super::array::Array;
 use super::bloom::Bloom;
 use super::elements::Elements;
@@ -73,6 +74,7 @@ impl Shape {
             MapType::DEVMAP => Box::new(Targets::devices(max, devices)),
             MapType::DEVMAP_HASH => Box::new(DeviceHash::new(max, devices)),
             MapType::CPUMAP => Box::new(Targets::cpus(max, self.cpus)),
+            MapType::ARENA => Box::new(Arena::new(max)),
             kind => Box::new(Limited::new(kind, max)),
         })
     }

@@ -31,7 +31,6 @@ impl Elements for Limited {
         Err(match self.kind {
             MapType::RINGBUF | MapType::USER_RINGBUF => Errno::ENOTSUPP,
             MapType::PERF_EVENT_ARRAY | MapType::CGROUP_ARRAY => Errno::ENOTSUPP,
-            MapType::ARENA => Errno::EINVAL,
             MapType::XSKMAP => Errno::EOPNOTSUPP,
             _ if self.is_storage() => Errno::EOPNOTSUPP,
             _ => Errno::ENOENT,
@@ -54,7 +53,6 @@ impl Elements for Limited {
             }
             MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE if flags == NOEXIST => Errno::EINVAL,
             MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => Errno::ENOENT,
-            MapType::ARENA => Errno::EOPNOTSUPP,
             _ if flags > EXIST => Errno::EINVAL,
             _ => Errno::EOPNOTSUPP,
         })
@@ -63,7 +61,6 @@ impl Elements for Limited {
     fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
         match self.kind {
             MapType::RINGBUF | MapType::USER_RINGBUF => Err(Errno::ENOTSUPP),
-            MapType::ARENA => Err(Errno::EOPNOTSUPP),
             MapType::SOCKMAP | MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => Err(Errno::EINVAL),
             MapType::XSKMAP => {
                 if index(key)? < self.max_entries {
@@ -87,7 +84,6 @@ impl Elements for Limited {
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         match self.kind {
             MapType::RINGBUF | MapType::USER_RINGBUF => Err(Errno::ENOTSUPP),
-            MapType::ARENA => Err(Errno::EOPNOTSUPP),
             _ if self.is_storage() => Err(Errno::ENOTSUPP),
             MapType::PERF_EVENT_ARRAY
             | MapType::CGROUP_ARRAY

@@ -3,6 +3,7 @@
 //! [`create`] holds the rules of creation, and each family of kinds has a file with its [`Elements`]. What all kinds
 //! have in common (access, freezing, flags, lengths, spin locks) is here.
 
+mod arena;
 mod array;
 mod bloom;
 mod create;

@@ -183,6 +183,10 @@ impl Backend for LinuxBackend {
         kernel_btf::open(&system::release()?)
     }
 
+    fn page_size(&self) -> u32 {
+        system::page_size()
+    }
+
     fn possible_cpus(&self) -> Result<u32, Errno> {
         system::possible_cpus()
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::statfs::statfs;
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::abi::Errno;
 use crate::backend::Permissions;
@@ -17,6 +18,12 @@ const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
 
 pub(super) fn io_errno(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno)
+}
+
+/// Size of a page in bytes.
+pub(super) fn page_size() -> u32 {
+    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|size| u32::try_from(size).ok()).unwrap_or(4096)
 }
 
 fn nix_errno(errno: nix::errno::Errno) -> Errno {

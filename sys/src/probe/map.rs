@@ -2,8 +2,6 @@
 
 use std::os::fd::AsFd;
 
-use nix::unistd::{SysconfVar, sysconf};
-
 use super::{Probe, attempt, btf, control};
 use crate::abi::{Errno, MapFlags, MapType};
 use crate::kernel::Kernel;
@@ -28,14 +26,13 @@ pub(super) fn kind(kernel: &Kernel, map_type: MapType) -> Probe {
             storage(kernel, map_type)
         }
         MapType::STRUCT_OPS => struct_ops(kernel),
-        _ => attempt(CREATING, kernel.map_create(&smallest(map_type))),
+        _ => attempt(CREATING, kernel.map_create(&smallest(map_type, kernel.page_size()))),
     };
     probe.unless(|| control(CREATING, kernel.map_create(&array())))
 }
 
 /// A map of this kind that a kernel that knows the kind cannot object to.
-fn smallest(map_type: MapType) -> MapCreate<'static> {
-    let page = page_size();
+fn smallest(map_type: MapType, page: u32) -> MapCreate<'static> {
     let (key, value, entries, flags) = match map_type {
         MapType::STACK_TRACE => (4, 8, 1, MapFlags::empty()),
         // A prefix length and four bytes of address.
@@ -93,10 +90,4 @@ fn struct_ops(kernel: &Kernel) -> Probe {
         Err(Errno::ENOTSUPP) => Probe::Supported,
         other => attempt(CREATING, other),
     }
-}
-
-/// Size of a page in bytes.
-fn page_size() -> u32 {
-    let size = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
-    size.and_then(|size| u32::try_from(size).ok()).unwrap_or(4096)
 }

@@ -50,6 +50,16 @@ impl Answer for Result<TestRunResult, (Errno, TestRunResult)> {
     }
 }
 
+impl Answer for u32 {
+    fn refused(_: Errno) -> Option<Self> {
+        None
+    }
+
+    fn failed(&self) -> Option<Errno> {
+        None
+    }
+}
+
 impl Answer for Permissions {
     fn refused(_: Errno) -> Option<Self> {
         None
@@ -158,6 +168,7 @@ macro_rules! wrapper {
                     prog: BorrowedFd<'_>, name: Option<&str>, cookie: u64,
                 ) -> Result<OwnedFd, Errno>;
                 fn kernel_btf() -> Result<Bytes, Errno>;
+                fn page_size() -> u32;
                 fn possible_cpus() -> Result<u32, Errno>;
                 fn release() -> Result<String, Errno>;
                 fn version_code() -> Result<u32, Errno>;
