@@ -14,6 +14,7 @@ mod target;
 mod verifier;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use skep_asm::Endian;
 use skep_btf::Btf;
@@ -57,6 +58,8 @@ pub struct Loader {
     pin_root: PathBuf,
     log_level: u32,
     types: Option<Btf>,
+    /// What programs attach to, by their names.
+    programs: Vec<(String, Arc<LoadedProgram>)>,
 }
 
 impl Loader {
@@ -67,6 +70,7 @@ impl Loader {
             pin_root: PathBuf::from(pins::DEFAULT_ROOT),
             log_level: 0,
             types: None,
+            programs: Vec::new(),
         }
     }
 
@@ -90,12 +94,44 @@ impl Loader {
         self
     }
 
+    /// Binds a program of the object to a function of another, loaded program: for `freplace` (Linux 5.6), and `fentry`
+    /// and `fexit` of programs (Linux 5.5). Which function, its section name says, or
+    /// [`ProgramSpec::attach_to`](crate::spec::ProgramSpec::attach_to).
+    ///
+    /// ```no_run
+    /// use skep::{Kernel, Loader, Spec};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let kernel = Kernel::linux();
+    /// let dispatcher = Loader::new(&kernel).load(&Spec::open("dispatcher.bpf.o")?)?;
+    /// let loader = Loader::new(&kernel).attach_target("my_filter", dispatcher.program("dispatch")?.loaded())?;
+    /// let filter = loader.load(&Spec::open("filter.bpf.o")?)?;
+    /// let _link = filter.program("my_filter")?.attach()?; // takes the place of the function
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the process has no descriptor left for a second handle of `to`, or it is in another kernel.
+    pub fn attach_target(mut self, program: &str, to: &LoadedProgram) -> Result<Self, Error> {
+        let same = if to.kernel().same(&self.kernel) { Ok(()) } else { Err(Errno::EXDEV) };
+        let to = same.and_then(|()| to.try_clone()).map_err(|source| Error::Program {
+            program: to.name().to_owned(),
+            step: "keep it as what another program attaches to".into(),
+            source,
+        })?;
+        self.programs.push((program.to_owned(), Arc::new(to)));
+        Ok(self)
+    }
+
     /// What the loader relocates for.
     pub fn target(&self) -> KernelTarget {
-        match &self.types {
+        let target = match &self.types {
             Some(types) => KernelTarget::with_types(&self.kernel, types.clone()),
             None => KernelTarget::new(&self.kernel),
-        }
+        };
+        target.with_programs(self.programs.clone())
     }
 
     /// Loads an object: relocates it for the kernel, makes its maps, loads its programs.
@@ -112,6 +148,16 @@ impl Loader {
         if spec.endian != Endian::NATIVE {
             let object = if spec.endian.is_little() { "little" } else { "big" };
             return Err(in_load(LoadError::ByteOrder { object }));
+        }
+        for (program, _) in &self.programs {
+            if spec.program(program).is_none() {
+                return Err(Error::NoSuch {
+                    object: spec.name.clone(),
+                    what: "program",
+                    name: program.clone(),
+                    there: spec.programs.iter().map(|program| program.name.clone()).collect(),
+                });
+            }
         }
         let target = self.target();
         let plan = spec

@@ -67,6 +67,13 @@ pub(super) fn load(
         };
         request.attach = AttachTarget::KernelType { type_id: target.type_id.0, module };
     }
+    if let Some(function) = &plan.attach_function {
+        let other = context.target.attach_program(&plan.name).ok_or_else(|| LoadError::Incomplete {
+            program: plan.name.clone(),
+            reason: format!("function `{}` is one of a program that was not said", function.name),
+        })?;
+        request.attach = AttachTarget::Program { prog: other.as_fd(), type_id: function.type_id.0 };
+    }
     if let Some(btf) = context.btf_fd
         && !plan.func_info.is_empty()
     {

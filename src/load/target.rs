@@ -2,10 +2,11 @@
 
 use std::cell::OnceCell;
 use std::io::{BufRead, BufReader, Read};
+use std::sync::Arc;
 
 use skep_btf::Btf;
 use skep_sys::abi::{BtfObjectId, Errno};
-use skep_sys::{BtfFd, Feature, Kernel, KernelBtfError, ObjectKind, Probe};
+use skep_sys::{BtfFd, Feature, Kernel, KernelBtfError, LoadedProgram, ObjectKind, Probe};
 
 use crate::reloc::{ConfigFeature, ModuleTypes, Target, TargetError};
 
@@ -19,6 +20,7 @@ pub struct KernelTarget {
     kernel: Kernel,
     types: Option<Btf>,
     modules: OnceCell<Modules>,
+    programs: Vec<(String, Arc<LoadedProgram>)>,
 }
 
 #[derive(Debug)]
@@ -30,12 +32,25 @@ struct Modules {
 impl KernelTarget {
     /// The kernel as it is.
     pub fn new(kernel: &Kernel) -> Self {
-        KernelTarget { kernel: kernel.clone(), types: None, modules: OnceCell::new() }
+        KernelTarget { kernel: kernel.clone(), types: None, modules: OnceCell::new(), programs: Vec::new() }
     }
 
     /// The kernel with other types than it says it has (`btf_custom_path`): for kernels without BTF.
     pub fn with_types(kernel: &Kernel, types: Btf) -> Self {
-        KernelTarget { kernel: kernel.clone(), types: Some(types), modules: OnceCell::new() }
+        KernelTarget { types: Some(types), ..KernelTarget::new(kernel) }
+    }
+
+    /// The kernel with what programs attach to, by their names.
+    pub(super) fn with_programs(mut self, programs: Vec<(String, Arc<LoadedProgram>)>) -> Self {
+        self.programs = programs;
+        self
+    }
+
+    /// The program whose function a program attaches to.
+    pub(super) fn attach_program(&self, program: &str) -> Option<&LoadedProgram> {
+        // What was said last counts.
+        let found = self.programs.iter().rev().find(|(name, _)| name == program);
+        found.map(|(_, program)| program.as_ref())
     }
 
     /// The loaded BTF of a module that relocation found.
@@ -108,6 +123,18 @@ impl Target for KernelTarget {
             let _ = self.modules.set(self.read_modules()?);
         }
         Ok(self.modules.get().map_or(&[], |modules| &modules.types))
+    }
+
+    fn program_types(&self, program: &str) -> Result<Option<Btf>, TargetError> {
+        let Some(other) = self.attach_program(program) else { return Ok(None) };
+        let fail = |reason: String| TargetError::new("types of the program to attach to", reason);
+        let info = other.info().map_err(|errno| fail(errno.to_string()))?;
+        if info.btf_id.0 == 0 {
+            return Err(fail(format!("program `{}` was loaded without any", info.name)));
+        }
+        let bytes = self.kernel.btf_by_id(info.btf_id).and_then(|btf| btf.bytes());
+        let bytes = bytes.map_err(|errno| fail(errno.to_string()))?;
+        Btf::parse(bytes).map(Some).map_err(|error| fail(error.to_string()))
     }
 
     fn kconfig(&self) -> Result<String, TargetError> {

@@ -3,12 +3,16 @@
 use skep_btf::{Btf, Kind};
 use skep_sys::abi::{AttachType, ProgType};
 
-use super::plan::KernelType;
+use super::plan::{KernelType, ProgramFunction};
 use super::{RelocateError, Target};
 use crate::spec::ProgramSpec;
 
 /// Longest name of a kernel type that is looked for, as in libbpf.
 const NAME_MAX: usize = 127;
+/// Most functions that an error lists.
+const FUNCTIONS_SHOWN: usize = 32;
+const NO_NAME: &str =
+    "it names nothing to attach to: write the target after the slash, or set `attach_to` before loading";
 
 /// The prefix and kind of the types of an attach type.
 fn naming(attach_type: AttachType) -> (&'static str, Kind) {
@@ -17,6 +21,32 @@ fn naming(attach_type: AttachType) -> (&'static str, Kind) {
         AttachType::LSM_MAC | AttachType::LSM_CGROUP => ("bpf_lsm_", Kind::FUNC),
         AttachType::TRACE_ITER => ("bpf_iter_", Kind::FUNC),
         _ => ("", Kind::FUNC),
+    }
+}
+
+/// The function of another program that a program is bound to, when one was said.
+pub(super) fn function(
+    program: &ProgramSpec,
+    target: &dyn Target,
+) -> Result<Option<ProgramFunction>, RelocateError> {
+    let read = |source| RelocateError::Target { program: program.name.clone(), source };
+    let Some(btf) = target.program_types(&program.name).map_err(read)? else { return Ok(None) };
+    let fail = |reason: String| RelocateError::AttachTarget {
+        program: program.name.clone(),
+        section: program.section.clone(),
+        reason,
+    };
+    let Some(name) = program.attach_to.as_deref().filter(|to| !to.is_empty()) else {
+        return Err(fail(NO_NAME.into()));
+    };
+    match btf.find(name.as_bytes(), Kind::FUNC) {
+        Some(type_id) => Ok(Some(ProgramFunction { name: name.to_owned(), type_id })),
+        None => {
+            let functions: Vec<_> =
+                btf.types().filter(|ty| ty.kind() == Kind::FUNC).take(FUNCTIONS_SHOWN).collect();
+            let names: Vec<_> = functions.iter().map(|ty| ty.name()).collect();
+            Err(fail(format!("the other program has no function `{name}`; it has: {}", names.join(", "))))
+        }
     }
 }
 
@@ -33,13 +63,12 @@ pub(super) fn resolve(
         reason,
     };
     if program.prog_type == ProgType::EXT {
-        return Err(fail("it replaces a function of another program: say which program when loading".into()));
+        return Err(fail(
+            "it replaces a function of another program: say of which with Loader::attach_target".into(),
+        ));
     }
     let Some(to) = program.attach_to.as_deref().filter(|to| !to.is_empty()) else {
-        return Err(fail(
-            "it names nothing to attach to: write the target after the slash, or set it before loading"
-                .into(),
-        ));
+        return Err(fail(NO_NAME.into()));
     };
     let (module, name) = match to.split_once(':') {
         Some((module, name)) => (Some(module), name),

@@ -21,7 +21,7 @@ use skep_sys::abi::ProgType;
 pub use error::RelocateError;
 pub use plan::{
     KernelType, MapPlan, Missing, MissingKind, PlacedDecision, PlacedFunction, Placeholder, PlaceholderValue,
-    Plan, ProgramPlan, StructOpsPlan, StructOpsProgram,
+    Plan, ProgramFunction, ProgramPlan, StructOpsPlan, StructOpsProgram,
 };
 pub use target::{BtfTarget, ConfigFeature, ModuleTypes, Target, TargetError};
 
@@ -152,7 +152,8 @@ impl Spec {
             attach_type_optional: program.attach_type_optional,
             attach_to: program.attach_to.clone(),
             auto_attach: program.auto_attach,
-            attach_target: attach::resolve(program, target)?,
+            attach_target: None,
+            attach_function: attach::function(program, target)?,
             flags: program.flags,
             insns,
             functions: Vec::with_capacity(functions.len()),
@@ -162,6 +163,9 @@ impl Spec {
             decisions: Vec::new(),
             missing: Vec::new(),
         };
+        if plan.attach_function.is_none() {
+            plan.attach_target = attach::resolve(program, target)?;
+        }
         for (function_index, placed) in functions {
             let Some(function) = self.functions.get(function_index.0) else { continue };
             let decisions = core.decisions(function_index).iter();

@@ -106,6 +106,8 @@ pub struct ProgramPlan {
     pub auto_attach: AutoAttach,
     /// The kernel type that it is bound to at load.
     pub attach_target: Option<KernelType>,
+    /// The function of another program that it is bound to at load, instead of a kernel type.
+    pub attach_function: Option<ProgramFunction>,
     /// Load flags.
     pub flags: ProgFlags,
     /// Instructions of the program and of every sub-program it calls, in libbpf's order.
@@ -177,6 +179,15 @@ pub struct KernelType {
     pub type_id: TypeId,
     /// The module whose BTF it is in, none for vmlinux.
     pub module: Option<String>,
+}
+
+/// A function of a loaded program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramFunction {
+    /// Its name.
+    pub name: String,
+    /// Its id in that program's types.
+    pub type_id: TypeId,
 }
 
 /// An instruction that a kernel has to fill in.

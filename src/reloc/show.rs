@@ -109,6 +109,9 @@ impl Plan {
                 write!(f, " of {module}")?;
             }
         }
+        if let Some(function) = &program.attach_function {
+            write!(f, " of another program: {} {}", function.type_id, function.name)?;
+        }
         writeln!(f, " flags {:#x}", program.flags.bits())?;
         for function in &program.functions {
             writeln!(f, "  {} at {}, {} instructions", function.name, function.start, function.len)?;

@@ -24,6 +24,17 @@ pub trait Target: Debug {
         Ok(&[])
     }
 
+    /// The types of the program whose function `program` attaches to, when it attaches to one: for `freplace`, and for
+    /// tracing of programs.
+    ///
+    /// # Errors
+    ///
+    /// When that program's types cannot be read.
+    fn program_types(&self, program: &str) -> Result<Option<Btf>, TargetError> {
+        let _ = program;
+        Ok(None)
+    }
+
     /// The kernel's configuration, as `CONFIG_…=…` lines.
     ///
     /// # Errors
