@@ -152,6 +152,10 @@ fn walk(spec: &Spec, plan: &Plan, len: usize) {
                     assert!(program.insns[placeholder.insn as usize].is_ld_imm64());
                     assert!(map.0 < plan.maps.len());
                 }
+                PlaceholderValue::JumpTable(table) => {
+                    assert!(program.insns[placeholder.insn as usize].is_ld_imm64());
+                    assert!(program.jump_tables[*table].targets.iter().all(|&target| target < count));
+                }
                 PlaceholderValue::ModuleBtf(_) | PlaceholderValue::ModuleCall(_) => {
                     panic!("there are no modules")
                 }

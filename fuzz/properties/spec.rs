@@ -37,7 +37,7 @@ pub(crate) fn walk(spec: &Spec) {
                 ReferenceTarget::Map(map) => assert!(!spec.maps[map.0].role.is_data()),
                 ReferenceTarget::MapValue { map, .. } => assert!(has_values(&spec.maps[map.0])),
                 ReferenceTarget::Extern(index) => assert!(!spec.externs[index.0].name.is_empty()),
-                ReferenceTarget::Section(_) => {}
+                ReferenceTarget::JumpTable(table) => assert!(!spec.jump_tables[table.0].targets.is_empty()),
                 other => panic!("a new kind of reference: {other:?}"),
             }
         }

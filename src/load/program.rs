@@ -4,20 +4,23 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use skep_asm::Insn;
 use skep_btf::Btf;
-use skep_sys::abi::{AttachType, Errno};
-use skep_sys::request::{AttachTarget, LogBuffer, ProgLoad, Records};
-use skep_sys::{BtfFd, Feature, Kernel, LoadedProgram, MapFd, Probe};
+use skep_sys::abi::{AttachType, Errno, MapType, UpdateFlags};
+use skep_sys::request::{AttachTarget, LogBuffer, MapCreate, ProgLoad, Records};
+use skep_sys::{BtfFd, Feature, Kernel, LoadedProgram, MapError, MapFd, Probe};
 
 use super::report::{LoadReport, NoteKind};
 use super::target::KernelTarget;
 use super::verifier::ProgramError;
 use super::{LoadError, hint};
-use crate::reloc::{PlaceholderValue, ProgramPlan};
+use crate::reloc::{JumpTablePlan, PlaceholderValue, ProgramPlan};
 
 /// Size of the first log buffer. It costs nothing until the kernel writes into it.
 const LOG_SIZE: usize = (u32::MAX >> 8) as usize;
 /// Size that a log buffer does not grow beyond, which is also what a kernel accepts.
 const LOG_SIZE_MAX: usize = (u32::MAX >> 2) as usize;
+
+/// Size of `struct bpf_insn_array_value`.
+const INSN_ARRAY_VALUE: usize = 16;
 
 /// What all programs of an object share.
 pub(super) struct Context<'l> {
@@ -45,7 +48,10 @@ pub(super) fn load(
     plan: &ProgramPlan,
     report: &mut LoadReport,
 ) -> Result<Taken, LoadError> {
-    let (insns, modules) = fill(context, plan)?;
+    // The program keeps them alive.
+    let jump_tables = plan.jump_tables.iter().map(|table| jump_table(context, plan, table));
+    let jump_tables = jump_tables.collect::<Result<Vec<_>, _>>()?;
+    let (insns, modules) = fill(context, plan, &jump_tables)?;
     let fd_array: Vec<Option<BorrowedFd<'_>>> = if modules.is_empty() {
         Vec::new()
     } else {
@@ -201,11 +207,44 @@ fn module_fd<'l>(
     Ok(fd.as_fd())
 }
 
+/// Makes the map of a jump table. The kernel wants it filled and frozen before the program is loaded.
+fn jump_table(context: &Context<'_>, plan: &ProgramPlan, table: &JumpTablePlan) -> Result<MapFd, LoadError> {
+    const NAME: &str = ".jumptables";
+    let failed = |step: &str, errno: Errno| LoadError::Map {
+        map: NAME.to_owned(),
+        map_type: MapType::INSN_ARRAY,
+        step: format!("the kernel did not {step} for program `{}`", plan.name),
+        hint: if context.kernel.has(Feature::MapType(MapType::INSN_ARRAY)).is_unsupported() {
+            " (it knows no indirect jumps, which need Linux 6.19: compile with -mcpu=v3)".to_owned()
+        } else {
+            hint::for_errno(context.kernel, errno)
+        },
+        source: errno,
+    };
+    let count = table.targets.len() as u32; // a table is a part of an object file
+    let mut request = MapCreate::new(MapType::INSN_ARRAY, 4, INSN_ARRAY_VALUE as u32, count);
+    request.name = NAME;
+    let map = context.kernel.map_create(&request).map_err(|errno| failed("create it", errno))?;
+    let errno_of = |error: MapError| error.errno().unwrap_or(Errno::EINVAL);
+    for (nth, target) in (0u32..).zip(&table.targets) {
+        // `struct bpf_insn_array_value`: the offset in the program, then what the kernel makes of it.
+        let mut value = [0; INSN_ARRAY_VALUE];
+        if let Some(place) = value.first_chunk_mut() {
+            *place = target.to_ne_bytes();
+        }
+        map.update(&nth.to_ne_bytes(), &value, UpdateFlags::empty())
+            .map_err(|error| failed("take an entry", errno_of(error)))?;
+    }
+    map.freeze().map_err(|error| failed("freeze it", errno_of(error)))?;
+    Ok(map)
+}
+
 /// Puts descriptors where the plan has placeholders. The second part is the table of module types that calls of
 /// module functions refer to, from index 1.
 fn fill<'l>(
     context: &Context<'l>,
     plan: &ProgramPlan,
+    jump_tables: &[MapFd],
 ) -> Result<(Vec<Insn>, Vec<BorrowedFd<'l>>), LoadError> {
     let mut insns = plan.insns.clone();
     let mut modules: Vec<(&str, BorrowedFd<'l>)> = Vec::new();
@@ -221,6 +260,14 @@ fn fill<'l>(
                 })?;
                 if let Some(insn) = insns.get_mut(at) {
                     insn.imm = number(fd.as_fd());
+                }
+            }
+            PlaceholderValue::JumpTable(table) => {
+                let table = jump_tables.get(*table);
+                let table =
+                    table.ok_or_else(|| incomplete(format!("instruction {at} needs a jump table")))?;
+                if let Some(insn) = insns.get_mut(at) {
+                    insn.imm = number(table.as_fd());
                 }
             }
             PlaceholderValue::ModuleBtf(module) => {

@@ -136,17 +136,30 @@ pub enum RelocateError {
         /// What does not fit, and what to do.
         reason: String,
     },
-    /// A program needs a section that nothing is made of.
+    /// More jump tables than a program can use.
+    #[error("program `{program}`: more than {limit} jump tables")]
+    JumpTables {
+        /// Program.
+        program: String,
+        /// Limit.
+        limit: usize,
+    },
+    /// A jump table that leads out of the function that uses it.
     #[error(
-        "function `{function}`, instruction {insn}: it refers to section `{section}`, which this version does not load"
+        "function `{function}`, instruction {insn}: entry {entry} of jump table `{table}` leads to instruction {target} of \
+         its section, which is outside of the function"
     )]
-    Section {
+    JumpTable {
         /// Function.
         function: String,
-        /// Instruction in it.
+        /// Instruction in it that names the table.
         insn: u32,
-        /// The section.
-        section: String,
+        /// The table.
+        table: String,
+        /// Entry of the table.
+        entry: usize,
+        /// Where that leads.
+        target: u32,
     },
     /// An extern that is not there, or not what the object expects.
     #[error("extern `{name}`: {reason}")]

@@ -9,6 +9,7 @@ mod core;
 mod error;
 mod exceptions;
 mod externs;
+mod jump_tables;
 mod kconfig;
 mod plan;
 mod show;
@@ -20,8 +21,8 @@ use skep_sys::abi::ProgType;
 
 pub use error::RelocateError;
 pub use plan::{
-    KernelType, MapPlan, Missing, MissingKind, PlacedDecision, PlacedFunction, Placeholder, PlaceholderValue,
-    Plan, ProgramFunction, ProgramPlan, StructOpsPlan, StructOpsProgram,
+    JumpTablePlan, KernelType, MapPlan, Missing, MissingKind, PlacedDecision, PlacedFunction, Placeholder,
+    PlaceholderValue, Plan, ProgramFunction, ProgramPlan, StructOpsPlan, StructOpsProgram,
 };
 pub use target::{BtfTarget, ConfigFeature, ModuleTypes, Target, TargetError};
 
@@ -43,7 +44,8 @@ const MAX_SIZE: usize = 128 << 20;
 fn rough_size(plan: &ProgramPlan) -> usize {
     let records = plan.func_info.bytes.len() + plan.line_info.bytes.len();
     let places = plan.placeholders.len() + plan.missing.len() + plan.functions.len();
-    plan.insns.len() * Insn::SIZE + records + places * 64 + plan.decisions.len() * 512
+    let jumps: usize = plan.jump_tables.iter().map(|table| table.targets.len() * size_of::<u32>()).sum();
+    plan.insns.len() * Insn::SIZE + jumps + records + places * 64 + plan.decisions.len() * 512
 }
 
 /// What all programs of an object share.
@@ -158,6 +160,7 @@ impl Spec {
             insns,
             functions: Vec::with_capacity(functions.len()),
             placeholders: Vec::new(),
+            jump_tables: Vec::new(),
             func_info,
             line_info,
             decisions: Vec::new(),
@@ -229,13 +232,13 @@ impl Spec {
                 };
                 plan.placeholders.push(Placeholder { insn: at, value });
             }
-            ReferenceTarget::Section(index) => {
-                let section = self.other_sections.get(index.0).cloned().unwrap_or_default();
-                return Err(RelocateError::Section {
-                    function: function.name.clone(),
-                    insn: reference.insn,
-                    section,
-                });
+            ReferenceTarget::JumpTable(index) => {
+                let table = self.jump_tables.get(index.0).ok_or_else(|| none("jump table", index.0))?;
+                let second = second.ok_or_else(|| none("second half of instruction", at as usize))?;
+                map_value(first, second, 0);
+                let at_table = jump_tables::place(plan, function, reference.insn, start, index, table)?;
+                plan.placeholders
+                    .push(Placeholder { insn: at, value: PlaceholderValue::JumpTable(at_table) });
             }
             ReferenceTarget::Extern(index) => {
                 let name = &self.externs.get(index.0).ok_or_else(|| none("extern", index.0))?.name;

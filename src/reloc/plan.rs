@@ -5,7 +5,7 @@ use skep_btf::relo::{Applied, Decision};
 use skep_btf::{Btf, TypeId};
 use skep_sys::abi::{AttachType, ProgFlags, ProgType};
 
-use crate::spec::{AutoAttach, InfoRecords, MapIndex, MapSpec, ProgramIndex};
+use crate::spec::{AutoAttach, InfoRecords, JumpTableIndex, MapIndex, MapSpec, ProgramIndex};
 
 /// Exactly what will be asked of a kernel: which maps in which order with which bytes, each program's final
 /// instructions, and every decision on the way with its reason.
@@ -116,6 +116,8 @@ pub struct ProgramPlan {
     pub functions: Vec<PlacedFunction>,
     /// What a kernel has to fill in, ordered by instruction.
     pub placeholders: Vec<Placeholder>,
+    /// Tables of indirect jumps, each a map of its own (`BPF_MAP_TYPE_INSN_ARRAY`, Linux 6.19).
+    pub jump_tables: Vec<JumpTablePlan>,
     /// Function records, offsets in instructions of [`insns`](Self::insns).
     pub func_info: InfoRecords,
     /// Line records, offsets in instructions of [`insns`](Self::insns).
@@ -181,6 +183,16 @@ pub struct KernelType {
     pub module: Option<String>,
 }
 
+/// A table of indirect jumps of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JumpTablePlan {
+    /// Which table of the object it is.
+    pub table: JumpTableIndex,
+    /// Where its entries lead: indexes in the program's final instructions.
+    pub targets: Vec<u32>,
+}
+
 /// A function of a loaded program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramFunction {
@@ -207,6 +219,8 @@ pub enum PlaceholderValue {
     Map(MapIndex),
     /// The descriptor of a map; the load names a place in its value, whose offset is in the instruction.
     MapValue(MapIndex),
+    /// The descriptor of the map of a jump table, by its index in [`ProgramPlan::jump_tables`].
+    JumpTable(usize),
     /// The BTF descriptor of a module, in the second half of a load of a kernel variable's address.
     ModuleBtf(String),
     /// The BTF descriptor of a module, as an index into the descriptor table of the load.

@@ -133,6 +133,9 @@ impl Plan {
             }
             writeln!(f)?;
         }
+        for (index, table) in program.jump_tables.iter().enumerate() {
+            writeln!(f, "  jump table {index} {:?}", table.targets)?;
+        }
         show_records(f, "func_info", &program.func_info, 2)?;
         show_records(f, "line_info", &program.line_info, 4)
     }
@@ -142,6 +145,7 @@ impl Plan {
         match value {
             PlaceholderValue::Map(index) => format!("map {}", map(index.0)),
             PlaceholderValue::MapValue(index) => format!("value of {}", map(index.0)),
+            PlaceholderValue::JumpTable(index) => format!("jump table {index}"),
             PlaceholderValue::ModuleBtf(module) => format!("types of {module}"),
             PlaceholderValue::ModuleCall(module) => format!("function of {module}"),
         }

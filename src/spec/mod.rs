@@ -11,6 +11,7 @@ mod error;
 mod ext;
 mod externs;
 mod globals;
+mod jump_tables;
 mod maps;
 mod model;
 mod references;
@@ -30,9 +31,9 @@ pub(crate) use data::{kernel_map_name, sanitize};
 pub use error::SpecError;
 pub(crate) use maps::round_ring;
 pub use model::{
-    ExternIndex, ExternKind, ExternSpec, FunctionIndex, FunctionSpec, GlobalSpec, InfoRecords, MapIndex,
-    MapRole, MapSpec, Pinning, ProgramIndex, ProgramSpec, Reference, ReferenceTarget, SectionIndex, Slot,
-    SlotValue, Spec,
+    ExternIndex, ExternKind, ExternSpec, FunctionIndex, FunctionSpec, GlobalSpec, InfoRecords,
+    JumpTableIndex, JumpTableSpec, MapIndex, MapRole, MapSpec, Pinning, ProgramIndex, ProgramSpec, Reference,
+    ReferenceTarget, Slot, SlotValue, Spec,
 };
 pub use sections::{AutoAttach, SectionKind, section_kind};
 pub(crate) use show::{show_bytes, show_records};
@@ -99,7 +100,7 @@ impl Spec {
             data: &sections,
             externs: &externs.symbols,
         };
-        references::read(&elf, &mut code, &places)?;
+        let jump_tables = references::read(&elf, &mut code, &places)?;
         if let Some(btf) = btf {
             read_ext(&elf, btf, needs_btf, &mut code, &mut notes)?;
         }
@@ -132,7 +133,7 @@ impl Spec {
             globals,
             externs: externs.externs,
             btf: kernel_btf,
-            other_sections: references::UNMODELLED.map(str::to_owned).to_vec(),
+            jump_tables,
             notes,
         })
     }
@@ -313,6 +314,7 @@ fn note_sections(elf: &Elf<'_>, notes: &mut Vec<String>) {
             || data::role(section).is_some()
             || struct_ops::flags(section).is_some()
             || arena::is_data(section)
+            || name == jump_tables::SECTION
             || known.contains(&name);
         if !used && section.size > 0 && !name.starts_with(".debug") {
             notes.push(format!("section `{name}` is left out: nothing is known of it"));

@@ -35,8 +35,8 @@ pub struct Spec {
     pub externs: Vec<ExternSpec>,
     /// The object's types, with sizes and offsets of data sections filled in.
     pub btf: Option<Btf>,
-    /// Sections that programs refer to and that hold neither maps nor global data.
-    pub other_sections: Vec<String>,
+    /// Tables of indirect jumps, in the order in which functions first refer to them.
+    pub jump_tables: Vec<JumpTableSpec>,
     /// What was met and left out, in the order of the file.
     pub notes: Vec<String>,
 }
@@ -53,9 +53,9 @@ pub struct ProgramIndex(pub usize);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct MapIndex(pub usize);
 
-/// Index of a section name in [`Spec::other_sections`].
+/// Index of a table in [`Spec::jump_tables`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct SectionIndex(pub usize);
+pub struct JumpTableIndex(pub usize);
 
 /// Index of an extern in [`Spec::externs`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -140,9 +140,18 @@ pub enum ReferenceTarget {
     },
     /// Something from outside the object: a kernel function or variable, or a configuration value.
     Extern(ExternIndex),
-    /// A place in a section that holds neither maps nor global data, such as jump tables (`.jumptables`). The
-    /// object can be read; a program that needs it cannot be loaded.
-    Section(SectionIndex),
+    /// A table of indirect jumps. Its targets are instructions of the function that refers to it.
+    JumpTable(JumpTableIndex),
+}
+
+/// A table of indirect jumps (`gotox`), from section `.jumptables`, which compilers make of large switches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JumpTableSpec {
+    /// Name of its symbol.
+    pub name: String,
+    /// Where its entries lead: instructions, counted from the start of the section of the function that jumps.
+    pub targets: Vec<u32>,
 }
 
 /// An entry program.

@@ -5,7 +5,8 @@ use skep_asm::Insn;
 
 use super::code::{Code, TEXT, is_code};
 use super::elf::{Elf, Relocation, Symbol};
-use super::{ExternIndex, FunctionIndex, MapIndex, Reference, ReferenceTarget, SectionIndex, SpecError};
+use super::jump_tables::JumpTables;
+use super::{ExternIndex, FunctionIndex, JumpTableSpec, MapIndex, Reference, ReferenceTarget, SpecError};
 
 /// Section number of variables that no section holds yet.
 const COMMON: u16 = elf::SHN_COMMON.0;
@@ -22,9 +23,6 @@ pub(super) struct Places<'p> {
     pub(super) externs: &'p [(usize, ExternIndex)],
 }
 
-/// Sections that programs may refer to although nothing is made of them.
-pub(super) const UNMODELLED: [&str; 1] = [".jumptables"];
-
 impl Places<'_> {
     fn declared_at(&self, offset: u64) -> Option<MapIndex> {
         let first = self.declared.partition_point(|(at, _)| *at < offset);
@@ -37,7 +35,13 @@ impl Places<'_> {
     }
 }
 
-pub(super) fn read(elf: &Elf<'_>, code: &mut Code, places: &Places<'_>) -> Result<(), SpecError> {
+/// Fills in the references of functions, and answers the jump tables that they name.
+pub(super) fn read(
+    elf: &Elf<'_>,
+    code: &mut Code,
+    places: &Places<'_>,
+) -> Result<Vec<JumpTableSpec>, SpecError> {
+    let mut tables = JumpTables::new(elf);
     let text = elf.section_named(TEXT).map(|(index, _)| index);
     let mut found: Vec<(FunctionIndex, Reference)> = Vec::new();
     for (section_index, section) in elf.sections.iter().enumerate().filter(|(_, section)| is_code(section)) {
@@ -61,7 +65,7 @@ pub(super) fn read(elf: &Elf<'_>, code: &mut Code, places: &Places<'_>) -> Resul
             let of = &code.functions[function.0]; // function_at answers indexes of this vector
             let at = (insn_at - u64::from(of.offset)) as usize;
             let insn = of.insns[at]; // function_at: the instruction lies in the function
-            let target = target(elf, code, places, text, relocation, insn).map_err(fail)?;
+            let target = target(elf, code, places, text, &mut tables, relocation, insn).map_err(fail)?;
             if let Some(target) = target {
                 found.push((function, Reference { insn: at as u32, target }));
             }
@@ -73,7 +77,7 @@ pub(super) fn read(elf: &Elf<'_>, code: &mut Code, places: &Places<'_>) -> Resul
     sort(code);
     unrelocated_calls(code);
     sort(code);
-    Ok(())
+    Ok(tables.tables)
 }
 
 fn sort(code: &mut Code) {
@@ -87,6 +91,7 @@ fn target(
     code: &Code,
     places: &Places<'_>,
     text: Option<usize>,
+    tables: &mut JumpTables<'_, '_>,
     relocation: &Relocation,
     insn: Insn,
 ) -> Result<Option<ReferenceTarget>, String> {
@@ -121,6 +126,9 @@ fn target(
     if section_index == 0 {
         return Err("the symbol is in no section: is a global variable declared and not defined?".into());
     }
+    if tables.has(symbol) {
+        return tables.get(symbol).map(|table| Some(ReferenceTarget::JumpTable(table)));
+    }
     let imm = insn.imm;
     if Some(section_index) == text && names_function(symbol) {
         let at = symbol.value.wrapping_add_signed(i64::from(imm));
@@ -145,9 +153,6 @@ fn target(
         };
     }
     let name = elf.sections.get(section_index).map_or("", |section| &section.name);
-    if let Some(index) = UNMODELLED.iter().position(|other| *other == name) {
-        return Ok(Some(ReferenceTarget::Section(SectionIndex(index))));
-    }
     Err(format!("the symbol is in section `{name}`, which holds neither maps nor data"))
 }
 

@@ -34,6 +34,9 @@ impl Display for Spec {
         for spec in &self.externs {
             show_extern(f, spec)?;
         }
+        for table in &self.jump_tables {
+            writeln!(f, "jump table {} {:?}", table.name, table.targets)?;
+        }
         for function in &self.functions {
             show_function(f, self, function)?;
         }
@@ -201,8 +204,8 @@ fn name_of(spec: &Spec, target: ReferenceTarget) -> String {
         ReferenceTarget::Extern(index) => {
             format!("extern {}", or_unknown(spec.externs.get(index.0).map(|e| &e.name)))
         }
-        ReferenceTarget::Section(index) => {
-            format!("section {}", or_unknown(spec.other_sections.get(index.0)))
+        ReferenceTarget::JumpTable(index) => {
+            format!("jump table {}", or_unknown(spec.jump_tables.get(index.0).map(|table| &table.name)))
         }
     }
 }
