@@ -84,3 +84,10 @@ fn arena_variables_are_typed_places() {
         other => println!("skip: {name}: arenas (Linux 6.9): {other:?}"),
     }
 }
+
+#[test]
+fn long_programs_load() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("long_programs_load") else { return };
+    load_conformance::long_programs_load(&Kernel::from_arc(backend), true);
+}

@@ -67,6 +67,12 @@ fn arena_variables_are_typed_places() {
 }
 
 #[test]
+fn long_programs_load() {
+    let _one = ONE.lock();
+    load_conformance::long_programs_load(&Kernel::new(sim()), false);
+}
+
+#[test]
 fn objects_of_the_other_byte_order_are_not_loaded() {
     let _one = ONE.lock();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/xdp_count.eb.o");

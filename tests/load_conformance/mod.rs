@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use skep::asm::Reg;
 use skep::sys::Backend;
 use skep::sys::abi::{Errno, MapType, OpenFlags, UpdateFlags};
 use skep::sys::request::TestRun;
@@ -244,4 +245,31 @@ pub(crate) fn arena_variables_are_typed_places(kernel: &Kernel, runs: bool) {
     let error = Loader::new(kernel).load(&hostile).expect_err("writing its variables would end the process");
     let text = format!("{error}: {}", std::error::Error::source(&error).expect("it has a cause"));
     assert!(text.contains("SEGV_ON_FAULT"), "{text}");
+}
+
+/// Programs and functions longer than what a 16-bit offset spans are put together and load. `runs` says whether programs
+/// do something.
+pub(crate) fn long_programs_load(kernel: &Kernel, runs: bool) {
+    const LONG: usize = 40_000;
+    let run = |spec: &Spec| {
+        let object = Loader::new(kernel).load(spec).expect("it loads");
+        let mut run = TestRun::default();
+        run.data_in = &[0; 64];
+        let program = object.program("second").expect("it is there");
+        let answer = runs.then(|| program.test_run(&mut run).expect("it runs").retval);
+        (program.instruction_count(), answer)
+    };
+    let mut spec = open("subprogs.o");
+    spec.load_only(spec.program_index("second").expect("it is there"));
+    let (short, answer) = run(&spec);
+    // Work that changes nothing, before the last instruction of the program and of one that it calls.
+    for name in ["second", "middle"] {
+        let function = spec.functions.iter_mut().find(|function| function.name == name).expect("it is there");
+        let exit = function.insns.pop().expect("a function has instructions");
+        let idle =
+            skep::asm::Assembler::new().mov64_reg(Reg::R0, Reg::R0).finish().expect("it is an instruction");
+        function.insns.extend(idle.iter().cycle().take(LONG).copied());
+        function.insns.push(exit);
+    }
+    assert_eq!(run(&spec), (short + 2 * LONG, answer));
 }
