@@ -4,6 +4,7 @@
 //! object means.
 
 mod arena;
+mod attach_point;
 mod code;
 mod data;
 mod elf;
@@ -27,6 +28,7 @@ use std::path::Path;
 use skep_btf::{Btf, BtfError, ExtInfo};
 use skep_sys::abi::OBJ_NAME_MAX;
 
+pub use attach_point::{AttachPoint, AttachPointError, When};
 pub(crate) use data::{kernel_map_name, sanitize};
 pub use error::SpecError;
 pub(crate) use maps::round_ring;
