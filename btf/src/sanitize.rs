@@ -23,7 +23,7 @@ pub struct KernelBtfFeatures {
     pub type_tag: bool,
     /// 64-bit enumerations and the sign of 32-bit ones (Linux 6.0).
     pub enum64: bool,
-    /// Data sections whose name starts with `?` (Linux 6.9).
+    /// Data sections with other names than of letters, digits, underscores and dots: with `?`, or `/` (Linux 6.9).
     pub qmark_datasec: bool,
     /// The layout section (Linux 7.1).
     pub layout: bool,
@@ -88,7 +88,7 @@ pub fn sanitize(btf: &Btf, kernel: &KernelBtfFeatures) -> Result<Option<Vec<u8>>
 fn concerns(ty: &Type<'_>, kernel: &KernelBtfFeatures) -> bool {
     match ty.kind() {
         Kind::VAR => !kernel.datasec,
-        Kind::DATASEC => !kernel.datasec || !kernel.qmark_datasec && ty.name_bytes().starts_with(b"?"),
+        Kind::DATASEC => !kernel.datasec || !kernel.qmark_datasec && !ty.name_bytes().iter().all(is_plain),
         Kind::DECL_TAG => !kernel.decl_tag,
         Kind::FUNC_PROTO => !kernel.func,
         Kind::FUNC => !kernel.func || !kernel.global_func && ty.vlen() != 0,
@@ -98,6 +98,11 @@ fn concerns(ty: &Type<'_>, kernel: &KernelBtfFeatures) -> bool {
         Kind::ENUM64 => !kernel.enum64,
         _ => false,
     }
+}
+
+/// Whether every kernel that knows data sections takes a character in their names.
+fn is_plain(c: &u8) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, b'_' | b'.')
 }
 
 struct Work<'a> {
@@ -128,8 +133,9 @@ impl Work<'_> {
             }
             Kind::DATASEC if !self.kernel.datasec => self.section_to_struct(nth)?,
             Kind::DATASEC => {
-                let name = [b"_", self.btf.str_at(ty.name_offset())?.get(1..).unwrap_or_default()].concat();
-                let name = self.out.add_str(name)?;
+                let name = self.btf.str_at(ty.name_offset())?;
+                let plain: Vec<u8> = name.iter().map(|c| if is_plain(c) { *c } else { b'_' }).collect();
+                let name = self.out.add_str(plain)?;
                 self.put(nth, 0, name.0);
             }
             Kind::FUNC_PROTO => {
@@ -170,8 +176,7 @@ impl Work<'_> {
     fn section_to_struct(&mut self, nth: usize) -> Result<(), BtfError> {
         let Some(ty) = self.btf.nth(nth) else { return Ok(()) };
         let name = self.btf.str_at(ty.name_offset())?;
-        let name: Vec<u8> =
-            name.iter().map(|&byte| if matches!(byte, b'.' | b'?') { b'_' } else { byte }).collect();
+        let name: Vec<u8> = name.iter().map(|c| if is_plain(c) && *c != b'.' { *c } else { b'_' }).collect();
         let name = self.out.add_str(name)?;
         self.put(nth, 0, name.0);
         self.put(nth, 1, info(Kind::STRUCT, ty.vlen()));

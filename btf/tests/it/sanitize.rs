@@ -42,6 +42,34 @@ fn line(btf: &Btf, id: u32) -> Result<String, BtfError> {
     Ok(out)
 }
 
+/// Sections of one map each have names with a slash, which kernels take as late as those with a question mark.
+#[test]
+fn names_of_sections_are_made_plain() -> Result<(), BtfError> {
+    let named = |name: &str| {
+        build(|b| {
+            let int = b.add_int("int", 4, IntEncoding::SIGNED)?;
+            let var = b.add_var("count", Linkage::GLOBAL, int)?;
+            b.add_datasec(name, 4)?;
+            b.add_section_var(SectionVar { type_id: var, offset: 0, size: 4 })
+        })
+    };
+    let mut old = KernelBtfFeatures::ALL;
+    old.qmark_datasec = false;
+    let after = |name: &str| match sanitize(&named(name), &old) {
+        Ok(Some(bytes)) => Btf::parse(bytes).and_then(|btf| Ok(btf.ty(TypeId(3))?.name().into_owned())),
+        Ok(None) => Ok("as it was".into()),
+        Err(error) => Err(error),
+    };
+    assert_eq!(after("maps/flows")?, "maps_flows");
+    assert_eq!(after("?.data")?, "_.data");
+    assert_eq!(after(".maps.flows_2")?, "as it was");
+    old.datasec = false;
+    let bytes = sanitize(&named("maps/flows.x"), &old)?.expect("it has a section");
+    assert_eq!(Btf::parse(bytes)?.ty(TypeId(3))?.name(), "maps_flows_x");
+    assert_eq!(sanitize(&named("maps/flows"), &KernelBtfFeatures::ALL)?, None);
+    Ok(())
+}
+
 #[test]
 fn each_missing_feature_is_replaced() -> Result<(), BtfError> {
     let all = KernelBtfFeatures::ALL;
