@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use skep_btf::{Btf, BtfBuilder, BtfEdit, BtfError, Kind, Linkage, SectionVar, StrOffset, TypeId};
+use skep_btf::{Btf, BtfBuilder, BtfEdit, BtfError, Kind, Linkage, SectionVar, StrOffset, Type, TypeId};
 
 use super::elf::Elf;
 use super::externs::{Externs, KCONFIG, KSYMS};
@@ -44,6 +44,7 @@ pub(super) fn place_variables(elf: &Elf<'_>, btf: &Btf) -> Result<Btf, SpecError
         } else {
             datasec.size()
         };
+        let misplaced = fill || overlap(&datasec);
         let mut vars = Vec::with_capacity(datasec.vlen() as usize);
         for entry in datasec.vars() {
             let var = btf.ty(entry.type_id).map_err(in_btf)?;
@@ -60,7 +61,7 @@ pub(super) fn place_variables(elf: &Elf<'_>, btf: &Btf) -> Result<Btf, SpecError
                 let at = symbols.binary_search_by(|symbol| symbol.name.as_bytes().cmp(var.name_bytes()));
                 let symbol =
                     at.ok().and_then(|at| symbols.get(at)).ok_or_else(|| fail("no symbol has its name"))?;
-                if fill {
+                if misplaced {
                     let offset = u32::try_from(symbol.value);
                     entry.offset = offset.map_err(|_| fail("it lies beyond 4 GiB"))?;
                 }
@@ -74,6 +75,14 @@ pub(super) fn place_variables(elf: &Elf<'_>, btf: &Btf) -> Result<Btf, SpecError
         edit.set_datasec(datasec.id(), size, &vars).map_err(in_btf)?;
     }
     edit.finish().map_err(in_btf)
+}
+
+/// Whether variables of a data section share bytes, as those do that the static linker of libbpf has met as externs first:
+/// it leaves their offsets at zero. No kernel takes that.
+fn overlap(datasec: &Type<'_>) -> bool {
+    let mut places: Vec<_> = datasec.vars().map(|var| (var.offset, var.size)).collect();
+    places.sort_unstable();
+    places.windows(2).any(|pair| matches!(*pair, [(a, size), (b, _)] if a.saturating_add(size) > b))
 }
 
 /// Makes hidden sub-programs static, so that the verifier checks them with their callers.
