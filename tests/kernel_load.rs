@@ -7,9 +7,11 @@ mod load_conformance;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use skep::Kernel;
-use skep::sys::abi::MapType;
+use load_conformance::legacy_maps;
+use skep::sys::abi::{MapType, UpdateFlags};
+use skep::sys::request::TestRun;
 use skep::sys::{Backend, Feature, LinuxBackend, Probe};
+use skep::{Kernel, Object};
 
 /// Descriptors are counted per process, so one test at a time.
 static ONE: Mutex<()> = Mutex::new(());
@@ -41,7 +43,15 @@ fn pin_root(name: &str) -> PathBuf {
 fn a_failed_load_leaves_nothing() {
     let _one = ONE.lock();
     let Some(backend) = linux("a_failed_load_leaves_nothing") else { return };
-    let objects = ["xdp_count.o", "pinned.o", "tp_btf_sock.o", "subprogs.o"];
+    let objects = [
+        "xdp_count.o",
+        "pinned.o",
+        "tp_btf_sock.o",
+        "subprogs.o",
+        "tc_legacy.o",
+        "maps_legacy_aya.o",
+        "maps_order.o",
+    ];
     load_conformance::a_failed_load_leaves_nothing(&backend, || {}, &pin_root("faults"), &objects);
 }
 
@@ -90,4 +100,101 @@ fn long_programs_load() {
     let _one = ONE.lock();
     let Some(backend) = linux("long_programs_load") else { return };
     load_conformance::long_programs_load(&Kernel::from_arc(backend), true);
+}
+
+#[test]
+fn legacy_maps_are_made_as_defined() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("legacy_maps_are_made_as_defined") else { return };
+    let kernel = Kernel::from_arc(backend);
+    legacy_maps::they_are_made_as_defined(&kernel);
+}
+
+#[test]
+fn any_map_may_be_left_out() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("any_map_may_be_left_out") else { return };
+    let kernel = Kernel::from_arc(backend);
+    legacy_maps::any_map_may_be_left_out(&kernel);
+}
+
+#[test]
+fn maps_are_shared_as_tc_shares_them() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("maps_are_shared_as_tc_shares_them") else { return };
+    legacy_maps::maps_are_shared_as_tc_shares_them(&backend, &pin_root("tc"));
+}
+
+#[test]
+fn an_inner_map_can_be_given() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("an_inner_map_can_be_given") else { return };
+    let kernel = Kernel::from_arc(backend);
+    legacy_maps::an_inner_map_can_be_given(&kernel);
+}
+
+/// Runs a program on a packet of 64 bytes that carries a mark.
+fn run(object: &Object, program: &str, mark: u32) -> u32 {
+    let mut context = [0; 192];
+    context[8..12].copy_from_slice(&mark.to_ne_bytes());
+    let mut run = TestRun::default();
+    (run.data_in, run.ctx_in) = (&[0; 64], &context);
+    let program = object.program(program).expect("it is loaded");
+    program.test_run(&mut run).expect("it can be run").retval
+}
+
+fn value(object: &Object, map: &str, index: u32) -> u64 {
+    let value = object.map(map).expect("it is there").lookup(&index.to_ne_bytes()).expect("it can be read");
+    u64::from_ne_bytes(value.expect("it is there").try_into().expect("it has 8 bytes"))
+}
+
+/// Programs reach the maps that they name, by symbol and by section and offset, and other programs.
+#[test]
+fn programs_with_legacy_maps_run() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("programs_with_legacy_maps_run") else { return };
+    let kernel = Kernel::from_arc(backend);
+    let load = |name: &str| legacy_maps::load(&kernel, &legacy_maps::open_unpinned(name));
+    for name in ["maps_legacy.o", "maps_legacy_no_btf.o"] {
+        let object = load(name);
+        assert_eq!((run(&object, "count", 0), run(&object, "count", 0)), (11, 22), "{name}");
+        assert_eq!((value(&object, "counts", 0), value(&object, "counts", 1)), (0, 2), "{name}");
+        assert_eq!(value(&object, "hidden", 0), 20, "{name}");
+        assert_eq!(object.map("flows").expect("it is there").keys().count(), 1, "{name}");
+    }
+    let object = load("maps_legacy_sections.o");
+    assert_eq!((run(&object, "count", 0), value(&object, "oldest", 0)), (7, 1));
+
+    for name in ["maps_legacy_samples.o", "maps_legacy_samples_no_btf.o"] {
+        let object = load(name);
+        assert_eq!(run(&object, "look", 0), 0, "{name}: nothing is in `outer`");
+        let inner = object.map("inner").expect("it is there");
+        inner
+            .update(&0u32.to_ne_bytes(), &9u64.to_ne_bytes(), UpdateFlags::empty())
+            .expect("it can be written");
+        let outer = object.map("outer").expect("it is there").as_map_fd();
+        outer.update_map(&1u32.to_ne_bytes(), inner.as_map_fd(), UpdateFlags::empty()).expect("it takes it");
+        assert_eq!(run(&object, "look", 0), 9, "{name}");
+    }
+
+    for name in ["tc_legacy.o", "tc_legacy_no_btf.o"] {
+        let object = load(name);
+        // Two jumps, one jump, and an element that is empty.
+        assert_eq!([0, 2, 1].map(|mark| run(&object, "enter", mark)), [11, 22, 99], "{name}");
+        assert_eq!(value(&object, "skep_shared", 0), 3, "{name}");
+        assert_eq!((value(&object, "third", 0), value(&object, "in_none", 0)), (3, 0), "{name}");
+        assert_eq!((value(&object, "first", 0), value(&object, "first", 1)), (6, 0), "{name}");
+    }
+
+    assert_eq!([0, 1, 2].map(|mark| run(&load("maps_order.o"), "look", mark)), [5, 4, 5]);
+    let mut spec = legacy_maps::open_unpinned("maps_order.o");
+    spec.map_mut("other_inner").expect("it is there").autocreate = false;
+    let object = legacy_maps::load(&kernel, &spec);
+    assert_eq!([0, 1, 2].map(|mark| run(&object, "look", mark)), [5, 4, 4]);
+    let object = load("maps_legacy_aya.o");
+    let mut packet = TestRun::default();
+    packet.data_in = &[0; 64];
+    let count = object.program("count").expect("it is loaded");
+    assert_eq!(count.test_run(&mut packet).expect("it can be run").retval, 2, "XDP_PASS");
+    assert_eq!(value(&object, "skep_pinned", 0), 1);
 }

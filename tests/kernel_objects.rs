@@ -21,6 +21,20 @@ const MORE: [(&str, &str, &str); 4] = [
     ("sections.o", "sleepable_tracepoint", "its section name is newer than the libbpf that was asked"),
 ];
 
+/// Objects that open here and that libbpf refuses, with the reason.
+const OPENS: [(&str, &str); 9] = [
+    ("maps_legacy.o", LEGACY),
+    ("maps_legacy_aya.o", LEGACY),
+    ("maps_legacy_no_btf.o", LEGACY),
+    ("maps_legacy_samples.o", LEGACY),
+    ("maps_legacy_samples_no_btf.o", LEGACY),
+    ("maps_legacy_sections.o", LEGACY),
+    ("maps_order.o", "maps are where their symbols say, not where BTF does, which linking leaves as it was"),
+    ("tc_legacy.o", LEGACY),
+    ("tc_legacy_no_btf.o", LEGACY),
+];
+const LEGACY: &str = "map definitions of before BTF";
+
 fn more(object: &str, program: &str) -> bool {
     MORE.iter().any(|(o, p, _)| *o == object && (p.is_empty() || *p == program))
 }
@@ -112,13 +126,17 @@ fn programs_load_as_libbpf_loads_them() {
     for (object, facts) in expected["objects"].as_object().expect("objects by name") {
         let outcomes = match outcomes(&kernel, &root().join(object)) {
             Ok(outcomes) if facts["opens"] == true => outcomes,
+            Ok(_) if OPENS.iter().any(|(name, _)| name == object) => continue,
             Ok(_) => {
                 wrong.push(format!("{object} opens, and libbpf refuses it"));
                 continue;
             }
-            Err(_) if facts["opens"] == false => continue,
             Err(error) => {
-                wrong.push(format!("{object} does not open: {error}"));
+                let reason = OPENS.iter().find(|(name, _)| name == object);
+                if facts["opens"] == true || reason.is_some() {
+                    let reason = reason.map_or("", |(_, reason)| reason);
+                    wrong.push(format!("{object} does not open: {error} {reason}"));
+                }
                 continue;
             }
         };

@@ -47,11 +47,21 @@ fn findings_stay_fixed() {
 #[test]
 fn flipped_bytes_are_read_or_refused() {
     let flips: usize = if cfg!(debug_assertions) { 4_000 } else { 30_000 };
-    let objects = ["core_fields", "core_synthetic", "globals", "kfunc", "maps_btf", "struct_ops", "subprogs"]
-        .iter()
-        .flat_map(|name| ["o", "eb.o"].map(|order| root().join(format!("testdata/{name}.{order}"))))
-        .map(|path| fs::read(path).expect("testdata"))
-        .collect::<Vec<_>>();
+    let objects = [
+        "core_fields",
+        "core_synthetic",
+        "globals",
+        "kfunc",
+        "maps_btf",
+        "maps_legacy",
+        "struct_ops",
+        "subprogs",
+        "tc_legacy",
+    ]
+    .iter()
+    .flat_map(|name| ["o", "eb.o"].map(|order| root().join(format!("testdata/{name}.{order}"))))
+    .map(|path| fs::read(path).expect("testdata"))
+    .collect::<Vec<_>>();
     let kernels = entries(&root().join("testdata/btf"));
     assert!(!kernels.is_empty());
     let targets = kernels

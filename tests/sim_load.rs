@@ -5,6 +5,7 @@ mod load_conformance;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use load_conformance::legacy_maps;
 use skep::sim::SimKernel;
 use skep::sys::Backend;
 use skep::{Kernel, Loader, Spec};
@@ -23,7 +24,16 @@ fn a_failed_load_leaves_nothing() {
     let _one = ONE.lock();
     let sim = sim();
     let backend: Arc<dyn Backend> = Arc::new(sim.clone());
-    let objects = ["xdp_count.o", "pinned.o", "tracer.o", "subprogs.o", "map_in_map.o"];
+    let objects = [
+        "xdp_count.o",
+        "pinned.o",
+        "tracer.o",
+        "subprogs.o",
+        "map_in_map.o",
+        "tc_legacy.o",
+        "maps_legacy_aya.o",
+        "maps_order.o",
+    ];
     load_conformance::a_failed_load_leaves_nothing(
         &backend,
         || {
@@ -79,4 +89,29 @@ fn objects_of_the_other_byte_order_are_not_loaded() {
     let spec = Spec::open(path).expect("it is an object");
     let error = Loader::new(&Kernel::new(sim())).load(&spec).expect_err("its bytes are swapped");
     assert_eq!(error.kind(), skep::ErrorKind::BadObject);
+}
+
+#[test]
+fn legacy_maps_are_made_as_defined() {
+    let _one = ONE.lock();
+    legacy_maps::they_are_made_as_defined(&Kernel::new(sim()));
+}
+
+#[test]
+fn any_map_may_be_left_out() {
+    let _one = ONE.lock();
+    legacy_maps::any_map_may_be_left_out(&Kernel::new(sim()));
+}
+
+#[test]
+fn maps_are_shared_as_tc_shares_them() {
+    let _one = ONE.lock();
+    let backend: Arc<dyn Backend> = Arc::new(sim());
+    legacy_maps::maps_are_shared_as_tc_shares_them(&backend, Path::new("/sys/fs/bpf/skep_tc"));
+}
+
+#[test]
+fn an_inner_map_can_be_given() {
+    let _one = ONE.lock();
+    legacy_maps::an_inner_map_can_be_given(&Kernel::new(sim()));
 }

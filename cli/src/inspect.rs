@@ -18,6 +18,8 @@ pub(crate) struct Args {
     /// Print one JSON object per file.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reading: out::OpenArgs,
     /// Object files.
     #[arg(required = true)]
     objects: Vec<PathBuf>,
@@ -89,7 +91,7 @@ struct Extern {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for path in &args.objects {
-        let opened = out::open(path);
+        let opened = args.reading.open(path);
         if opened.is_err() {
             code = ExitCode::from(1);
         }
@@ -201,6 +203,8 @@ fn map(map: &MapSpec) -> Map {
         pinning: match map.pinning {
             Pinning::None => "none",
             Pinning::ByName => "by_name",
+            Pinning::TcGlobal => "tc_globals",
+            _ => "other",
         },
     }
 }
@@ -250,8 +254,10 @@ fn page(path: &Path, object: &Object) -> String {
                 if map.flags != 0 {
                     more.push(format!("flags {:#x}", map.flags));
                 }
-                if map.pinning == "by_name" {
-                    more.push("pinned by name".to_owned());
+                match map.pinning {
+                    "by_name" => more.push("pinned by name".to_owned()),
+                    "tc_globals" => more.push("pinned in tc/globals".to_owned()),
+                    _ => {}
                 }
                 vec![
                     map.name.clone(),

@@ -26,6 +26,8 @@ pub(crate) struct Args {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    reading: out::OpenArgs,
     /// The object file.
     object: PathBuf,
 }
@@ -120,7 +122,7 @@ fn wait_for_ever() -> ! {
 }
 
 fn load(args: &Args, kernel: &Kernel, loaded: &mut Loaded) -> anyhow::Result<(Object, Vec<Link>)> {
-    let mut spec = out::open(&args.object)?;
+    let mut spec = args.reading.open(&args.object)?;
     for setting in &args.set {
         set(&mut spec, setting)?;
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use skep::Spec;
+use skep::spec::SpecOptions;
 
 /// Prints one JSON object on a line of its own, and sends it on its way.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
@@ -42,9 +43,19 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Reads an object file.
-pub(crate) fn open(path: &Path) -> Result<Spec, skep::Error> {
-    Spec::open(path)
+/// How object files are read.
+#[derive(clap::Args, Clone, Copy)]
+pub(crate) struct OpenArgs {
+    /// Refuse what libbpf refuses: map definitions of before BTF, in sections `maps` and `maps/NAME`.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+impl OpenArgs {
+    /// Reads an object file.
+    pub(crate) fn open(self, path: &Path) -> Result<Spec, skep::Error> {
+        SpecOptions::new().strict_maps(self.strict).open(path)
+    }
 }
 
 /// A title over rows in columns; nothing when there are none.

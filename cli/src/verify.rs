@@ -28,6 +28,8 @@ pub(crate) struct Args {
     /// Print the verifier's whole log of programs that do not load.
     #[arg(long, conflicts_with = "json")]
     log: bool,
+    #[command(flatten)]
+    reading: out::OpenArgs,
     /// Object files.
     #[arg(required = true)]
     objects: Vec<PathBuf>,
@@ -121,7 +123,7 @@ fn verify(path: &Path, args: &Args) -> anyhow::Result<File> {
     let mut opened = false;
     let mut pending: VecDeque<Program> = VecDeque::new();
     loop {
-        let mut worker = Worker::start(path, step, args.log)?;
+        let mut worker = Worker::start(path, step, args)?;
         let ended = loop {
             match worker.next(limit) {
                 Ok(Event::Opened(open, programs)) => {
@@ -186,12 +188,15 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(path: &Path, step: usize, log: bool) -> anyhow::Result<Worker> {
+    fn start(path: &Path, step: usize, args: &Args) -> anyhow::Result<Worker> {
         let me = std::env::current_exe().context("find the skep program itself")?;
         let mut command = Command::new(me);
         command.arg("verify-worker").arg("--from").arg(step.to_string());
-        if log {
+        if args.log {
             command.arg("--log");
+        }
+        if args.reading.strict {
+            command.arg("--strict");
         }
         command.arg("--").arg(path).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().context("start a process to load in")?;

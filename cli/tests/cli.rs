@@ -105,3 +105,31 @@ fn damaged_files_do_not_stop_the_others() {
     assert_eq!(lines.last().expect("a line for each")["ok"], true);
     std::fs::remove_dir_all(&directory).expect("it can be removed");
 }
+
+/// Map definitions of before BTF are accepted, and refused when libbpf's judgement is asked for.
+#[test]
+fn strict_refuses_what_libbpf_refuses() {
+    let objects = [testdata("tc_legacy.o"), testdata("maps_legacy_sections.o"), testdata("maps_btf.o")];
+    let output = skep(&["inspect", "--json"], &objects);
+    assert_eq!(output.status.code(), Some(0));
+    let tc = &lines(&output)[0];
+    let shared = tc["maps"].as_array().expect("maps").iter().find(|map| map["name"] == "skep_shared");
+    assert_eq!(shared.expect("it has the map")["pinning"], "tc_globals");
+    let page = skep(&["inspect"], &objects[..1]);
+    assert!(String::from_utf8_lossy(&page.stdout).contains("pinned in tc/globals"));
+
+    let output = skep(&["inspect", "--strict", "--json"], &objects);
+    assert_eq!(output.status.code(), Some(1));
+    let lines = lines(&output);
+    for (line, section) in lines.iter().zip(["maps", "maps/by_cpu"]) {
+        let error = line["error"].as_str().expect("an error");
+        assert!(error.contains(&format!("section `{section}`: legacy map definitions")), "{error}");
+    }
+    assert_eq!(lines[2]["ok"], true);
+    for command in ["verify", "load"] {
+        let output = skep(&[command, "--strict", "--json"], &objects[..1]);
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("legacy map definitions"), "{command}: {text}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Makes maps: creation with fallbacks, first contents, freezing, pins and their reuse.
 
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use skep_sys::abi::{Errno, MapFlags, MapType, OpenFlags, UpdateFlags};
 use skep_sys::request::{MapBtf, MapCreate, MapMemory};
@@ -33,17 +33,22 @@ pub(super) struct Made {
 impl Maker<'_, '_> {
     /// Opens the map's pin, or creates the map and pins it.
     pub(super) fn make(&mut self, plan: &MapPlan) -> Result<Made, LoadError> {
-        let path = match plan.spec.pinning {
-            Pinning::None => None,
-            Pinning::ByName => Some(pins::path(self.pin_root, &plan.spec.name)?),
+        let directories: &[&str] = match plan.spec.pinning {
+            Pinning::None => return Ok(Made { fd: self.create_filled(plan)?, reused: false }),
+            Pinning::ByName => &[],
+            Pinning::TcGlobal => &["tc", "globals"],
         };
-        let Some(path) = path else {
-            return Ok(Made { fd: self.create_filled(plan)?, reused: false });
-        };
+        let directory = self.pin_root.join(directories.iter().collect::<PathBuf>());
+        let path = pins::path(&directory, &plan.spec.name)?;
         if let Some(fd) = self.open_pinned(plan, &path)? {
             return Ok(Made { fd, reused: true });
         }
         self.pins.directory(self.pin_root)?;
+        let mut directory = self.pin_root.to_owned();
+        for component in directories {
+            directory.push(component);
+            self.pins.directory(&directory)?;
+        }
         let fd = self.create_filled(plan)?;
         match fd.pin(&path).map_err(|error| error.errno().unwrap_or(Errno::EINVAL)) {
             Ok(()) => {
@@ -297,10 +302,9 @@ impl Maker<'_, '_> {
         for slot in &plan.spec.slots {
             let SlotValue::Map(held) = slot.value else { continue };
             let Some(held) = maps.get(held.0).and_then(Option::as_ref) else {
-                return Err(LoadError::MapDefinition {
-                    map: plan.spec.name.clone(),
-                    reason: format!("its element {} is a map that is not created", slot.index),
-                });
+                let text = format!("element {} stays empty: its map is not created", slot.index);
+                self.report.add(NoteKind::Skipped, &plan.spec.name, text);
+                continue;
             };
             map.update_map(&slot.index.to_ne_bytes(), held, UpdateFlags::empty()).map_err(|error| {
                 self.failed(
@@ -336,6 +340,9 @@ fn takes_types(map_type: MapType) -> bool {
 }
 
 fn describe(spec: &MapSpec) -> String {
+    if matches!(spec.map_type, MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS) && spec.inner.is_none() {
+        return " (the object says nothing of the maps in it: set MapSpec::inner)".into();
+    }
     format!(
         " (key {} bytes, value {} bytes, {} entries, flags {:#x}: this kernel allows no such {})",
         spec.key_size,

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use skep_asm::disassemble;
 
 use super::plan::{MapPlan, Missing, PlacedDecision, PlaceholderValue, Plan, ProgramPlan, StructOpsPlan};
-use crate::spec::{Pinning, SlotValue, show_bytes, show_records};
+use crate::spec::{SlotValue, show_bytes, show_pinning, show_records};
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -46,9 +46,7 @@ impl Plan {
         if map.map_extra != 0 {
             write!(f, " map_extra {:#x}", map.map_extra)?;
         }
-        if map.pinning == Pinning::ByName {
-            write!(f, " pinned")?;
-        }
+        show_pinning(f, map.pinning)?;
         writeln!(f, "{}", if map.role.is_read_only() { " frozen" } else { "" })?;
         if let Some(inner) = &map.inner {
             writeln!(

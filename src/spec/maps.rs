@@ -275,7 +275,7 @@ fn text(error: BtfError) -> String {
 }
 
 /// Size of a page where no kernel can be asked: ring sizes are rounded again when the map is created.
-const PAGE: u32 = 4096;
+pub(super) const PAGE: u32 = 4096;
 
 /// The size that a ring gets: a power of two of pages, at least what was asked for; 0 and what does not fit stay.
 pub(crate) fn round_ring(size: u32, page: u32) -> u32 {

@@ -13,16 +13,16 @@ mod ext;
 mod externs;
 mod globals;
 mod jump_tables;
+mod legacy;
 mod maps;
 mod model;
+mod options;
 mod references;
 mod sections;
 mod show;
 mod struct_ops;
 mod types;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use skep_btf::{Btf, BtfError, ExtInfo};
@@ -37,15 +37,14 @@ pub use model::{
     JumpTableIndex, JumpTableSpec, MapIndex, MapRole, MapSpec, Pinning, ProgramIndex, ProgramSpec, Reference,
     ReferenceTarget, Slot, SlotValue, Spec,
 };
+pub use options::SpecOptions;
 pub use sections::{AutoAttach, SectionKind, section_kind};
-pub(crate) use show::{show_bytes, show_records};
+pub(crate) use show::{show_bytes, show_pinning, show_records};
 pub(crate) use struct_ops::is_function_pointer;
 
 use self::elf::Elf;
 use crate::error::Error;
 
-/// Largest file that is read.
-const FILE_MAX: u64 = 1 << 30;
 /// Longest license that is kept, as in libbpf.
 const LICENSE_MAX: usize = 63;
 /// Longest name of a type in BTF. The kernel takes less than 512 bytes.
@@ -57,87 +56,10 @@ impl Spec {
     /// # Errors
     ///
     /// When the bytes are not an eBPF object, or one whose parts contradict each other. Sections that are not known
-    /// are no error: a program in one has no type until it is given one.
+    /// are no error: a program in one has no type until it is given one. Nor are map definitions of before BTF, unless
+    /// [`SpecOptions`] say so.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Spec, SpecError> {
-        let elf = Elf::parse(bytes)?;
-        let mut notes = Vec::new();
-        let license = license(&elf)?;
-        let version = version(&elf)?;
-        if elf.section_named("maps").is_some() {
-            return Err(SpecError::section(
-                "maps",
-                "legacy map definitions: declare the maps with BTF in section .maps",
-            ));
-        }
-        let mut code = code::read(&elf)?;
-        let needs_btf = elf.section_named(maps::MAPS).is_some()
-            || elf.sections.iter().any(|section| struct_ops::flags(section).is_some())
-            || elf.symbols.iter().any(elf::Symbol::is_extern);
-        let btf = read_btf(&elf, needs_btf, &mut notes)?;
-        let btf = btf.map(|btf| types::place_variables(&elf, &btf)).transpose()?;
-        let btf = btf.as_ref();
-
-        let mut declared = maps::read(&elf, btf)?;
-        let arena = arena::read(&elf, &mut declared.maps)?;
-        let data_maps = data::read(&elf, btf)?;
-        let externs = externs::read(&elf, btf)?;
-        let mut globals = data::globals(&elf, btf, &data_maps, declared.maps.len())?;
-        if let Some((section, map)) = arena {
-            globals.extend(data::arena_globals(&elf, btf, section, map)?);
-        }
-        let programs = code::programs(&elf, &code);
-        maps::read_slots(&elf, &mut declared, &code, &programs)?;
-
-        let offsets = declared.offsets();
-        let mut sections: Vec<_> = data_maps
-            .iter()
-            .enumerate()
-            .map(|(index, data)| (data.section, MapIndex(declared.maps.len() + index)))
-            .chain(arena)
-            .collect();
-        sections.sort_unstable_by_key(|(section, _)| *section);
-        let places = references::Places {
-            maps_section: elf.section_named(maps::MAPS).map(|(index, _)| index),
-            declared: &offsets,
-            data: &sections,
-            externs: &externs.symbols,
-        };
-        let jump_tables = references::read(&elf, &mut code, &places)?;
-        if let Some(btf) = btf {
-            read_ext(&elf, btf, needs_btf, &mut code, &mut notes)?;
-        }
-        note_sections(&elf, &mut notes);
-        let hidden: Vec<&str> = code
-            .functions
-            .iter()
-            .filter(|function| function.subprogram && function.hidden)
-            .map(|function| function.name.as_str())
-            .collect();
-        let kernel_btf = btf
-            .map(|btf| {
-                types::hide_functions(btf, &hidden).and_then(|btf| types::settle_externs(&btf, &externs))
-            })
-            .transpose()?;
-
-        let mut maps = declared.maps;
-        maps.extend(data_maps.into_iter().map(|data| data.map));
-        maps.extend(externs.kconfig);
-        maps.extend(struct_ops::read(&elf, btf, &code, &programs)?);
-        let name: String = name.split('.').next().unwrap_or_default().chars().take(OBJ_NAME_MAX).collect();
-        Ok(Spec {
-            name,
-            endian: elf.endian,
-            license,
-            version,
-            functions: code.functions,
-            programs,
-            maps,
-            globals,
-            externs: externs.externs,
-            btf: kernel_btf,
-            jump_tables,
-            notes,
-        })
+        SpecOptions::new().parse(name, bytes)
     }
 
     /// Reads an object file. Its name gives the object's name.
@@ -148,10 +70,7 @@ impl Spec {
     ///
     /// When the file cannot be read, and those of [`parse`](Self::parse).
     pub fn open(path: impl AsRef<Path>) -> Result<Spec, Error> {
-        let path = path.as_ref();
-        let bytes = read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Ok(Spec::parse(&name, &bytes)?)
+        SpecOptions::new().open(path)
     }
 
     /// The program of this name.
@@ -219,17 +138,87 @@ impl Spec {
     }
 }
 
-/// The bytes of a file, which may be one that never ends.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let too_large = || std::io::Error::other("more than 1 GiB, which is no object file");
-    let file = File::open(path)?;
-    if file.metadata()?.len() > FILE_MAX {
-        return Err(too_large());
+fn parse(name: &str, bytes: &[u8], options: &SpecOptions) -> Result<Spec, SpecError> {
+    let elf = Elf::parse(bytes)?;
+    let mut notes = Vec::new();
+    let license = license(&elf)?;
+    let version = version(&elf)?;
+    if options.strict_maps {
+        legacy::refuse(&elf)?;
     }
-    let mut bytes = Vec::new();
-    // What a pipe or a device holds is not known beforehand.
-    (&file).take(FILE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_MAX { Err(too_large()) } else { Ok(bytes) }
+    let mut code = code::read(&elf)?;
+    let needs_btf = elf.section_named(maps::MAPS).is_some()
+        || elf.sections.iter().any(|section| struct_ops::flags(section).is_some())
+        || elf.symbols.iter().any(elf::Symbol::is_extern);
+    let btf = read_btf(&elf, needs_btf, &mut notes)?;
+    let btf = btf.map(|btf| types::place_variables(&elf, &btf)).transpose()?;
+    let btf = btf.as_ref();
+
+    let mut declared = maps::read(&elf, btf)?;
+    let arena = arena::read(&elf, &mut declared.maps)?;
+    let mut legacy = legacy::read(&elf, btf, declared.maps.len(), &mut notes)?;
+    let first_data = declared.maps.len() + legacy.maps.len();
+    let data_maps = data::read(&elf, btf)?;
+    let externs = externs::read(&elf, btf)?;
+    let mut globals = data::globals(&elf, btf, &data_maps, first_data)?;
+    if let Some((section, map)) = arena {
+        globals.extend(data::arena_globals(&elf, btf, section, map)?);
+    }
+    let mut programs = code::programs(&elf, &code);
+    maps::read_slots(&elf, &mut declared, &code, &programs)?;
+    legacy::fill_prog_arrays(&mut legacy, &code, &programs);
+
+    let offsets = declared.offsets();
+    let mut sections: Vec<_> = data_maps
+        .iter()
+        .enumerate()
+        .map(|(index, data)| (data.section, MapIndex(first_data + index)))
+        .chain(arena)
+        .collect();
+    sections.sort_unstable_by_key(|(section, _)| *section);
+    let places = references::Places {
+        maps_section: elf.section_named(maps::MAPS).map(|(index, _)| index),
+        declared: &offsets,
+        legacy: &legacy,
+        data: &sections,
+        externs: &externs.symbols,
+    };
+    let jump_tables = references::read(&elf, &mut code, &places)?;
+    if let Some(btf) = btf {
+        read_ext(&elf, btf, needs_btf, &mut code, &mut notes)?;
+    }
+    note_sections(&elf, &mut notes);
+    let hidden: Vec<&str> = code
+        .functions
+        .iter()
+        .filter(|function| function.subprogram && function.hidden)
+        .map(|function| function.name.as_str())
+        .collect();
+    let kernel_btf = btf
+        .map(|btf| types::hide_functions(btf, &hidden).and_then(|btf| types::settle_externs(&btf, &externs)))
+        .transpose()?;
+
+    let mut maps = declared.maps;
+    maps.extend(legacy.maps);
+    legacy::inherit_types(&maps, &code.functions, &mut programs);
+    maps.extend(data_maps.into_iter().map(|data| data.map));
+    maps.extend(externs.kconfig);
+    maps.extend(struct_ops::read(&elf, btf, &code, &programs)?);
+    let name: String = name.split('.').next().unwrap_or_default().chars().take(OBJ_NAME_MAX).collect();
+    Ok(Spec {
+        name,
+        endian: elf.endian,
+        license,
+        version,
+        functions: code.functions,
+        programs,
+        maps,
+        globals,
+        externs: externs.externs,
+        btf: kernel_btf,
+        jump_tables,
+        notes,
+    })
 }
 
 fn license(elf: &Elf<'_>) -> Result<String, SpecError> {
@@ -317,6 +306,8 @@ fn note_sections(elf: &Elf<'_>, notes: &mut Vec<String>) {
             || struct_ops::flags(section).is_some()
             || arena::is_data(section)
             || name == jump_tables::SECTION
+            || legacy::is_section(name)
+            || legacy::is_pair_section(name)
             || known.contains(&name);
         if !used && section.size > 0 && !name.starts_with(".debug") {
             notes.push(format!("section `{name}` is left out: nothing is known of it"));

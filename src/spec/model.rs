@@ -26,8 +26,8 @@ pub struct Spec {
     pub functions: Vec<FunctionSpec>,
     /// Entry programs in the order of the file.
     pub programs: Vec<ProgramSpec>,
-    /// Maps: the declared ones in the order of `.maps`, those of data sections in the order of the file, that of the
-    /// configuration values, then the `struct_ops` tables.
+    /// Maps: the declared ones in the order of `.maps`, those defined without BTF in the order of their sections and offsets,
+    /// those of data sections in the order of the file, that of the configuration values, then the `struct_ops` tables.
     pub maps: Vec<MapSpec>,
     /// Global variables in the order of their sections and offsets.
     pub globals: Vec<GlobalSpec>,
@@ -164,7 +164,8 @@ pub struct ProgramSpec {
     pub section: String,
     /// Its code.
     pub function: FunctionIndex,
-    /// Kind; [`ProgType::UNSPEC`] when the section name says nothing: set it, or the program cannot be loaded.
+    /// Kind; [`ProgType::UNSPEC`] when the section name says nothing: set it, or the program cannot be loaded. Programs
+    /// that a section `ID/KEY` puts into a prog array have the kind of those that jump there.
     pub prog_type: ProgType,
     /// Attach type that the kernel verifies it for; 0 for kinds without one.
     pub attach_type: AttachType,
@@ -203,7 +204,7 @@ pub struct MapSpec {
     pub numa_node: u32,
     /// Kind-specific parameter.
     pub map_extra: u64,
-    /// Whether it is pinned by its name and reused when the pin exists.
+    /// Whether it is pinned under its name and reused when the pin exists.
     pub pinning: Pinning,
     /// Type of the key in the object's BTF.
     pub key_type: Option<TypeId>,
@@ -247,21 +248,25 @@ impl MapSpec {
     }
 }
 
-/// Whether a map is pinned when the object is loaded (`LIBBPF_PIN_*`).
+/// Whether a map is pinned when the object is loaded (`LIBBPF_PIN_*`, `PIN_*`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pinning {
     /// Not pinned.
     #[default]
     None,
     /// Pinned in the pin directory under its name (`LIBBPF_PIN_BY_NAME`).
     ByName,
+    /// Pinned under its name in `tc/globals` of the pin directory, where tc keeps maps that objects share
+    /// (`PIN_GLOBAL_NS` of iproute2). With the usual pin directory the two find each other's.
+    TcGlobal,
 }
 
 /// What a map is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MapRole {
-    /// Declared in the `.maps` section.
+    /// Declared in the `.maps` section, or defined without BTF in `maps` or `maps/NAME`.
     #[default]
     Declared,
     /// Holds a `.data` section: one element, written by programs and user space.

@@ -6,6 +6,7 @@ use skep_asm::Insn;
 use super::code::{Code, TEXT, is_code};
 use super::elf::{Elf, Relocation, Symbol};
 use super::jump_tables::JumpTables;
+use super::legacy::Legacy;
 use super::{ExternIndex, FunctionIndex, JumpTableSpec, MapIndex, Reference, ReferenceTarget, SpecError};
 
 /// Section number of variables that no section holds yet.
@@ -17,6 +18,8 @@ pub(super) struct Places<'p> {
     pub(super) maps_section: Option<usize>,
     /// Offset in `.maps` of each declared map, with its index; ordered by offset.
     pub(super) declared: &'p [(u64, MapIndex)],
+    /// Maps that are defined without BTF.
+    pub(super) legacy: &'p Legacy,
     /// Data map of each section index, ordered by it.
     pub(super) data: &'p [(usize, MapIndex)],
     /// Extern of each symbol index, ordered by it.
@@ -153,6 +156,15 @@ fn target(
         };
     }
     let name = elf.sections.get(section_index).map_or("", |section| &section.name);
+    // Static maps are called by their section and an offset. With a map's own symbol the offset means nothing.
+    let addend = if symbol.kind == elf::STT_SECTION { i64::from(imm) } else { 0 };
+    let offset = symbol.value.wrapping_add_signed(addend);
+    if let Some(map) = places.legacy.map_at(section_index, offset) {
+        return match map {
+            Some(map) => Ok(Some(ReferenceTarget::Map(map))),
+            None => Err(format!("no map is defined at byte {offset} of {name}")),
+        };
+    }
     Err(format!("the symbol is in section `{name}`, which holds neither maps nor data"))
 }
 

@@ -92,9 +92,7 @@ pub(crate) fn show_map(f: &mut Formatter<'_>, spec: &Spec, map: &MapSpec, indent
     if map.map_extra != 0 {
         write!(f, " map_extra {:#x}", map.map_extra)?;
     }
-    if map.pinning == Pinning::ByName {
-        write!(f, " pinned")?;
-    }
+    show_pinning(f, map.pinning)?;
     for (what, id) in [("key_type", map.key_type), ("value_type", map.value_type)] {
         if let Some(id) = id {
             write!(f, " {what} {id}")?;
@@ -118,6 +116,14 @@ pub(crate) fn show_map(f: &mut Formatter<'_>, spec: &Spec, map: &MapSpec, indent
         writeln!(f, "  [{}] = {}", slot.index, name.map_or("?", String::as_str))?;
     }
     show_bytes(f, &map.contents)
+}
+
+pub(crate) fn show_pinning(f: &mut Formatter<'_>, pinning: Pinning) -> fmt::Result {
+    match pinning {
+        Pinning::None => Ok(()),
+        Pinning::ByName => write!(f, " pinned"),
+        Pinning::TcGlobal => write!(f, " pinned in tc/globals"),
+    }
 }
 
 /// Bytes in lines; lines of zeros are left out.

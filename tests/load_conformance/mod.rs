@@ -1,6 +1,8 @@
 //! What holds of loads on every kernel. The bodies run on a simulated kernel always, and on the running one in
 //! `kernel_load.rs`.
 
+pub(crate) mod legacy_maps;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,7 +94,8 @@ pub(crate) fn a_failed_load_leaves_nothing(
 }
 
 /// Names that the pinned test objects use.
-const PIN_NAMES: [&str; 4] = ["skep_pinned", "skep_pinned_totals", "skep_not_pinned", "events"];
+const PIN_NAMES: [&str; 5] =
+    ["skep_pinned", "skep_pinned_totals", "skep_not_pinned", "events", "tc/globals/skep_shared"];
 
 fn pins(backend: &Arc<dyn Backend>, root: &Path) -> Vec<PathBuf> {
     let there = PIN_NAMES.iter().map(|name| root.join(name));
@@ -103,8 +106,10 @@ fn remove_pins(backend: &Arc<dyn Backend>, root: &Path) {
     for path in pins(backend, root) {
         backend.unpin(&path).expect("a pin can be removed");
     }
-    // It is there only when something was pinned.
-    let _ = backend.remove_pin_dir(root);
+    // They are there only when something was pinned.
+    for directory in ["tc/globals", "tc", ""] {
+        let _ = backend.remove_pin_dir(&root.join(directory));
+    }
 }
 
 /// A map that is pinned by its name is shared by loads, keeps what is in it, and is not confused with another.

@@ -1,6 +1,9 @@
 //! Objects that are small for what they ask for: long names used often, many of everything against many of everything.
 //! They are read in little time, and what comes out is not much larger than what went in.
 
+#[path = "legacy.rs"]
+mod legacy;
+
 use std::time::{Duration, Instant};
 
 use skep::asm::{Assembler, Endian, Insn, Reg, encode};

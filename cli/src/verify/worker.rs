@@ -19,12 +19,14 @@ pub(crate) struct WorkerArgs {
     /// Send the verifier's log of programs that do not load.
     #[arg(long)]
     log: bool,
+    #[command(flatten)]
+    reading: out::OpenArgs,
     object: PathBuf,
 }
 
 pub(crate) fn work(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
-    let opened = out::open(&args.object);
+    let opened = args.reading.open(&args.object);
     let us = start.elapsed().as_micros() as u64;
     let mut spec = match opened {
         Ok(spec) => spec,

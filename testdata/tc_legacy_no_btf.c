@@ -1,0 +1,2 @@
+// Why: tc's form where its length tells it.
+#include "tc_legacy.c"
