@@ -115,7 +115,7 @@ fn any_map_may_be_left_out() {
     let _one = ONE.lock();
     let Some(backend) = linux("any_map_may_be_left_out") else { return };
     let kernel = Kernel::from_arc(backend);
-    legacy_maps::any_map_may_be_left_out(&kernel);
+    legacy_maps::any_map_may_be_left_out(&kernel, &[]);
 }
 
 #[test]

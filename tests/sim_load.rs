@@ -1,5 +1,7 @@
 //! Loads on simulated kernels.
 
+#![allow(clippy::print_stdout)] // what a kernel lacks is said
+
 mod load_conformance;
 
 use std::path::Path;
@@ -100,7 +102,7 @@ fn legacy_maps_are_made_as_defined() {
 #[test]
 fn any_map_may_be_left_out() {
     let _one = ONE.lock();
-    legacy_maps::any_map_may_be_left_out(&Kernel::new(sim()));
+    legacy_maps::any_map_may_be_left_out(&Kernel::new(sim()), &["kconfig.o"]);
 }
 
 #[test]
@@ -114,4 +116,15 @@ fn maps_are_shared_as_tc_shares_them() {
 fn an_inner_map_can_be_given() {
     let _one = ONE.lock();
     legacy_maps::an_inner_map_can_be_given(&Kernel::new(sim()));
+}
+
+/// A program that needs configuration values without their map is told which map it lacks.
+#[test]
+fn configuration_values_need_their_map() {
+    let _one = ONE.lock();
+    let mut spec = load_conformance::open("kconfig.o");
+    spec.map_mut(".kconfig").expect("it is there").autocreate = false;
+    let error = Loader::new(&Kernel::new(sim())).load(&spec).expect_err("the program needs the map");
+    let text = std::error::Error::source(&error).expect("it has a cause").to_string();
+    assert!(text.contains("`.kconfig`") && text.contains("was not created"), "{text}");
 }

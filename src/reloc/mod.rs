@@ -32,8 +32,8 @@ use self::exceptions::Callbacks;
 use self::externs::{Externs, Resolved};
 use self::struct_ops::Tables;
 use crate::spec::{
-    ExternIndex, FunctionSpec, MapRole, ProgramIndex, ProgramSpec, Reference, ReferenceTarget, Spec,
-    kernel_map_name, sanitize,
+    ExternIndex, FunctionSpec, MapIndex, MapRole, MapSpec, ProgramIndex, ProgramSpec, Reference,
+    ReferenceTarget, Spec, kernel_map_name, sanitize,
 };
 
 /// Most bytes of all programs of a plan together. Each holds a copy of every sub-program that it calls, so without a
@@ -203,7 +203,7 @@ impl Spec {
         };
         let at = start.checked_add(reference.insn).ok_or_else(|| none("instruction", usize::MAX))?;
         let slots = plan.insns.get_mut(at as usize..).unwrap_or_default();
-        let (first, second) = match slots {
+        let (first, mut second) = match slots {
             [first, second, ..] if first.is_ld_imm64() => (first, Some(second)),
             [first, ..] => (first, None),
             [] => return Err(none("instruction", at as usize)),
@@ -214,10 +214,7 @@ impl Spec {
                 let spec = self.maps.get(map.0).ok_or_else(|| none("map", map.0))?;
                 let second = second.ok_or_else(|| none("second half of instruction", at as usize))?;
                 if !spec.autocreate {
-                    poison(first, POISON_MAP, map.0);
-                    poison(second, POISON_MAP, map.0);
-                    let name = spec.name.clone();
-                    plan.missing.push(Missing { insn: at, what: MissingKind::Map, name });
+                    plan.missing.push(poison_map(at, first, second, map, spec));
                     return Ok(());
                 }
                 let value = if let ReferenceTarget::MapValue { offset, .. } = reference.target {
@@ -243,6 +240,12 @@ impl Spec {
             ReferenceTarget::Extern(index) => {
                 let name = &self.externs.get(index.0).ok_or_else(|| none("extern", index.0))?.name;
                 let resolved = parts.externs.get(index).ok_or_else(|| none("extern", index.0))?;
+                if let (Resolved::Config { map, .. }, Some(second)) = (resolved, second.as_deref_mut())
+                    && let Some(spec) = self.maps.get(map.0).filter(|spec| !spec.autocreate)
+                {
+                    plan.missing.push(poison_map(at, first, second, *map, spec));
+                    return Ok(());
+                }
                 let found = fill_extern(first, second, resolved, index)
                     .map_err(|reason| RelocateError::Extern { name: name.clone(), reason: reason.into() })?;
                 match found {
@@ -263,6 +266,13 @@ impl Spec {
 fn poison(insn: &mut Insn, base: i32, index: usize) {
     let index = i32::try_from(index).unwrap_or(i32::MAX - POISON_KFUNC);
     *insn = Insn::new(skep_asm::opcode::CALL, Reg::R0, Reg::R0, 0, base.saturating_add(index));
+}
+
+/// Makes a reference to a map that is not created one that the verifier refuses if it can be reached.
+fn poison_map(at: u32, first: &mut Insn, second: &mut Insn, map: MapIndex, spec: &MapSpec) -> Missing {
+    poison(first, POISON_MAP, map.0);
+    poison(second, POISON_MAP, map.0);
+    Missing { insn: at, what: MissingKind::Map, name: spec.name.clone() }
 }
 
 fn map_value(first: &mut Insn, second: &mut Insn, offset: u32) {

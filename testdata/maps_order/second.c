@@ -3,6 +3,6 @@
 #include "maps_order/inner.h"
 
 struct inner late_inner SEC(".maps"), other_inner SEC(".maps");
-struct { __uint(type, 30); __uint(max_entries, 100); __type(value, u32); __uint(map_extra, 4); } unused SEC(".maps");
+struct { __uint(type, 1); __uint(max_entries, 4); __type(key, u32); __type(value, u32); } unused SEC(".maps");
 
 LICENSE("Dual MIT/GPL");
