@@ -9,6 +9,9 @@ use skep::spec::{MapRole, Spec};
 /// Most instructions that the programs of a plan may have together, for each byte of the object.
 const INSNS_PER_BYTE: usize = 64;
 
+/// Places of a program whose lines are asked for.
+const LINES: usize = 16;
+
 /// The targets that inputs choose from.
 #[derive(Debug)]
 pub struct Targets(Vec<BtfTarget>);
@@ -101,8 +104,16 @@ fn check(spec: &Spec, target: &BtfTarget, len: usize) {
         (Ok(plan), Ok(again)) => {
             same(&plan, &again);
             walk(spec, &plan, len);
+            let survey = spec.survey(target).expect("what can be relocated can be looked at");
+            assert!(survey.failed.is_empty() && survey.externs.is_empty());
+            same(&plan, &survey.plan);
         }
-        (Err(first), Err(second)) => assert_eq!(first.to_string(), second.to_string()),
+        (Err(first), Err(second)) => {
+            assert_eq!(first.to_string(), second.to_string());
+            if let Ok(survey) = spec.survey(target) {
+                survey.plan.programs.iter().for_each(|program| drop(survey.plan.poisoned(program)));
+            }
+        }
         (first, _) => panic!("once {first:?}, once not"),
     }
 }
@@ -163,6 +174,12 @@ fn walk(spec: &Spec, plan: &Plan, len: usize) {
             }
         }
         assert!(program.missing.iter().all(|missing| missing.insn < count));
+        for place in plan.poisoned(program).iter().take(LINES) {
+            assert!(place.insn < count && !place.to_string().is_empty());
+            if let Some(btf) = &plan.btf {
+                program.source_line(btf, place.insn);
+            }
+        }
         for placed in &program.decisions {
             assert!(placed.insn < count);
             assert!(!placed.decision.to_string().is_empty());

@@ -3,7 +3,6 @@
 mod btf;
 mod error;
 mod hint;
-mod kallsyms;
 mod map;
 mod object;
 mod pins;
@@ -21,11 +20,12 @@ use skep_btf::Btf;
 use skep_sys::abi::{Errno, MapType, UpdateFlags};
 use skep_sys::{Feature, Kernel, LoadedProgram, MapFd};
 
+pub use crate::reloc::SourceLine;
 pub use error::LoadError;
 pub use object::Object;
 pub use report::{LoadReport, Note, NoteKind};
 pub use target::KernelTarget;
-pub use verifier::{FailedInstruction, ProgramError, SourceLine};
+pub use verifier::{FailedInstruction, ProgramError};
 
 use self::map::Maker;
 use self::object::{Arena, ObjectMap};
@@ -35,7 +35,7 @@ use self::struct_ops::Table;
 use crate::error::Error;
 use crate::map::Map;
 use crate::program::Program;
-use crate::reloc::{PlaceholderValue, Plan, ProgramPlan};
+use crate::reloc::{PlaceholderValue, Plan, ProgramPlan, RelocateError};
 use crate::spec::{MapRole, SlotValue, Spec};
 
 /// How to load: the kernel, and what differs from the usual.
@@ -163,6 +163,12 @@ impl Loader {
         let plan = spec
             .relocate(&target)
             .map_err(|source| Error::Relocate { object: spec.name.clone(), source: Box::new(source) })?;
+        // A live kernel holds all answers. What it cannot give is an error, not something to leave open.
+        if let Some(unknown) = plan.unknown.first() {
+            let (name, reason) = (unknown.name.clone(), unknown.error.to_string());
+            let source = Box::new(RelocateError::Extern { name, reason });
+            return Err(Error::Relocate { object: spec.name.clone(), source });
+        }
         let loaded = match self.load_plan(spec, &plan, &target) {
             // Before Linux 5.11 maps and programs count against a limit that is often too low.
             Err(error) if error.errno() == Some(Errno::EPERM) && self.raise_memlock() => {

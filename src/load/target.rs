@@ -1,18 +1,14 @@
 //! A live kernel as the target of relocation.
 
 use std::cell::OnceCell;
-use std::io::{BufRead, BufReader, Read};
+use std::io::BufReader;
 use std::sync::Arc;
 
 use skep_btf::Btf;
 use skep_sys::abi::{BtfObjectId, Errno};
 use skep_sys::{BtfFd, Feature, Kernel, KernelBtfError, LoadedProgram, ObjectKind, Probe};
 
-use crate::reloc::{ConfigFeature, ModuleTypes, Target, TargetError};
-
-/// Longest configuration that is read, unpacked.
-const CONFIG_MAX: u64 = 16 << 20;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+use crate::reloc::{ConfigFeature, ModuleTypes, Target, TargetError, kallsyms, kconfig};
 
 /// A live kernel, asked only for what an object needs.
 #[derive(Debug)]
@@ -146,16 +142,7 @@ impl Target for KernelTarget {
                 format!("neither /boot/config-RELEASE nor /proc/config.gz can be read: {errno}"),
             )
         })?;
-        let mut source = BufReader::new(source);
-        let packed = source.fill_buf().map_err(unreadable)?.starts_with(&GZIP_MAGIC);
-        let mut bytes = Vec::new();
-        if packed {
-            let mut unpacked = flate2::read::MultiGzDecoder::new(source).take(CONFIG_MAX);
-            unpacked.read_to_end(&mut bytes).map_err(unreadable)?;
-        } else {
-            source.take(CONFIG_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
-        }
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        kconfig::read(BufReader::new(source)).map_err(unreadable)
     }
 
     fn version_code(&self) -> Result<u32, TargetError> {
@@ -169,7 +156,7 @@ impl Target for KernelTarget {
             .backend()
             .symbols()
             .map_err(|errno| TargetError::new(what, format!("/proc/kallsyms cannot be read: {errno}")))?;
-        super::kallsyms::find(BufReader::new(source), names).map_err(|reason| TargetError::new(what, reason))
+        kallsyms::find(BufReader::new(source), names).map_err(|reason| TargetError::new(what, reason))
     }
 
     fn page_size(&self) -> u32 {

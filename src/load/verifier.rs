@@ -3,11 +3,11 @@
 use std::fmt;
 
 use skep_asm::disassemble;
+use skep_btf::Btf;
 use skep_btf::relo::Applied;
-use skep_btf::{Btf, StrOffset};
 use skep_sys::abi::{Errno, ProgType};
 
-use crate::reloc::{MissingKind, ProgramPlan};
+use crate::reloc::{Poison, ProgramPlan, SourceLine};
 
 /// A program that the kernel did not take.
 ///
@@ -49,19 +49,6 @@ pub struct FailedInstruction {
     pub function: String,
     /// Where it comes from, when the object has line records.
     pub source: Option<SourceLine>,
-}
-
-/// A line of the program's source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceLine {
-    /// Path of the file as the compiler saw it.
-    pub file: String,
-    /// Line, from 1.
-    pub line: u32,
-    /// Column, from 1.
-    pub column: u32,
-    /// The text of the line.
-    pub text: String,
 }
 
 impl ProgramError {
@@ -195,35 +182,13 @@ fn is_state(line: &str) -> bool {
 
 fn failed_instruction(plan: &ProgramPlan, btf: Option<&Btf>, index: u32) -> Option<FailedInstruction> {
     let text = disassemble(plan.insns.get(index as usize..)?).next()?.to_string();
-    let function = plan
-        .functions
-        .iter()
-        .find(|function| index.checked_sub(function.start).is_some_and(|within| within < function.len))
-        .map_or_else(|| plan.name.clone(), |function| function.name.clone());
+    let function =
+        plan.function_at(index).map_or_else(|| plan.name.clone(), |function| function.name.clone());
     Some(FailedInstruction {
         index,
         text,
         function,
-        source: btf.and_then(|btf| source_line(plan, btf, index)),
-    })
-}
-
-/// The source line of an instruction: that of the last line record at or before it.
-pub(crate) fn source_line(plan: &ProgramPlan, btf: &Btf, index: u32) -> Option<SourceLine> {
-    let word = |record: &[u8], at: usize| {
-        record.get(at * 4..at * 4 + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes)
-    };
-    let record =
-        plan.line_info.iter().take_while(|record| word(record, 0).is_some_and(|at| at <= index)).last()?;
-    let text = |offset: u32| {
-        btf.str_at(StrOffset(offset)).ok().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-    };
-    let place = word(record, 3)?;
-    Some(SourceLine {
-        file: text(word(record, 1)?)?,
-        text: text(word(record, 2)?)?,
-        line: place >> 10,
-        column: place & 0x3ff,
+        source: btf.and_then(|btf| plan.source_line(btf, index)),
     })
 }
 
@@ -233,29 +198,12 @@ fn missing(plan: &ProgramPlan, index: u32, reason: &[String]) -> Option<String> 
         return None;
     }
     if let Some(missing) = plan.missing.iter().find(|missing| missing.insn == index) {
-        return Some(match missing.what {
-            MissingKind::Map => format!("map `{}` is used and was not created", missing.name),
-            MissingKind::KernelFunction => format!("this kernel has no function `{}`", missing.name),
-        });
+        return Some(Poison::Missing(missing).to_string());
     }
     let placed =
         plan.decisions.iter().find(|placed| matches!(index.checked_sub(placed.insn), Some(0 | 1)))?;
-    let asked = &placed.decision.local;
-    match placed.applied {
-        Applied::Poisoned => {
-            let why = placed.decision.why()?;
-            Some(format!("a CO-RE relocation found nothing in this kernel: {why} (asked for {asked})"))
-        }
-        Applied::PoisonedBySize => {
-            let sizes = placed.decision.mem_size?;
-            Some(format!(
-                "a field has another size in this kernel, {} bytes and not {}, and its type does not allow to read it \
-                 with that: use BPF_CORE_READ_BITFIELD or bpf_core_read (asked for {asked})",
-                sizes.target, sizes.local
-            ))
-        }
-        _ => None,
-    }
+    matches!(placed.applied, Applied::Poisoned | Applied::PoisonedBySize)
+        .then(|| Poison::Core(placed).to_string())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use skep_btf::{Btf, Kind};
 use skep_sys::abi::{AttachType, ProgType};
 
 use super::plan::{KernelType, ProgramFunction};
-use super::{RelocateError, Target};
+use super::{RelocateError, Target, TargetError};
 use crate::spec::ProgramSpec;
 
 /// Longest name of a kernel type that is looked for, as in libbpf.
@@ -97,6 +97,7 @@ pub(super) fn resolve(
         }
     }
     match module {
+        Some(_) if !target.knows_modules() => Err(read(TargetError::unknown("types of modules"))),
         Some(module) => {
             Err(fail(format!("module `{module}` is not loaded, or its types have no {kind} `{full}`")))
         }

@@ -39,7 +39,7 @@ pub(super) fn link<'s>(
     spec: &'s Spec,
     entry: FunctionIndex,
     callback: Option<FunctionIndex>,
-    mut code: impl FnMut(FunctionIndex) -> &'s [Insn],
+    mut code: impl FnMut(FunctionIndex) -> Result<&'s [Insn], RelocateError>,
 ) -> Result<Linked, RelocateError> {
     let mut linked = Linked {
         insns: Vec::new(),
@@ -49,13 +49,13 @@ pub(super) fn link<'s>(
     };
     // Not one for each function of the object: there may be many programs of a few functions.
     let mut placed = HashMap::new();
-    let mut stack = vec![append(spec, entry, code(entry), &mut placed, &mut linked)?];
+    let mut stack = vec![append(spec, entry, code(entry)?, &mut placed, &mut linked)?];
     let mut callback = callback;
     loop {
         let Some(frame) = stack.last_mut() else {
             match callback.take() {
                 Some(callback) if !placed.contains_key(&callback) => {
-                    stack.push(append(spec, callback, code(callback), &mut placed, &mut linked)?);
+                    stack.push(append(spec, callback, code(callback)?, &mut placed, &mut linked)?);
                     continue;
                 }
                 _ => break,
@@ -84,7 +84,7 @@ pub(super) fn link<'s>(
         let start = match known {
             Some(start) => start,
             None => {
-                let next = append(spec, target, code(target), &mut placed, &mut linked)?;
+                let next = append(spec, target, code(target)?, &mut placed, &mut linked)?;
                 let start = next.start;
                 stack.push(next);
                 start

@@ -1,6 +1,7 @@
 //! CO-RE: adjusts the instructions of the functions that are loaded to the types of the target.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use skep_asm::Insn;
 use skep_btf::relo::{Applied, CandidateSource, Decision, Resolver, TargetModule};
@@ -8,12 +9,14 @@ use skep_btf::{Btf, CoreRelo, relo};
 
 use super::exceptions::Callbacks;
 use super::{RelocateError, Target};
-use crate::spec::{FunctionIndex, ProgramIndex, ReferenceTarget, Spec};
+use crate::spec::{FunctionIndex, FunctionSpec, ProgramIndex, ReferenceTarget, Spec};
 
 /// The instructions of functions after CO-RE.
 pub(super) struct CoreCode<'s> {
     spec: &'s Spec,
     changed: BTreeMap<FunctionIndex, Changed>,
+    /// Functions that cannot be adjusted, in the order of the object.
+    failed: BTreeMap<FunctionIndex, RelocateError>,
     pub(super) notes: Vec<String>,
 }
 
@@ -29,16 +32,17 @@ impl<'s> CoreCode<'s> {
         loaded: &[ProgramIndex],
         callbacks: &Callbacks<'_>,
         target: &dyn Target,
-    ) -> Result<CoreCode<'s>, RelocateError> {
-        let mut code = CoreCode { spec, changed: BTreeMap::new(), notes: Vec::new() };
-        let Some(local) = &spec.btf else { return Ok(code) };
-        let functions: Vec<_> = reachable(spec, loaded, callbacks)?
+    ) -> CoreCode<'s> {
+        let mut code =
+            CoreCode { spec, changed: BTreeMap::new(), failed: BTreeMap::new(), notes: Vec::new() };
+        let Some(local) = &spec.btf else { return code };
+        let functions: Vec<_> = reachable(spec, loaded, callbacks)
             .into_iter()
             .filter_map(|index| spec.functions.get(index.0).map(|function| (index, function)))
             .filter(|(_, function)| !function.core_relos.is_empty())
             .collect();
         if functions.is_empty() {
-            return Ok(code);
+            return code;
         }
         let mut resolver = Resolver::new(local, Source(target));
         let all = || functions.iter().flat_map(|(_, function)| &function.core_relos);
@@ -46,27 +50,11 @@ impl<'s> CoreCode<'s> {
         let _ = resolver.prepare(all());
         let mut number = 0;
         for (index, function) in functions {
-            let fail =
-                |source| RelocateError::Core { function: function.name.clone(), source: Box::new(source) };
-            let mut insns = function.insns.clone();
-            let mut decisions = Vec::with_capacity(function.core_relos.len());
-            for record in &function.core_relos {
-                let in_bytes = CoreRelo { insn_off: record.insn_off.saturating_mul(8), ..*record };
-                let decision = resolver.resolve(number, &in_bytes).map_err(fail)?;
-                let applied =
-                    relo::apply(&mut insns, record.insn_off as usize, &decision).map_err(|source| {
-                        RelocateError::Patch {
-                            function: function.name.clone(),
-                            insn: record.insn_off,
-                            access: decision.local.to_string(),
-                            source,
-                        }
-                    })?;
-                decisions.push((record.insn_off, decision, applied));
-                number += 1;
+            match adjust(function, &mut resolver, number) {
+                Ok(changed) => drop(code.changed.insert(index, changed)),
+                Err(error) => drop(code.failed.insert(index, error)),
             }
-            decisions.sort_by_key(|(insn, ..)| *insn);
-            code.changed.insert(index, Changed { insns, decisions });
+            number += function.core_relos.len();
         }
         code.notes.extend(
             resolver
@@ -74,14 +62,22 @@ impl<'s> CoreCode<'s> {
                 .iter()
                 .map(|module| format!("module `{}` left out: {}", module.name, module.error)),
         );
-        Ok(code)
+        code
     }
 
-    pub(super) fn insns(&self, index: FunctionIndex) -> &[Insn] {
-        match self.changed.get(&index) {
+    /// The first function that cannot be adjusted.
+    pub(super) fn error(&self) -> Option<&RelocateError> {
+        self.failed.values().next()
+    }
+
+    pub(super) fn insns(&self, index: FunctionIndex) -> Result<&[Insn], RelocateError> {
+        if let Some(error) = self.failed.get(&index) {
+            return Err(error.clone());
+        }
+        Ok(match self.changed.get(&index) {
             Some(changed) => &changed.insns,
             None => self.spec.functions.get(index.0).map_or(&[], |function| &function.insns),
-        }
+        })
     }
 
     pub(super) fn decisions(&self, index: FunctionIndex) -> &[(u32, Decision, Applied)] {
@@ -89,17 +85,40 @@ impl<'s> CoreCode<'s> {
     }
 }
 
+/// A function adjusted to the target; its relocations are counted from `number`.
+fn adjust(
+    function: &FunctionSpec,
+    resolver: &mut Resolver<'_>,
+    number: usize,
+) -> Result<Changed, RelocateError> {
+    let fail = |source| RelocateError::Core { function: function.name.clone(), source: Arc::new(source) };
+    let mut insns = function.insns.clone();
+    let mut decisions = Vec::with_capacity(function.core_relos.len());
+    for (nth, record) in function.core_relos.iter().enumerate() {
+        let in_bytes = CoreRelo { insn_off: record.insn_off.saturating_mul(8), ..*record };
+        let decision = resolver.resolve(number + nth, &in_bytes).map_err(fail)?;
+        let applied = relo::apply(&mut insns, record.insn_off as usize, &decision).map_err(|source| {
+            RelocateError::Patch {
+                function: function.name.clone(),
+                insn: record.insn_off,
+                access: decision.local.to_string(),
+                source,
+            }
+        })?;
+        decisions.push((record.insn_off, decision, applied));
+    }
+    decisions.sort_by_key(|(insn, ..)| *insn);
+    Ok(Changed { insns, decisions })
+}
+
 /// The functions that loaded programs consist of, in the order of the object.
-fn reachable(
-    spec: &Spec,
-    loaded: &[ProgramIndex],
-    callbacks: &Callbacks<'_>,
-) -> Result<Vec<FunctionIndex>, RelocateError> {
+fn reachable(spec: &Spec, loaded: &[ProgramIndex], callbacks: &Callbacks<'_>) -> Vec<FunctionIndex> {
     let mut seen = vec![false; spec.functions.len()];
     let mut todo = Vec::with_capacity(loaded.len());
     for program in loaded.iter().filter_map(|index| spec.programs.get(index.0)) {
         todo.push(program.function);
-        todo.extend(callbacks.of(program)?);
+        // What is wrong with it is said when the program is put together.
+        todo.extend(callbacks.of(program).ok().flatten());
     }
     while let Some(index) = todo.pop() {
         let Some(seen) = seen.get_mut(index.0) else { continue };
@@ -112,7 +131,7 @@ fn reachable(
             _ => None,
         }));
     }
-    Ok(seen.iter().enumerate().filter(|(_, seen)| **seen).map(|(index, _)| FunctionIndex(index)).collect())
+    seen.iter().enumerate().filter(|(_, seen)| **seen).map(|(index, _)| FunctionIndex(index)).collect()
 }
 
 /// A target as the source of CO-RE candidates.

@@ -1,9 +1,11 @@
+use std::sync::Arc;
+
 use skep_btf::relo::{CoreError, PatchError};
 
 use super::TargetError;
 
 /// Why an object cannot be made ready for a kernel.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelocateError {
     /// A program or reference of an edited spec names a function that is not there.
@@ -84,7 +86,7 @@ pub enum RelocateError {
         /// Function.
         function: String,
         /// Which and why.
-        source: Box<CoreError>,
+        source: Arc<CoreError>,
     },
     /// A CO-RE relocation that its instruction cannot take.
     #[error("function `{function}`, instruction {insn}: {access}")]

@@ -2,6 +2,7 @@
 
 use skep_btf::{Btf, Kind, TypeId, essential_name, relo};
 
+use super::plan::Unknown;
 use super::{ConfigFeature, ModuleTypes, RelocateError, Target, TargetError, kconfig};
 use crate::spec::{ExternIndex, ExternKind, ExternSpec, MapIndex, MapRole, Spec};
 
@@ -11,6 +12,8 @@ pub(super) struct Externs {
     resolved: Vec<Resolved>,
     /// Contents of the `.kconfig` map.
     pub(super) kconfig: Vec<u8>,
+    /// What the target does not hold.
+    pub(super) unknown: Vec<Unknown>,
 }
 
 /// What an extern is in the target.
@@ -22,6 +25,8 @@ pub(super) enum Resolved {
     Type { id: TypeId, module: Option<String> },
     /// An address; 0 for a weak extern that is not there.
     Address(u64),
+    /// An address that the target does not hold.
+    Unknown,
 }
 
 const MISSING: Resolved = Resolved::Address(0);
@@ -31,8 +36,19 @@ impl Externs {
         self.resolved.get(index.0)
     }
 
+    /// Whether the target says if this extern is there.
+    pub(super) fn knows(&self, spec: &ExternSpec) -> bool {
+        self.unknown.is_empty() || !self.unknown.iter().any(|unknown| unknown.is(spec))
+    }
+
+    fn set(&mut self, index: usize, resolved: Resolved) {
+        if let Some(slot) = self.resolved.get_mut(index) {
+            *slot = resolved;
+        }
+    }
+
     pub(super) fn resolve(spec: &Spec, target: &dyn Target) -> Result<Externs, RelocateError> {
-        let mut externs = Externs { resolved: vec![MISSING; spec.externs.len()], kconfig: Vec::new() };
+        let mut externs = Externs { resolved: vec![MISSING; spec.externs.len()], ..Externs::default() };
         let Some(local) = &spec.btf else { return Ok(externs) };
         externs.resolve_config(spec, local, target)?;
         externs.resolve_types(spec, local, target)?;
@@ -48,31 +64,19 @@ impl Externs {
         for (index, spec) in spec.externs.iter().enumerate() {
             let ExternKind::Kconfig { offset, size } = spec.kind else { continue };
             let fail = |reason: String| RelocateError::Extern { name: spec.name.clone(), reason };
-            let from = |error: TargetError| fail(error.to_string());
             let shape = kconfig::Shape::of(local, spec.type_id).map_err(fail)?;
             let range = offset as usize..(offset as usize).saturating_add(size as usize);
             let Some(place) = contents.get_mut(range) else {
                 return Err(fail(format!("the configuration values exceed {} bytes", kconfig::MAX_SIZE)));
             };
-            let value = match spec.name.as_str() {
-                "LINUX_KERNEL_VERSION" => {
-                    Some(kconfig::Value::Number(target.version_code().map_err(from)?.into()))
+            let value = match config_value(&spec.name, spec.weak, target, &mut text) {
+                Ok(value) => value.map_err(fail)?,
+                Err(error) if error.is_unknown() => {
+                    self.unknown.push(Unknown::new(spec, error));
+                    self.set(index, Resolved::Config { map: MapIndex(map), offset });
+                    continue;
                 }
-                "LINUX_HAS_BPF_COOKIE" => {
-                    Some(kconfig::Value::Number(target.has(ConfigFeature::BpfCookie).map_err(from)?.into()))
-                }
-                "LINUX_HAS_SYSCALL_WRAPPER" => Some(kconfig::Value::Number(
-                    target.has(ConfigFeature::SyscallWrapper).map_err(from)?.into(),
-                )),
-                name if name.starts_with("CONFIG_") => {
-                    let text: &kconfig::Config = match &mut text {
-                        Some(text) => text,
-                        none => none.insert(kconfig::Config::parse(target.kconfig().map_err(from)?)),
-                    };
-                    text.get(name).map_err(fail)?
-                }
-                name if name.starts_with("LINUX_") && spec.weak => None,
-                _ => return Err(fail("neither CONFIG_… nor a LINUX_… value that is known".into())),
+                Err(error) => return Err(fail(error.to_string())),
             };
             match value {
                 Some(value) => shape.write(&value, place).map_err(fail)?,
@@ -84,9 +88,7 @@ impl Externs {
                     ));
                 }
             }
-            if let Some(slot) = self.resolved.get_mut(index) {
-                *slot = Resolved::Config { map: MapIndex(map), offset };
-            }
+            self.set(index, Resolved::Config { map: MapIndex(map), offset });
         }
         self.kconfig = contents;
         Ok(())
@@ -129,11 +131,7 @@ impl Externs {
             };
             let same = compatible(local, spec, btf, id).map_err(|error| fail(spec, error.to_string()))?;
             match same {
-                true => {
-                    if let Some(slot) = self.resolved.get_mut(index) {
-                        *slot = Resolved::Type { id, module };
-                    }
-                }
+                true => self.set(index, Resolved::Type { id, module }),
                 false if spec.weak && spec.kind == ExternKind::Function => {}
                 false => {
                     return Err(fail(spec, format!("the kernel's {what} of that name has another type")));
@@ -152,20 +150,52 @@ impl Externs {
             .collect();
         let Some((_, first)) = untyped.first() else { return Ok(()) };
         let names: Vec<&str> = untyped.iter().map(|(_, spec)| spec.name.as_str()).collect();
-        let addresses = target
-            .symbols(&names)
-            .map_err(|error| RelocateError::Extern { name: first.name.clone(), reason: error.to_string() })?;
+        let addresses = match target.symbols(&names) {
+            Ok(addresses) => addresses,
+            Err(error) if error.is_unknown() => {
+                for (index, spec) in untyped {
+                    self.unknown.push(Unknown::new(spec, error.clone()));
+                    self.set(index, Resolved::Unknown);
+                }
+                return Ok(());
+            }
+            Err(error) => {
+                return Err(RelocateError::Extern { name: first.name.clone(), reason: error.to_string() });
+            }
+        };
         for (nth, (index, spec)) in untyped.into_iter().enumerate() {
             let address = addresses.get(nth).copied().flatten();
             if address.is_none() && !spec.weak {
                 let reason = "this kernel has no such symbol; declare it __weak if it may be missing".into();
                 return Err(RelocateError::Extern { name: spec.name.clone(), reason });
             }
-            if let Some(slot) = self.resolved.get_mut(index) {
-                *slot = Resolved::Address(address.unwrap_or(0));
-            }
+            self.set(index, Resolved::Address(address.unwrap_or(0)));
         }
         Ok(())
+    }
+}
+
+/// What the target says of a configuration value: an error of the target, or of the value, or none when it is not set.
+fn config_value(
+    name: &str,
+    weak: bool,
+    target: &dyn Target,
+    text: &mut Option<kconfig::Config>,
+) -> Result<Result<Option<kconfig::Value>, String>, TargetError> {
+    let number = |number: i128| Ok(Ok(Some(kconfig::Value::Number(number))));
+    match name {
+        "LINUX_KERNEL_VERSION" => number(target.version_code()?.into()),
+        "LINUX_HAS_BPF_COOKIE" => number(target.has(ConfigFeature::BpfCookie)?.into()),
+        "LINUX_HAS_SYSCALL_WRAPPER" => number(target.has(ConfigFeature::SyscallWrapper)?.into()),
+        name if name.starts_with("CONFIG_") => {
+            let text: &kconfig::Config = match text {
+                Some(text) => text,
+                none => none.insert(kconfig::Config::parse(target.kconfig()?)),
+            };
+            Ok(text.get(name))
+        }
+        name if name.starts_with("LINUX_") && weak => Ok(Ok(None)),
+        _ => Ok(Err("neither CONFIG_… nor a LINUX_… value that is known".into())),
     }
 }
 

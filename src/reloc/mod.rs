@@ -6,25 +6,37 @@ mod arena;
 mod attach;
 mod code;
 mod core;
+mod described;
 mod error;
 mod exceptions;
 mod externs;
 mod jump_tables;
-mod kconfig;
+pub(crate) mod kallsyms;
+pub(crate) mod kconfig;
+mod line;
 mod plan;
+mod poisoned;
+mod reach;
 mod show;
 mod struct_ops;
+mod survey;
 mod target;
 
 use skep_asm::{Insn, Reg, pseudo};
 use skep_sys::abi::ProgType;
 
+pub use described::BtfTarget;
 pub use error::RelocateError;
+pub use line::SourceLine;
 pub use plan::{
-    JumpTablePlan, KernelType, MapPlan, Missing, MissingKind, PlacedDecision, PlacedFunction, Placeholder,
-    PlaceholderValue, Plan, ProgramFunction, ProgramPlan, StructOpsPlan, StructOpsProgram,
+    JumpTablePlan, KernelType, MapPlan, Missing, MissingKind, PlacedDecision, PlacedExtern, PlacedFunction,
+    Placeholder, PlaceholderValue, Plan, ProgramFunction, ProgramPlan, StructOpsPlan, StructOpsProgram,
+    Unknown,
 };
-pub use target::{BtfTarget, ConfigFeature, ModuleTypes, Target, TargetError};
+pub use poisoned::{Poison, Poisoned};
+pub use reach::Reach;
+pub use survey::{FailedExtern, FailedProgram, Survey};
+pub use target::{ConfigFeature, ModuleTypes, Target, TargetError};
 
 use self::code::{Linked, POISON_KFUNC, POISON_MAP};
 use self::core::CoreCode;
@@ -43,17 +55,49 @@ const MAX_SIZE: usize = 128 << 20;
 /// Bytes of what a program holds of its functions.
 fn rough_size(plan: &ProgramPlan) -> usize {
     let records = plan.func_info.bytes.len() + plan.line_info.bytes.len();
-    let places = plan.placeholders.len() + plan.missing.len() + plan.functions.len();
+    let places = plan.placeholders.len() + plan.missing.len() + plan.functions.len() + plan.externs.len();
     let jumps: usize = plan.jump_tables.iter().map(|table| table.targets.len() * size_of::<u32>()).sum();
     plan.insns.len() * Insn::SIZE + jumps + records + places * 64 + plan.decisions.len() * 512
 }
 
 /// What all programs of an object share.
-struct Parts<'p> {
-    maps: &'p [MapPlan],
-    core: &'p CoreCode<'p>,
-    externs: &'p Externs,
-    callbacks: &'p Callbacks<'p>,
+struct Prepared<'s> {
+    externs: Externs,
+    tables: Tables,
+    /// The programs that are loaded.
+    loaded: Vec<ProgramIndex>,
+    callbacks: Callbacks<'s>,
+    core: CoreCode<'s>,
+    maps: Vec<MapPlan>,
+}
+
+impl<'s> Prepared<'s> {
+    fn new(spec: &'s Spec, externs: Externs, target: &dyn Target) -> Result<Prepared<'s>, RelocateError> {
+        let tables = Tables::resolve(spec, target)?;
+        let loaded: Vec<ProgramIndex> = (0..spec.programs.len())
+            .map(ProgramIndex)
+            .zip(&spec.programs)
+            .filter(|(index, program)| tables.loads(*index, program.autoload))
+            .map(|(index, _)| index)
+            .collect();
+        let callbacks = Callbacks::read(spec);
+        let core = CoreCode::relocate(spec, &loaded, &callbacks, target);
+        let mut maps: Vec<MapPlan> = Vec::with_capacity(spec.maps.len());
+        for (index, map) in spec.maps.iter().enumerate() {
+            let (mut changed, struct_ops) = match tables.plan(index) {
+                Some((changed, plan)) => (changed.clone(), Some(plan.clone())),
+                None => (map.clone(), None),
+            };
+            if changed.role == MapRole::Kconfig {
+                changed.contents.clone_from(&externs.kconfig);
+            }
+            let kernel_name =
+                if map.role.is_data() { kernel_map_name(&spec.name, &map.name) } else { sanitize(&map.name) };
+            let contents_offset = arena::contents_offset(&changed, target)?;
+            maps.push(MapPlan { spec: changed, kernel_name, contents_offset, struct_ops });
+        }
+        Ok(Prepared { externs, tables, loaded, callbacks, core, maps })
+    }
 }
 
 impl Spec {
@@ -67,64 +111,38 @@ impl Spec {
     /// relocation of something that the target lacks is no error: its instruction is made one that the verifier
     /// refuses if it can be reached.
     pub fn relocate(&self, target: &dyn Target) -> Result<Plan, RelocateError> {
-        let mut notes = self.notes.clone();
-        let externs = Externs::resolve(self, target)?;
-        let tables = Tables::resolve(self, target)?;
-        let loaded: Vec<ProgramIndex> = (0..self.programs.len())
-            .map(ProgramIndex)
-            .zip(&self.programs)
-            .filter(|(index, program)| tables.loads(*index, program.autoload))
-            .map(|(index, _)| index)
-            .collect();
-        let callbacks = Callbacks::read(self);
-        let core = CoreCode::relocate(self, &loaded, &callbacks, target)?;
-        notes.extend(core.notes.iter().cloned());
-        let mut maps: Vec<MapPlan> = Vec::with_capacity(self.maps.len());
-        for (index, map) in self.maps.iter().enumerate() {
-            let (mut spec, struct_ops) = match tables.plan(index) {
-                Some((spec, plan)) => (spec.clone(), Some(plan.clone())),
-                None => (map.clone(), None),
-            };
-            if spec.role == MapRole::Kconfig {
-                spec.contents.clone_from(&externs.kconfig);
-            }
-            let kernel_name =
-                if map.role.is_data() { kernel_map_name(&self.name, &map.name) } else { sanitize(&map.name) };
-            let contents_offset = arena::contents_offset(&spec, target)?;
-            maps.push(MapPlan { spec, kernel_name, contents_offset, struct_ops });
+        let prepared = Prepared::new(self, Externs::resolve(self, target)?, target)?;
+        if let Some(error) = prepared.core.error() {
+            return Err(error.clone());
         }
         let mut programs = Vec::new();
         let mut size = 0;
-        for index in loaded {
+        for &index in &prepared.loaded {
             let Some(program) = self.programs.get(index.0) else { continue };
-            let parts = Parts { maps: &maps, core: &core, externs: &externs, callbacks: &callbacks };
-            let mut plan = self.plan_program(index, program, target, &parts)?;
-            if program.prog_type == ProgType::STRUCT_OPS {
-                let function = tables.function(index).cloned();
-                let (function, member) = function.ok_or_else(|| RelocateError::AttachTarget {
-                    program: program.name.clone(),
-                    section: program.section.clone(),
-                    reason:
-                        "no struct_ops table that is created holds it: name it in one, or switch autoload off"
-                            .into(),
-                })?;
-                (plan.attach_target, plan.attach_type) = (Some(function), member);
-            }
+            let plan = self.plan_program(index, program, target, &prepared)?;
             size += rough_size(&plan);
             if size > MAX_SIZE {
                 return Err(RelocateError::TooLarge { program: plan.name, limit: MAX_SIZE });
             }
             programs.push(plan);
         }
-        Ok(Plan {
+        Ok(self.plan(programs, prepared))
+    }
+
+    /// The plan of these programs.
+    fn plan(&self, programs: Vec<ProgramPlan>, prepared: Prepared<'_>) -> Plan {
+        let mut notes = self.notes.clone();
+        notes.extend(prepared.core.notes.iter().cloned());
+        Plan {
             name: self.name.clone(),
             license: self.license.clone(),
             version: self.version,
             btf: self.btf.clone(),
-            maps,
+            maps: prepared.maps,
             programs,
             notes,
-        })
+            unknown: prepared.externs.unknown,
+        }
     }
 
     fn plan_program(
@@ -132,7 +150,7 @@ impl Spec {
         index: ProgramIndex,
         program: &ProgramSpec,
         target: &dyn Target,
-        parts: &Parts<'_>,
+        parts: &Prepared<'_>,
     ) -> Result<ProgramPlan, RelocateError> {
         if program.prog_type.0 == 0 {
             return Err(RelocateError::NoType {
@@ -140,7 +158,7 @@ impl Spec {
                 section: program.section.clone(),
             });
         }
-        let core = parts.core;
+        let core = &parts.core;
         let callback = parts.callbacks.of(program)?;
         let linked = code::link(self, program.function, callback, |function| core.insns(function))?;
         let Linked { insns, functions, func_info, line_info } = linked;
@@ -165,6 +183,7 @@ impl Spec {
             line_info,
             decisions: Vec::new(),
             missing: Vec::new(),
+            externs: Vec::new(),
         };
         if plan.attach_function.is_none() {
             plan.attach_target = attach::resolve(program, target)?;
@@ -176,12 +195,24 @@ impl Spec {
                 insn: placed.start + insn,
                 decision: decision.clone(),
                 applied: *applied,
+                original: original(function, *insn),
             }));
             for reference in &function.references {
                 self.refer(&mut plan, function, reference, placed.start, parts)?;
             }
             stray_calls(function)?;
             plan.functions.push(placed);
+        }
+        if program.prog_type == ProgType::STRUCT_OPS {
+            let function = parts.tables.function(index).cloned();
+            let (function, member) = function.ok_or_else(|| RelocateError::AttachTarget {
+                program: program.name.clone(),
+                section: program.section.clone(),
+                reason:
+                    "no struct_ops table that is created holds it: name it in one, or switch autoload off"
+                        .into(),
+            })?;
+            (plan.attach_target, plan.attach_type) = (Some(function), member);
         }
         Ok(plan)
     }
@@ -193,7 +224,7 @@ impl Spec {
         function: &FunctionSpec,
         reference: &Reference,
         start: u32,
-        parts: &Parts<'_>,
+        parts: &Prepared<'_>,
     ) -> Result<(), RelocateError> {
         let none = |what, index| RelocateError::NoSuchReference {
             function: function.name.clone(),
@@ -238,8 +269,11 @@ impl Spec {
                     .push(Placeholder { insn: at, value: PlaceholderValue::JumpTable(at_table) });
             }
             ReferenceTarget::Extern(index) => {
-                let name = &self.externs.get(index.0).ok_or_else(|| none("extern", index.0))?.name;
+                let spec = self.externs.get(index.0).ok_or_else(|| none("extern", index.0))?;
+                let name = &spec.name;
                 let resolved = parts.externs.get(index).ok_or_else(|| none("extern", index.0))?;
+                let known = parts.externs.knows(spec);
+                plan.externs.push(PlacedExtern { insn: at, index, kind: spec.kind, known });
                 if let (Resolved::Config { map, .. }, Some(second)) = (resolved, second.as_deref_mut())
                     && let Some(spec) = self.maps.get(map.0).filter(|spec| !spec.autocreate)
                 {
@@ -255,12 +289,18 @@ impl Spec {
                         insn: at,
                         what: MissingKind::KernelFunction,
                         name: name.clone(),
+                        original: original(function, reference.insn),
                     }),
                 }
             }
         }
         Ok(())
     }
+}
+
+/// An instruction as the compiler wrote it.
+fn original(function: &FunctionSpec, insn: u32) -> Insn {
+    function.insns.get(insn as usize).copied().unwrap_or_default()
 }
 
 fn poison(insn: &mut Insn, base: i32, index: usize) {
@@ -270,9 +310,10 @@ fn poison(insn: &mut Insn, base: i32, index: usize) {
 
 /// Makes a reference to a map that is not created one that the verifier refuses if it can be reached.
 fn poison_map(at: u32, first: &mut Insn, second: &mut Insn, map: MapIndex, spec: &MapSpec) -> Missing {
+    let original = *first;
     poison(first, POISON_MAP, map.0);
     poison(second, POISON_MAP, map.0);
-    Missing { insn: at, what: MissingKind::Map, name: spec.name.clone() }
+    Missing { insn: at, what: MissingKind::Map, name: spec.name.clone(), original }
 }
 
 fn map_value(first: &mut Insn, second: &mut Insn, offset: u32) {
@@ -298,6 +339,8 @@ fn fill_extern(
         None => Filled::Whole,
     };
     match (resolved, second) {
+        // It stays an address that is not known: the plan says so.
+        (Resolved::Unknown, Some(_)) => Ok(Filled::Whole),
         (Resolved::Config { map, offset }, Some(second)) => {
             map_value(first, second, *offset);
             Ok(Filled::Needs(PlaceholderValue::MapValue(*map)))
@@ -319,7 +362,7 @@ fn fill_extern(
             first.off = 0;
             Ok(needs(module, PlaceholderValue::ModuleCall))
         }
-        (Resolved::Address(_), None) => {
+        (Resolved::Address(_) | Resolved::Unknown, None) => {
             poison(first, POISON_KFUNC, index.0);
             Ok(Filled::Missing)
         }

@@ -5,7 +5,11 @@ use skep_btf::relo::{Applied, Decision};
 use skep_btf::{Btf, TypeId};
 use skep_sys::abi::{AttachType, ProgFlags, ProgType};
 
-use crate::spec::{AutoAttach, InfoRecords, JumpTableIndex, MapIndex, MapSpec, ProgramIndex};
+use super::TargetError;
+use crate::spec::{
+    AutoAttach, ExternIndex, ExternKind, ExternSpec, InfoRecords, JumpTableIndex, MapIndex, MapSpec,
+    ProgramIndex,
+};
 
 /// Exactly what will be asked of a kernel: which maps in which order with which bytes, each program's final
 /// instructions, and every decision on the way with its reason.
@@ -30,6 +34,31 @@ pub struct Plan {
     pub programs: Vec<ProgramPlan>,
     /// What was met and decided, beside CO-RE.
     pub notes: Vec<String>,
+    /// What the target was asked and does not hold. A plan for a live kernel has none.
+    pub unknown: Vec<Unknown>,
+}
+
+/// Something that an object expects from outside and that a described target does not hold: it may be there or not, and
+/// its value may be any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unknown {
+    /// Name of the extern.
+    pub name: String,
+    /// What the extern is.
+    pub kind: ExternKind,
+    /// What the target would have to hold.
+    pub error: TargetError,
+}
+
+impl Unknown {
+    pub(super) fn is(&self, spec: &ExternSpec) -> bool {
+        self.name == spec.name && self.kind == spec.kind
+    }
+
+    pub(super) fn new(spec: &ExternSpec, error: TargetError) -> Self {
+        Unknown { name: spec.name.clone(), kind: spec.kind, error }
+    }
 }
 
 impl Plan {
@@ -126,6 +155,22 @@ pub struct ProgramPlan {
     pub decisions: Vec<PlacedDecision>,
     /// Calls of kernel functions that were not found and are poisoned, ordered by instruction.
     pub missing: Vec<Missing>,
+    /// Where externs are referred to, ordered by instruction.
+    pub externs: Vec<PlacedExtern>,
+}
+
+/// A reference to something from outside the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlacedExtern {
+    /// Index in the program's final instructions.
+    pub insn: u32,
+    /// Which extern of the object it is.
+    pub index: ExternIndex,
+    /// What it is.
+    pub kind: ExternKind,
+    /// Whether the target says if it is there. When not, it is in [`Plan::unknown`].
+    pub known: bool,
 }
 
 /// A function's place in a program.
@@ -148,6 +193,8 @@ pub struct PlacedDecision {
     pub decision: Decision,
     /// What that did to the instruction.
     pub applied: Applied,
+    /// The instruction as the compiler wrote it.
+    pub original: Insn,
 }
 
 /// Something that an instruction needs and that is not there, so the instruction was made one that the verifier
@@ -160,6 +207,8 @@ pub struct Missing {
     pub what: MissingKind,
     /// Its name.
     pub name: String,
+    /// The instruction as the compiler wrote it.
+    pub original: Insn,
 }
 
 /// What is missing.

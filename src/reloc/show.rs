@@ -19,6 +19,9 @@ impl Display for Plan {
         for program in &self.programs {
             self.show_program(f, program)?;
         }
+        for unknown in &self.unknown {
+            writeln!(f, "unknown {}: {}", unknown.name, unknown.error)?;
+        }
         for note in &self.notes {
             writeln!(f, "note {note}")?;
         }

@@ -35,13 +35,19 @@ pub trait Target: Debug {
         Ok(None)
     }
 
+    /// Whether [`modules`](Self::modules) are all that there are, so that a module which is not among them is not
+    /// loaded.
+    fn knows_modules(&self) -> bool {
+        true
+    }
+
     /// The kernel's configuration, as `CONFIG_…=…` lines.
     ///
     /// # Errors
     ///
     /// When there is no `/boot/config-…` or `/proc/config.gz`, or it cannot be read.
     fn kconfig(&self) -> Result<String, TargetError> {
-        Err(TargetError::new("kernel configuration", "not known of this target"))
+        Err(TargetError::unknown("kernel configuration"))
     }
 
     /// The kernel's version as `KERNEL_VERSION(a, b, c)`.
@@ -50,7 +56,7 @@ pub trait Target: Debug {
     ///
     /// When it is not known.
     fn version_code(&self) -> Result<u32, TargetError> {
-        Err(TargetError::new("kernel version", "not known of this target"))
+        Err(TargetError::unknown("kernel version"))
     }
 
     /// Addresses of kernel symbols (`/proc/kallsyms`), in the order of `names`; none for those that are not there.
@@ -60,7 +66,7 @@ pub trait Target: Debug {
     /// When the symbols cannot be read.
     fn symbols(&self, names: &[&str]) -> Result<Vec<Option<u64>>, TargetError> {
         let _ = names;
-        Err(TargetError::new("kernel symbols", "not known of this target"))
+        Err(TargetError::unknown("kernel symbols"))
     }
 
     /// Size of a page in bytes.
@@ -75,7 +81,7 @@ pub trait Target: Debug {
     /// When it cannot be found out.
     fn has(&self, feature: ConfigFeature) -> Result<bool, TargetError> {
         let _ = feature;
-        Err(TargetError::new("kernel feature", "not known of this target"))
+        Err(TargetError::unknown("kernel feature"))
     }
 }
 
@@ -104,46 +110,29 @@ pub enum ConfigFeature {
 /// Why a target cannot answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {reason}")]
+#[non_exhaustive]
 pub struct TargetError {
     /// What was asked for.
     pub what: &'static str,
     /// Why there is no answer.
     pub reason: String,
+    unknown: bool,
 }
 
 impl TargetError {
     /// An answer that is missing, and why.
     pub fn new(what: &'static str, reason: impl Into<String>) -> Self {
-        TargetError { what, reason: reason.into() }
+        TargetError { what, reason: reason.into(), unknown: false }
     }
-}
 
-/// A kernel of which only the types are known.
-///
-/// ```no_run
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use skep::btf::Btf;
-/// use skep::reloc::BtfTarget;
-///
-/// let target = BtfTarget::new(Btf::parse(std::fs::read("5.10.btf")?)?);
-/// # let _ = target;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-pub struct BtfTarget {
-    btf: Btf,
-}
-
-impl BtfTarget {
-    /// The kernel with these types.
-    pub fn new(btf: Btf) -> Self {
-        BtfTarget { btf }
+    /// An answer that this target does not hold, being a description that leaves it out. Relocation goes on without
+    /// it where it can, and says so in [`Plan::unknown`](super::Plan::unknown).
+    pub fn unknown(what: &'static str) -> Self {
+        TargetError { what, reason: "not known of this target".into(), unknown: true }
     }
-}
 
-impl Target for BtfTarget {
-    fn btf(&self) -> Result<Btf, TargetError> {
-        Ok(self.btf.clone())
+    /// Whether the target is one that holds no such answer, rather than one that failed to give it.
+    pub fn is_unknown(&self) -> bool {
+        self.unknown
     }
 }

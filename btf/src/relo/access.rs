@@ -73,7 +73,8 @@ impl Work {
 }
 
 impl CoreReloKind {
-    pub(super) fn is_field(self) -> bool {
+    /// Whether it is about a field of a structure or union.
+    pub fn is_field(self) -> bool {
         self.0 <= Self::FIELD_RSHIFT_U64.0
     }
 
@@ -81,7 +82,8 @@ impl CoreReloKind {
         (Self::TYPE_ID_LOCAL.0..=Self::TYPE_SIZE.0).contains(&self.0) || self == Self::TYPE_MATCHES
     }
 
-    pub(super) fn is_enum_value(self) -> bool {
+    /// Whether it is about a value of an enumeration.
+    pub fn is_enum_value(self) -> bool {
         matches!(self, Self::ENUMVAL_EXISTS | Self::ENUMVAL_VALUE)
     }
 }
@@ -332,13 +334,7 @@ impl Access {
         if !self.kind.is_field() || self.raw.is_empty() {
             return Ok(());
         }
-        for (nth, step) in self.accessors.iter().enumerate() {
-            if step.named {
-                write!(f, ".{}", Name(self.name_of(step)))?;
-            } else if nth > 0 || step.index > 0 {
-                write!(f, "[{}]", step.index)?;
-            }
-        }
+        self.write_fields(f)?;
         f.write_str(" (")?;
         for (nth, index) in self.raw.iter().enumerate() {
             write!(f, "{}{index}", if nth == 0 { "" } else { ":" })?;
@@ -348,6 +344,43 @@ impl Access {
             0 => f.write_str(")"),
             bits => write!(f, ".{bits})"),
         }
+    }
+}
+
+impl Access {
+    fn write_fields(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, step) in self.accessors.iter().enumerate() {
+            if step.named {
+                write!(f, ".{}", Name(self.name_of(step)))?;
+            } else if nth > 0 || step.index > 0 {
+                write!(f, "[{}]", step.index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is asked for by its names alone, the same whatever kernel it is looked for in: `struct task_struct.pid`,
+    /// `enum bpf_prog_type::BPF_PROG_TYPE_XDP`, `struct sk_buff`.
+    pub fn name(&self) -> AccessName<'_> {
+        AccessName(self)
+    }
+}
+
+/// Prints what a relocation asks for by its names; made by [`Access::name`].
+#[derive(Clone, Copy, Debug)]
+pub struct AccessName<'a>(&'a Access);
+
+impl fmt::Display for AccessName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let access = self.0;
+        write!(f, "{}", TypeName(&access.btf, access.root))?;
+        if access.kind.is_enum_value() {
+            let step = access.accessors.first();
+            let value = step
+                .and_then(|step| access.btf.ty(step.type_id).ok()?.enumerators().nth(step.index as usize));
+            return value.map_or(Ok(()), |value| write!(f, "::{}", Name(value.name_bytes())));
+        }
+        if access.kind.is_field() { access.write_fields(f) } else { Ok(()) }
     }
 }
 

@@ -18,7 +18,7 @@ mod target;
 mod types;
 mod value;
 
-pub use access::{Access, Accessor};
+pub use access::{Access, AccessName, Accessor};
 pub use decision::{Decision, MemSize, Mismatch, Outcome, Rejection, Target, Why};
 pub use error::{CoreError, CoreErrorKind, PatchError, Side, TargetError};
 pub use patch::{Applied, POISON, apply};

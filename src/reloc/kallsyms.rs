@@ -9,7 +9,7 @@ const LINE_MAX: u64 = 4096;
 /// The addresses of `names`, in their order; none for those that are not there.
 ///
 /// Two addresses for one name are an error: nothing says which is meant.
-pub(super) fn find(mut text: impl BufRead, names: &[&str]) -> Result<Vec<Option<u64>>, String> {
+pub(crate) fn find(mut text: impl BufRead, names: &[&str]) -> Result<Vec<Option<u64>>, String> {
     let wanted: HashMap<&[u8], usize> =
         names.iter().enumerate().map(|(at, name)| (name.as_bytes(), at)).collect();
     let mut found: Vec<Option<u64>> = vec![None; names.len()];
