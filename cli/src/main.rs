@@ -1,5 +1,6 @@
-//! `skep`: what an eBPF object says, whether a kernel takes it, and loading it.
+//! `skep`: what an eBPF object says, which kernels it fits, whether a kernel takes it, and loading it.
 
+mod check;
 mod inspect;
 mod load;
 mod out;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Inspect, verify and load eBPF objects.
+/// Inspect, check, verify and load eBPF objects.
 #[derive(Parser)]
 #[command(name = "skep", version, about, max_term_width = 100)]
 struct Args {
@@ -21,6 +22,8 @@ struct Args {
 enum Command {
     /// Print what object files say: programs, maps, globals, externs, types. Asks no kernel.
     Inspect(inspect::Args),
+    /// Say whether objects fit kernels that are not here, given the types of those kernels. Asks no kernel.
+    Check(check::Args),
     /// Load each program into the running kernel without attaching it, and say what the kernel says.
     Verify(verify::Args),
     /// Load an object into the running kernel, pin it, attach it.
@@ -33,6 +36,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Inspect(args) => inspect::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Load(args) => load::run(&args),
         Command::VerifyWorker(args) => verify::work(&args),
@@ -43,7 +47,7 @@ fn main() -> ExitCode {
         Err(error) if out::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("skep: {error:#}");
-            ExitCode::from(1)
+            ExitCode::from(if error.is::<out::Usage>() { 2 } else { 1 })
         }
     }
 }

@@ -24,6 +24,18 @@ pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
+/// A command line that cannot be followed, and how to mend it.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Usage {}
+
 /// An error and its causes on one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
