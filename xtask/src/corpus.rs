@@ -4,6 +4,7 @@
 //! objects themselves are never committed. `fetch` brings them, `oracle` asks libbpf, `verify` asks skep, and
 //! `compare` says where the two differ and whether `testdata/corpus/known.json` explains all of it.
 
+mod agree;
 mod archive;
 mod carve;
 mod compare;
@@ -62,6 +63,9 @@ enum Command {
     /// Compares skep with libbpf program by program. Exit 1: a difference that no line of known.json explains, a line
     /// that explains nothing, or too few programs.
     Compare(compare::Args),
+    /// Compares what `skep check` says of kernels with what `skep verify` finds on them in virtual machines, program by
+    /// program. Exit 1: they disagree on one.
+    Agree(agree::Args),
 }
 
 /// Runs `cargo xtask corpus`.
@@ -77,6 +81,7 @@ pub(crate) fn run(args: Args) -> Result<u8> {
         Command::List => run::list(&dir, &manifest()?),
         Command::Oracle { timeout } => run::oracle(&dir, &manifest()?, timeout),
         Command::Verify { skep, timeout } => run::verify(&dir, &manifest()?, skep, timeout),
+        Command::Agree(args) => agree::run(&dir, &manifest()?, &args),
         Command::Compare(args) => compare::run(&dir, &testdata().join("known.json"), &args),
     }
 }

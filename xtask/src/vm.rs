@@ -126,6 +126,37 @@ pub(crate) fn run_with(args: &Args, sink: &mut dyn FnMut(&[u8])) -> Result<u8> {
     Ok(status)
 }
 
+/// What a kernel is like, out of its package.
+pub(crate) struct Described {
+    /// The uncompressed image, with the kernel's types.
+    pub(crate) image: PathBuf,
+    /// What `uname -r` says in it.
+    pub(crate) version: String,
+    /// Its configuration.
+    pub(crate) config: PathBuf,
+    /// The modules that a guest loads and that have types, by name.
+    pub(crate) modules: Vec<(String, Vec<u8>)>,
+}
+
+/// Describes a kernel, which is fetched when it is not there.
+pub(crate) fn describe(name: &str) -> Result<Described> {
+    let store = Store::open()?;
+    let tools = store.tools()?;
+    let kernel = store.kernel(kernel::find(name)?, &tools)?;
+    let names: Vec<String> = MODULES.iter().map(|&name| name.to_owned()).collect();
+    let modules = kernel.modules(&names, &tools)?;
+    Ok(Described {
+        modules: modules
+            .into_iter()
+            .filter(kernel::Module::has_types)
+            .map(|module| (module.name, module.bytes))
+            .collect(),
+        image: kernel.image,
+        version: kernel.version,
+        config: kernel.config,
+    })
+}
+
 fn list() -> Result<u8> {
     let store = Store::open()?;
     let mut stdout = std::io::stdout();

@@ -213,7 +213,7 @@ fn groups<'a>(differences: &[&'a Difference]) -> Vec<(String, (usize, &'a Differ
 }
 
 /// An error without what differs from program to program: quoted names, numbers, and how it goes on after a while.
-fn shape(error: &str) -> String {
+pub(super) fn shape(error: &str) -> String {
     let mut shape = String::new();
     let mut quote = None;
     for c in error.lines().next().unwrap_or_default().chars().take(300) {

@@ -60,6 +60,13 @@ pub(super) struct Module {
     pub(super) bytes: Vec<u8>,
 }
 
+impl Module {
+    /// Whether it has BTF.
+    pub(super) fn has_types(&self) -> bool {
+        object::File::parse(&*self.bytes).is_ok_and(|elf| elf.section_by_name(".BTF").is_some())
+    }
+}
+
 impl Kernel {
     /// Puts the uncompressed image beside the unpacked packages in `root`.
     pub(super) fn prepare(root: &Path, tools: &Tools) -> Result<()> {
