@@ -104,6 +104,9 @@ fn check(spec: &Spec, target: &BtfTarget, len: usize) {
         (Ok(plan), Ok(again)) => {
             same(&plan, &again);
             walk(spec, &plan, len);
+            let mut pruned = plan.clone();
+            pruned.prune();
+            walk(spec, &pruned, len);
             let survey = spec.survey(target).expect("what can be relocated can be looked at");
             assert!(survey.failed.is_empty() && survey.externs.is_empty());
             same(&plan, &survey.plan);

@@ -57,6 +57,7 @@ pub struct Loader {
     kernel: Kernel,
     pin_root: PathBuf,
     log_level: u32,
+    prune: bool,
     types: Option<Btf>,
     /// What programs attach to, by their names.
     programs: Vec<(String, Arc<LoadedProgram>)>,
@@ -69,6 +70,7 @@ impl Loader {
             kernel: kernel.clone(),
             pin_root: PathBuf::from(pins::DEFAULT_ROOT),
             log_level: 0,
+            prune: false,
             types: None,
             programs: Vec::new(),
         }
@@ -85,6 +87,26 @@ impl Loader {
     /// statistics, or-ed). It is in [`Program::log`] then. Of programs that do not load the log is in the error anyway.
     pub fn log_level(mut self, level: u32) -> Self {
         self.log_level = level;
+        self
+    }
+
+    /// Leaves out what makes no difference to the programs ([`Plan::prune`]): code that constants lead around, and maps
+    /// that no loaded program uses, which are not created then. The report says what.
+    ///
+    /// ```
+    /// use skep::{Loader, Spec};
+    ///
+    /// # fn main() -> Result<(), skep::Error> {
+    /// let spec = Spec::parse("maps_btf", include_bytes!("../../testdata/maps_btf.o"))?;
+    /// let kernel = skep::sim::kernel();
+    /// let all = Loader::new(&kernel).load(&spec)?;
+    /// let used = Loader::new(&kernel).prune(true).load(&spec)?;
+    /// assert!(used.maps().count() < all.maps().count());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn prune(mut self, prune: bool) -> Self {
+        self.prune = prune;
         self
     }
 
@@ -160,7 +182,7 @@ impl Loader {
             }
         }
         let target = self.target();
-        let plan = spec
+        let mut plan = spec
             .relocate(&target)
             .map_err(|source| Error::Relocate { object: spec.name.clone(), source: Box::new(source) })?;
         // A live kernel holds all answers. What it cannot give is an error, not something to leave open.
@@ -168,6 +190,10 @@ impl Loader {
             let (name, reason) = (unknown.name.clone(), unknown.error.to_string());
             let source = Box::new(RelocateError::Extern { name, reason });
             return Err(Error::Relocate { object: spec.name.clone(), source });
+        }
+        if self.prune {
+            let pruned = plan.prune();
+            plan.notes.push(pruned.to_string());
         }
         let loaded = match self.load_plan(spec, &plan, &target) {
             // Before Linux 5.11 maps and programs count against a limit that is often too low.

@@ -16,6 +16,7 @@ pub(crate) mod kconfig;
 mod line;
 mod plan;
 mod poisoned;
+mod prune;
 mod reach;
 mod show;
 mod struct_ops;
@@ -34,6 +35,7 @@ pub use plan::{
     Unknown,
 };
 pub use poisoned::{Poison, Poisoned};
+pub use prune::Pruned;
 pub use reach::Reach;
 pub use survey::{FailedExtern, FailedProgram, Survey};
 pub use target::{ConfigFeature, ModuleTypes, Target, TargetError};

@@ -10,17 +10,19 @@
 mod back;
 mod state;
 mod value;
+mod ways;
 
 use std::collections::{BTreeSet, HashMap};
 
 use skep_asm::{AtomicOp, Cond, Imm64, Op, Operand, Reg, Size, Width};
-use skep_btf::Linkage;
 
 use self::back::Backwards;
 use self::state::State;
 use self::value::{Value, arithmetic, decide, sign_extend};
-use super::plan::{PlaceholderValue, Plan, ProgramPlan};
-use crate::spec::{ExternKind, MapIndex, MapRole};
+use self::ways::global_functions;
+pub(super) use self::ways::{Way, ways};
+use super::plan::{MapPlan, PlaceholderValue, Plan, ProgramPlan};
+use crate::spec::{ExternKind, MapIndex, MapRole, Pinning};
 
 /// Whether the verifier comes to an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -370,7 +372,10 @@ impl<'p> Flow<'p> {
 
     /// What a load from a map gives, when its contents do not change any more.
     fn constant_data(&self, map: MapIndex, at: i64, size: Size) -> Value {
-        let Some(plan) = self.plan.maps.get(map.0).filter(|plan| plan.spec.role.is_read_only()) else {
+        // What a pinned map holds is not known before it is opened.
+        let is_constant =
+            |plan: &&MapPlan| plan.spec.role.is_read_only() && plan.spec.pinning == Pinning::None;
+        let Some(plan) = self.plan.maps.get(map.0).filter(is_constant) else {
             return Value::OTHER;
         };
         let len = usize::from(size.bytes());
@@ -580,18 +585,6 @@ fn open_config(plan: &Plan) -> Vec<bool> {
         }
     }
     open
-}
-
-/// The first instructions of global functions.
-fn global_functions(plan: &Plan, program: &ProgramPlan) -> BTreeSet<u32> {
-    let Some(btf) = &plan.btf else { return BTreeSet::new() };
-    let global = |record: &[u8]| {
-        let word = |at: usize| Some(u32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?));
-        let linkage = btf.ty(skep_btf::TypeId(word(4)?)).ok()?.linkage()?;
-        (linkage == Linkage::GLOBAL).then(|| word(0))?
-    };
-    // The program itself is one, of which nobody else makes use.
-    program.func_info.iter().filter_map(global).filter(|&start| start != 0).collect()
 }
 
 #[cfg(test)]

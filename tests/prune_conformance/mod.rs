@@ -1,0 +1,83 @@
+//! What holds of leaving out what makes no difference to programs, on every kernel.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use skep::load::NoteKind;
+use skep::spec::{Pinning, ProgramIndex};
+use skep::sys::abi::ProgType;
+use skep::sys::request::TestRun;
+use skep::{Kernel, Loader, Object, Spec};
+
+pub(crate) fn testdata() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
+}
+
+/// The objects of the machine's byte order.
+pub(crate) fn objects() -> Vec<(String, Spec)> {
+    let entries = std::fs::read_dir(testdata()).expect("testdata is in the repository");
+    let mut objects: Vec<_> = entries
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            let mut spec = name.ends_with(".o").then(|| Spec::open(&path).ok())??;
+            spec.maps.iter_mut().for_each(|map| map.pinning = Pinning::None);
+            (spec.endian == skep::asm::Endian::NATIVE).then_some((name, spec))
+        })
+        .collect();
+    objects.sort_by(|(a, _), (b, _)| a.cmp(b));
+    assert!(objects.len() > 50);
+    objects
+}
+
+/// What an object does when its programs run: what they return, and the variables afterwards.
+fn observe(object: &Object) -> BTreeMap<String, Vec<u8>> {
+    let mut seen = BTreeMap::new();
+    for program in object.programs() {
+        let runs =
+            matches!(program.prog_type(), ProgType::SCHED_CLS | ProgType::SOCKET_FILTER | ProgType::XDP);
+        if runs {
+            let mut run = TestRun::default();
+            run.data_in = &[7; 64];
+            let result = program.test_run(&mut run).map(|result| result.retval);
+            seen.insert(
+                program.name().to_owned(),
+                format!("{:?}", result.map_err(|e| e.errno())).into_bytes(),
+            );
+        }
+    }
+    for (name, map) in object.maps().filter(|(name, _)| name.starts_with(".bss") || name.starts_with(".data"))
+    {
+        if let Ok(Some(value)) = map.lookup(&0u32.to_ne_bytes()) {
+            seen.insert(name.to_owned(), value);
+        }
+    }
+    seen
+}
+
+/// Programs load with everything and with what they need, and do the same. Answers how many loaded.
+pub(crate) fn programs_do_the_same(kernel: &Kernel, run: bool) -> usize {
+    let mut loaded = 0;
+    for (name, spec) in objects() {
+        for index in 0..spec.programs.len() {
+            let mut only = spec.clone();
+            only.load_only(ProgramIndex(index));
+            // One after the other: an arena may be at one address only.
+            let all = Loader::new(kernel).load(&only).map(|object| run.then(|| observe(&object)));
+            let used = Loader::new(kernel).prune(true).load(&only);
+            let what = format!("{name} {}", spec.programs[index].name);
+            match (all, used) {
+                (Ok(all), Ok(used)) => {
+                    loaded += 1;
+                    let mut notes = used.report().of(NoteKind::Skipped);
+                    assert!(notes.any(|note| note.text.starts_with("left out")), "{what}");
+                    assert_eq!(all, run.then(|| observe(&used)), "{what}");
+                }
+                (Ok(_), Err(error)) => panic!("{what}: {error}: {:?}", std::error::Error::source(&error)),
+                // Some kernels refuse code that nothing comes to.
+                (Err(_), _) => {}
+            }
+        }
+    }
+    loaded
+}
