@@ -73,6 +73,24 @@ pub enum Error {
         /// The variable.
         variable: String,
     },
+    /// A configuration value cannot be what it was set to.
+    #[error("configuration value `{name}` of object `{object}`: {reason}")]
+    Kconfig {
+        /// Name of the object.
+        object: String,
+        /// Name of the value.
+        name: String,
+        /// What does not fit, and what to do.
+        reason: String,
+    },
+    /// The text of a configuration cannot be read.
+    #[error("configuration that was given to object `{object}`: {reason}")]
+    KconfigText {
+        /// Name of the object.
+        object: String,
+        /// Which line, and what is wrong.
+        reason: String,
+    },
     /// An operation on a map failed.
     #[error(transparent)]
     Map(#[from] crate::map::MapError),
@@ -156,9 +174,11 @@ impl Error {
         match self {
             Error::Parse(_) => ErrorKind::BadObject,
             Error::NoSuch { .. } => ErrorKind::NotFound,
-            Error::GlobalSize { .. } | Error::GlobalReadOnly { .. } | Error::NotAttachable { .. } => {
-                ErrorKind::InvalidInput
-            }
+            Error::GlobalSize { .. }
+            | Error::GlobalReadOnly { .. }
+            | Error::Kconfig { .. }
+            | Error::KconfigText { .. }
+            | Error::NotAttachable { .. } => ErrorKind::InvalidInput,
             Error::Read { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound => ErrorKind::NotFound,
                 std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,

@@ -261,6 +261,7 @@ impl Loader {
             kernel,
             target,
             maps: &maps,
+            modules: &plan.modules,
             license: &plan.license,
             version: plan.version,
             btf_fd: btf_fd.as_ref(),

@@ -28,6 +28,8 @@ pub(super) struct Context<'l> {
     pub(super) target: &'l KernelTarget,
     /// By index of the plan's maps; none for those that were not created.
     pub(super) maps: &'l [Option<MapFd>],
+    /// Modules whose functions the object calls.
+    pub(super) modules: &'l [String],
     pub(super) license: &'l str,
     pub(super) version: Option<u32>,
     /// The loaded types of the object.
@@ -51,12 +53,13 @@ pub(super) fn load(
     // The program keeps them alive.
     let jump_tables = plan.jump_tables.iter().map(|table| jump_table(context, plan, table));
     let jump_tables = jump_tables.collect::<Result<Vec<_>, _>>()?;
-    let (insns, modules) = fill(context, plan, &jump_tables)?;
-    let fd_array: Vec<Option<BorrowedFd<'_>>> = if modules.is_empty() {
-        Vec::new()
-    } else {
-        std::iter::once(None).chain(modules.into_iter().map(Some)).collect()
-    };
+    let insns = fill(context, plan, &jump_tables)?;
+    // Number 0 is the kernel itself.
+    let mut fd_array: Vec<Option<BorrowedFd<'_>>> = Vec::new();
+    for module in context.modules {
+        fd_array.resize(fd_array.len().max(1), None);
+        fd_array.push(Some(module_fd(context, plan, module)?));
+    }
     let mut request = ProgLoad::new(plan.prog_type, &insns, context.license);
     request.name = &plan.kernel_name;
     request.expected_attach_type = plan.attach_type;
@@ -239,15 +242,9 @@ fn jump_table(context: &Context<'_>, plan: &ProgramPlan, table: &JumpTablePlan) 
     Ok(map)
 }
 
-/// Puts descriptors where the plan has placeholders. The second part is the table of module types that calls of
-/// module functions refer to, from index 1.
-fn fill<'l>(
-    context: &Context<'l>,
-    plan: &ProgramPlan,
-    jump_tables: &[MapFd],
-) -> Result<(Vec<Insn>, Vec<BorrowedFd<'l>>), LoadError> {
+/// Puts descriptors, and numbers of modules, where the plan has placeholders.
+fn fill(context: &Context<'_>, plan: &ProgramPlan, jump_tables: &[MapFd]) -> Result<Vec<Insn>, LoadError> {
     let mut insns = plan.insns.clone();
-    let mut modules: Vec<(&str, BorrowedFd<'l>)> = Vec::new();
     let incomplete = |reason: String| LoadError::Incomplete { program: plan.name.clone(), reason };
     for placeholder in &plan.placeholders {
         let at = placeholder.insn as usize;
@@ -277,14 +274,11 @@ fn fill<'l>(
                 }
             }
             PlaceholderValue::ModuleCall(module) => {
-                let known = modules.iter().position(|(name, _)| name == module);
-                let slot = match known {
-                    Some(slot) => slot,
-                    None => {
-                        modules.push((module, module_fd(context, plan, module)?));
-                        modules.len() - 1
-                    }
-                };
+                let slot = context.modules.iter().position(|name| name == module).ok_or_else(|| {
+                    incomplete(format!(
+                        "it calls functions of module `{module}`, which the plan does not have"
+                    ))
+                })?;
                 let index = i16::try_from(slot + 1).map_err(|_| {
                     incomplete("it calls functions of more modules than a program can".into())
                 })?;
@@ -294,5 +288,5 @@ fn fill<'l>(
             }
         }
     }
-    Ok((insns, modules.into_iter().map(|(_, fd)| fd).collect()))
+    Ok(insns)
 }

@@ -156,7 +156,7 @@ impl Target for KernelTarget {
             .backend()
             .symbols()
             .map_err(|errno| TargetError::new(what, format!("/proc/kallsyms cannot be read: {errno}")))?;
-        kallsyms::find(BufReader::new(source), names).map_err(|reason| TargetError::new(what, reason))
+        kallsyms::find(BufReader::new(source), names)
     }
 
     fn page_size(&self) -> u32 {

@@ -170,7 +170,7 @@ impl Target for BtfTarget {
 
     fn symbols(&self, names: &[&str]) -> Result<Vec<Option<u64>>, TargetError> {
         let text = self.symbols.as_deref().ok_or(TargetError::unknown("kernel symbols"))?;
-        kallsyms::find(text, names).map_err(|reason| TargetError::new("kernel symbols", reason))
+        kallsyms::find(text, names)
     }
 
     fn has(&self, feature: ConfigFeature) -> Result<bool, TargetError> {

@@ -3,8 +3,12 @@
 use skep_btf::{Btf, Kind, TypeId, essential_name, relo};
 
 use super::plan::Unknown;
-use super::{ConfigFeature, ModuleTypes, RelocateError, Target, TargetError, kconfig};
-use crate::spec::{ExternIndex, ExternKind, ExternSpec, MapIndex, MapRole, Spec};
+use super::{ConfigFeature, ModuleTypes, RelocateError, Target, TargetError};
+use crate::spec::kconfig::{Config, PREFIX, Shape, VIRTUAL_PREFIX};
+use crate::spec::{ExternIndex, ExternKind, ExternSpec, KconfigValue, MapIndex, MapRole, Spec};
+
+/// Most bytes that the configuration values of an object may take.
+const MAX_SIZE: usize = 1 << 20;
 
 /// What each extern is in the target.
 #[derive(Default)]
@@ -14,6 +18,8 @@ pub(super) struct Externs {
     pub(super) kconfig: Vec<u8>,
     /// What the target does not hold.
     pub(super) unknown: Vec<Unknown>,
+    /// Modules of functions, in the order of the externs.
+    pub(super) modules: Vec<String>,
 }
 
 /// What an extern is in the target.
@@ -59,31 +65,55 @@ impl Externs {
     fn resolve_config(&mut self, spec: &Spec, local: &Btf, target: &dyn Target) -> Result<(), RelocateError> {
         let Some(map) = spec.maps.iter().position(|map| map.role == MapRole::Kconfig) else { return Ok(()) };
         let size = spec.maps.get(map).map_or(0, |map| map.value_size as usize);
-        let mut text = None;
-        let mut contents = vec![0; size.min(kconfig::MAX_SIZE)];
-        for (index, spec) in spec.externs.iter().enumerate() {
-            let ExternKind::Kconfig { offset, size } = spec.kind else { continue };
-            let fail = |reason: String| RelocateError::Extern { name: spec.name.clone(), reason };
-            let shape = kconfig::Shape::of(local, spec.type_id).map_err(fail)?;
+        let is_option = |external: &ExternSpec| {
+            let kind = matches!(external.kind, ExternKind::Kconfig { .. });
+            kind && external.value.is_none() && external.name.starts_with(PREFIX)
+        };
+        // Asked for only when there is an option that was not set by hand.
+        let text = spec.externs.iter().any(is_option).then(|| target.kconfig());
+        let config = match &text {
+            Some(Ok(text)) => Some(Config::parse(text, &spec.option_names())),
+            _ => None,
+        };
+        let mut contents = vec![0; size.min(MAX_SIZE)];
+        for (index, external) in spec.externs.iter().enumerate() {
+            let ExternKind::Kconfig { offset, size } = external.kind else { continue };
+            let fail = |reason: String| RelocateError::Extern { name: external.name.clone(), reason };
+            let shape = Shape::of(local, external.type_id).map_err(fail)?;
             let range = offset as usize..(offset as usize).saturating_add(size as usize);
             let Some(place) = contents.get_mut(range) else {
-                return Err(fail(format!("the configuration values exceed {} bytes", kconfig::MAX_SIZE)));
+                return Err(fail(format!("the configuration values exceed {MAX_SIZE} bytes")));
             };
-            let value = match config_value(&spec.name, spec.weak, target, &mut text) {
-                Ok(value) => value.map_err(fail)?,
+            let value = match (&external.value, &config, &text) {
+                (Some(value), ..) => Ok(Some(value.clone())),
+                (None, ..) if !external.name.starts_with(PREFIX) => {
+                    virtual_value(external, target).map_err(fail)?.map(Some)
+                }
+                (None, Some(Ok(config)), _) => {
+                    Ok(config.get(&external.name, shape, spec.endian).map_err(fail)?)
+                }
+                (None, Some(Err(reason)), _) => {
+                    return Err(fail(format!("the kernel's configuration cannot be read: {reason}")));
+                }
+                (None, None, Some(Err(error))) => Err(error.clone()),
+                (None, None, _) => Ok(None),
+            };
+            let value = match value {
+                Ok(value) => value,
                 Err(error) if error.is_unknown() => {
-                    self.unknown.push(Unknown::new(spec, error));
+                    self.unknown.push(Unknown::new(external, error));
                     self.set(index, Resolved::Config { map: MapIndex(map), offset });
                     continue;
                 }
                 Err(error) => return Err(fail(error.to_string())),
             };
             match value {
-                Some(value) => shape.write(&value, place).map_err(fail)?,
-                None if spec.weak => {}
+                Some(value) => shape.write(&value, spec.endian, place).map_err(fail)?,
+                None if external.weak => {}
                 None => {
                     return Err(fail(
-                        "the kernel's configuration does not set it; declare it __weak if it may be missing"
+                        "the kernel's configuration does not set it; declare it __weak if it may be missing, or \
+                         set it by hand"
                             .into(),
                     ));
                 }
@@ -131,7 +161,14 @@ impl Externs {
             };
             let same = compatible(local, spec, btf, id).map_err(|error| fail(spec, error.to_string()))?;
             match same {
-                true => self.set(index, Resolved::Type { id, module }),
+                true => {
+                    if let (Some(module), Kind::FUNC) = (&module, kind(spec))
+                        && !self.modules.contains(module)
+                    {
+                        self.modules.push(module.clone());
+                    }
+                    self.set(index, Resolved::Type { id, module });
+                }
                 false if spec.weak && spec.kind == ExternKind::Function => {}
                 false => {
                     return Err(fail(spec, format!("the kernel's {what} of that name has another type")));
@@ -159,6 +196,8 @@ impl Externs {
                 }
                 return Ok(());
             }
+            // What may be missing is so for who may not see it.
+            Err(error) if error.withheld && untyped.iter().all(|(_, spec)| spec.weak) => Vec::new(),
             Err(error) => {
                 return Err(RelocateError::Extern { name: first.name.clone(), reason: error.to_string() });
             }
@@ -175,28 +214,20 @@ impl Externs {
     }
 }
 
-/// What the target says of a configuration value: an error of the target, or of the value, or none when it is not set.
-fn config_value(
-    name: &str,
-    weak: bool,
+/// A value that no configuration has: what the loader knows of the kernel.
+fn virtual_value(
+    external: &ExternSpec,
     target: &dyn Target,
-    text: &mut Option<kconfig::Config>,
-) -> Result<Result<Option<kconfig::Value>, String>, TargetError> {
-    let number = |number: i128| Ok(Ok(Some(kconfig::Value::Number(number))));
-    match name {
-        "LINUX_KERNEL_VERSION" => number(target.version_code()?.into()),
-        "LINUX_HAS_BPF_COOKIE" => number(target.has(ConfigFeature::BpfCookie)?.into()),
-        "LINUX_HAS_SYSCALL_WRAPPER" => number(target.has(ConfigFeature::SyscallWrapper)?.into()),
-        name if name.starts_with("CONFIG_") => {
-            let text: &kconfig::Config = match text {
-                Some(text) => text,
-                none => none.insert(kconfig::Config::parse(target.kconfig()?)),
-            };
-            Ok(text.get(name))
-        }
-        name if name.starts_with("LINUX_") && weak => Ok(Ok(None)),
-        _ => Ok(Err("neither CONFIG_… nor a LINUX_… value that is known".into())),
-    }
+) -> Result<Result<KconfigValue, TargetError>, String> {
+    let has = |feature| target.has(feature).map(u64::from);
+    let number = match external.name.as_str() {
+        "LINUX_KERNEL_VERSION" => target.version_code().map(u64::from),
+        "LINUX_HAS_BPF_COOKIE" => has(ConfigFeature::BpfCookie),
+        "LINUX_HAS_SYSCALL_WRAPPER" => has(ConfigFeature::SyscallWrapper),
+        name if name.starts_with(VIRTUAL_PREFIX) && external.weak => Ok(0),
+        _ => return Err("neither CONFIG_… nor a LINUX_… value that is known".into()),
+    };
+    Ok(number.map(KconfigValue::Number))
 }
 
 /// The name to look for: a function may be declared in flavours, a variable may not.

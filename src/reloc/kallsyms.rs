@@ -3,21 +3,29 @@
 use std::collections::HashMap;
 use std::io::BufRead;
 
+use super::TargetError;
+
 /// Longest line that is looked at.
 const LINE_MAX: u64 = 4096;
 
+/// What is asked for.
+const WHAT: &str = "kernel symbols";
+
 /// The addresses of `names`, in their order; none for those that are not there.
 ///
-/// Two addresses for one name are an error: nothing says which is meant.
-pub(crate) fn find(mut text: impl BufRead, names: &[&str]) -> Result<Vec<Option<u64>>, String> {
+/// Two addresses for one name are an error: nothing says which is meant. So are addresses when all of the table are 0,
+/// as they are for who may not see them.
+pub(crate) fn find(mut text: impl BufRead, names: &[&str]) -> Result<Vec<Option<u64>>, TargetError> {
+    let fail = |reason: String| TargetError::new(WHAT, reason);
     let wanted: HashMap<&[u8], usize> =
         names.iter().enumerate().map(|(at, name)| (name.as_bytes(), at)).collect();
     let mut found: Vec<Option<u64>> = vec![None; names.len()];
+    let mut hidden = true;
     let mut line = Vec::new();
     loop {
         line.clear();
         let read = std::io::Read::take(&mut text, LINE_MAX).read_until(b'\n', &mut line);
-        if read.map_err(|error| error.to_string())? == 0 {
+        if read.map_err(|error| fail(error.to_string()))? == 0 {
             break;
         }
         let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
@@ -29,21 +37,26 @@ pub(crate) fn find(mut text: impl BufRead, names: &[&str]) -> Result<Vec<Option<
             Some(end) if kind.eq_ignore_ascii_case(b"d") => name.get(..end).unwrap_or(name),
             _ => name,
         };
-        let Some(&at) = wanted.get(name) else { continue };
+        let at = wanted.get(name);
+        if at.is_none() && !hidden {
+            continue;
+        }
         let address = std::str::from_utf8(address).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
         let Some(address) = address else { continue };
+        hidden &= address == 0;
+        let Some(&at) = at else { continue };
         match found.get_mut(at) {
             Some(Some(known)) if *known != address => {
                 let name = String::from_utf8_lossy(name);
-                return Err(format!("`{name}` is at two addresses, {known:#x} and {address:#x}"));
+                return Err(fail(format!("`{name}` is at two addresses, {known:#x} and {address:#x}")));
             }
             Some(slot) => *slot = Some(address),
             None => {}
         }
     }
-    if !found.is_empty() && found.iter().flatten().next().is_some() && found.iter().flatten().all(|&a| a == 0)
-    {
-        return Err("the kernel hides addresses: lower kernel.kptr_restrict, or run with CAP_SYSLOG".into());
+    if hidden && found.iter().any(Option::is_some) {
+        let reason = "the kernel hides addresses: lower kernel.kptr_restrict, or run with CAP_SYSLOG";
+        return Err(TargetError::withheld(WHAT, reason));
     }
     Ok(found)
 }
@@ -65,10 +78,20 @@ mod tests {
     }
 
     #[test]
+    fn one_address_twice_is_no_matter() {
+        let text = "ffffffff81000000 T a\nffffffff81000000 W a\n+ffffffff81000000 t a\n0x10 T a\n g T a\n";
+        assert_eq!(find(text.as_bytes(), &["a"]), Ok(vec![Some(0xffffffff81000000)]));
+    }
+
+    #[test]
     fn hidden_addresses_are_said_to_be_hidden() {
         assert!(
-            find("0 T a\n0 T b\n".as_bytes(), &["a"]).is_err_and(|reason| reason.contains("kptr_restrict"))
+            find("0 T a\n0 T b\n".as_bytes(), &["a"])
+                .is_err_and(|error| error.withheld && error.reason.contains("kptr_restrict"))
         );
+        // The beginning of per-CPU variables is at 0 on some kernels.
+        assert_eq!(find("0 T a\nffffffff81000000 T b\n".as_bytes(), &["a", "c"]), Ok(vec![Some(0), None]));
+        assert_eq!(find("0 T a\n".as_bytes(), &["c"]), Ok(vec![None]));
     }
 
     #[test]

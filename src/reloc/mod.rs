@@ -141,6 +141,7 @@ impl Spec {
             version: self.version,
             btf: self.btf.clone(),
             maps: prepared.maps,
+            modules: prepared.externs.modules,
             programs,
             notes,
             unknown: prepared.externs.unknown,

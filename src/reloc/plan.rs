@@ -30,6 +30,9 @@ pub struct Plan {
     /// Maps, with the indexes of [`Spec::maps`](crate::spec::Spec::maps). Those that are not to be created have
     /// [`MapSpec::autocreate`] off.
     pub maps: Vec<MapPlan>,
+    /// Modules whose functions the object calls, in the order in which it needs them: the first is number 1 in the
+    /// table that each program is loaded with, as in libbpf.
+    pub modules: Vec<String>,
     /// Programs to load, in the order of the object.
     pub programs: Vec<ProgramPlan>,
     /// What was met and decided, beside CO-RE.

@@ -16,6 +16,9 @@ impl Display for Plan {
         for map in &self.maps {
             self.show_map(f, map)?;
         }
+        for (number, module) in (1..).zip(&self.modules) {
+            writeln!(f, "module {number} {module}")?;
+        }
         for program in &self.programs {
             self.show_program(f, program)?;
         }

@@ -63,7 +63,7 @@ pub trait Target: Debug {
     ///
     /// # Errors
     ///
-    /// When the symbols cannot be read.
+    /// When the symbols cannot be read, or one of `names` has two addresses.
     fn symbols(&self, names: &[&str]) -> Result<Vec<Option<u64>>, TargetError> {
         let _ = names;
         Err(TargetError::unknown("kernel symbols"))
@@ -117,18 +117,25 @@ pub struct TargetError {
     /// Why there is no answer.
     pub reason: String,
     unknown: bool,
+    /// Whether the kernel knows and does not say, for lack of a right: what may be missing is taken for missing then.
+    pub withheld: bool,
 }
 
 impl TargetError {
     /// An answer that is missing, and why.
     pub fn new(what: &'static str, reason: impl Into<String>) -> Self {
-        TargetError { what, reason: reason.into(), unknown: false }
+        TargetError { what, reason: reason.into(), unknown: false, withheld: false }
+    }
+
+    /// An answer that the kernel keeps to itself, and which right it asks for.
+    pub fn withheld(what: &'static str, reason: impl Into<String>) -> Self {
+        TargetError { withheld: true, ..TargetError::new(what, reason) }
     }
 
     /// An answer that this target does not hold, being a description that leaves it out. Relocation goes on without
     /// it where it can, and says so in [`Plan::unknown`](super::Plan::unknown).
     pub fn unknown(what: &'static str) -> Self {
-        TargetError { what, reason: "not known of this target".into(), unknown: true }
+        TargetError { unknown: true, ..TargetError::new(what, "not known of this target") }
     }
 
     /// Whether the target is one that holds no such answer, rather than one that failed to give it.

@@ -4,6 +4,7 @@ use skep_btf::{Btf, BtfError, Kind, Linkage, Type, TypeId};
 use skep_sys::abi::{MapFlags, MapType};
 
 use super::elf::Elf;
+use super::kconfig::Shape;
 use super::{ExternIndex, ExternKind, ExternSpec, MapRole, MapSpec, SpecError};
 
 /// The data section of configuration values in BTF.
@@ -53,6 +54,7 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Externs, SpecErro
             weak: symbol.is_weak(),
             kind,
             type_id: declared.type_id(),
+            value: None,
         };
         match section {
             KSYMS if declared.kind() == Kind::FUNC => {
@@ -67,6 +69,7 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Externs, SpecErro
                 if size == 0 || align == 0 {
                     return Err(fail("a configuration value needs a type with a size"));
                 }
+                Shape::of(btf, declared.type_id()).map_err(|reason| fail(&reason))?;
                 configs.push(Found {
                     symbol: number,
                     spec: spec(ExternKind::Kconfig { offset: 0, size }),

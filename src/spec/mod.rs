@@ -13,6 +13,7 @@ mod ext;
 mod externs;
 mod globals;
 mod jump_tables;
+pub(crate) mod kconfig;
 mod legacy;
 mod maps;
 mod model;
@@ -31,6 +32,7 @@ use skep_sys::abi::OBJ_NAME_MAX;
 pub use attach_point::{AttachPoint, AttachPointError, When};
 pub(crate) use data::{kernel_map_name, sanitize};
 pub use error::SpecError;
+pub use kconfig::KconfigValue;
 pub(crate) use maps::round_ring;
 pub use model::{
     ExternIndex, ExternKind, ExternSpec, FunctionIndex, FunctionSpec, GlobalSpec, InfoRecords,

@@ -4,6 +4,7 @@ use skep_asm::{Endian, Insn};
 use skep_btf::{Btf, CoreRelo, TypeId};
 use skep_sys::abi::{AttachType, MapFlags, MapType, ProgFlags, ProgType};
 
+use super::kconfig::KconfigValue;
 use super::sections::AutoAttach;
 
 /// What an object file says: plain data, the same for the same bytes on every machine.
@@ -341,6 +342,8 @@ pub struct ExternSpec {
     pub kind: ExternKind,
     /// The type that it is declared with in the object's BTF: a variable's type, or a function's prototype.
     pub type_id: TypeId,
+    /// What a configuration value is whatever the kernel says ([`Spec::set_kconfig`]). No file sets one.
+    pub value: Option<KconfigValue>,
 }
 
 /// What an extern is.

@@ -160,7 +160,11 @@ fn show_extern(f: &mut Formatter<'_>, spec: &ExternSpec) -> fmt::Result {
         ExternKind::Variable { typed } => write!(f, "{}variable", if typed { "typed " } else { "" })?,
         ExternKind::Function => write!(f, "function")?,
     }
-    writeln!(f, " type {}", spec.type_id)
+    write!(f, " type {}", spec.type_id)?;
+    match &spec.value {
+        Some(value) => writeln!(f, " = {value}"),
+        None => writeln!(f),
+    }
 }
 
 fn show_function(f: &mut Formatter<'_>, spec: &Spec, function: &FunctionSpec) -> fmt::Result {

@@ -17,8 +17,9 @@ use store::Store;
 
 use crate::workspace::{self, KernelTest, KernelTests, Workspace};
 
-/// Modules that are loaded before the programs run: what tests of network links need.
-const MODULES: &[&str] = &["veth", "dummy", "tun", "sch_ingress", "cls_bpf", "act_bpf"];
+/// Modules that are loaded before the programs run: what tests of network links need, and two whose functions programs call.
+const MODULES: &[&str] =
+    &["veth", "dummy", "tun", "sch_ingress", "cls_bpf", "act_bpf", "nf_conntrack", "fou"];
 /// Variables that the programs in the guest inherit. cargo sets the first to the directory of a test's package.
 const INHERITED: &[&str] = &["CARGO_MANIFEST_DIR", "RUST_BACKTRACE", "RUST_LOG", "RUST_TEST_THREADS"];
 /// cargo names the programs that a test may run in variables that begin so.

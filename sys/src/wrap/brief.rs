@@ -60,9 +60,10 @@ brief! {
         if map.btf.is_some() { " btf" } else { "" },
     );
     &ProgLoad<'_>, |prog| format!(
-        "{} {:?} insns={} attach={} flags={:#x}{}",
+        "{} {:?} insns={} attach={} flags={:#x}{}{}",
         prog.prog_type, prog.name, prog.insns.len(), prog.expected_attach_type.0, prog.flags.bits(),
         if prog.btf.is_some() { " btf" } else { "" },
+        if prog.fd_array.is_empty() { String::new() } else { format!(" fd_array={}", prog.fd_array.len()) },
     );
     &mut TestRun<'_>, |run| format!("data={} ctx={} repeat={}", run.data_in.len(), run.ctx_in.len(), run.repeat);
     &LinkCreate<'_>, |link| format!(
