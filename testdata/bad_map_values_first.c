@@ -1,0 +1,10 @@
+// Why: the elements of a map of maps are declared before other fields, and not as the last, as slots need it.
+#include "skep_bpf.h"
+
+struct inner { __uint(type, 2); __uint(max_entries, 1); __type(key, u32); __type(value, u32); };
+struct { __uint(type, 12); __uint(max_entries, 4); struct inner *values[2]; __type(key, u32); } outer SEC(".maps");
+
+SEC("socket")
+int use(struct __sk_buff *skb) { u32 key = 0; return bpf_map_lookup_elem(&outer, &key) != NULL; }
+
+LICENSE("Dual MIT/GPL");
