@@ -20,11 +20,14 @@ type Property = fn(&[u8]);
 /// Each file of `tests/regressions/<target>/` once broke the property of that target.
 #[test]
 fn findings_stay_fixed() {
-    let properties: [(&str, Property); 5] = [
+    let properties: [(&str, Property); 8] = [
         ("btf", properties::btf),
         ("ext_info", properties::ext_info),
         ("insn_decode", properties::insn_decode),
+        ("kallsyms", properties::kallsyms),
+        ("kconfig", properties::kconfig),
         ("relocate", properties::relocate),
+        ("relocate_target", properties::relocate_target),
         ("spec", properties::spec),
     ];
     let folder = root().join("tests/regressions");

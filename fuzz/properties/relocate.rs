@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use skep::btf::Btf;
-use skep::reloc::{BtfTarget, PlaceholderValue, Plan};
+use skep::reloc::{BtfTarget, ModuleTypes, PlaceholderValue, Plan, Target};
 use skep::spec::{MapRole, Spec};
 
 /// Most instructions that the programs of a plan may have together, for each byte of the object.
@@ -73,14 +73,14 @@ pub fn relocate(data: &[u8]) {
     for program in &mut spec.programs {
         program.autoload = true;
     }
-    check(&spec, target, object.len());
+    check(&spec, target, object.len(), &[]);
     // One that fails hides the others.
     for only in 0..spec.programs.len().min(4) {
         for (index, program) in spec.programs.iter_mut().enumerate() {
             program.autoload = index == only;
         }
         if let Ok(plan) = spec.relocate(target) {
-            walk(&spec, &plan, object.len());
+            walk(&spec, &plan, object.len(), &[]);
         }
     }
 }
@@ -94,19 +94,20 @@ pub fn flip(object: &[u8], targets: &Targets) {
     }
     for target in &targets.0 {
         if let Ok(plan) = spec.relocate(target) {
-            walk(&spec, &plan, object.len());
+            walk(&spec, &plan, object.len(), &[]);
         }
     }
 }
 
-fn check(spec: &Spec, target: &BtfTarget, len: usize) {
+/// Relocates twice and looks at what comes of it. `len` is the length of the object in bytes.
+pub(crate) fn check(spec: &Spec, target: &dyn Target, len: usize, modules: &[ModuleTypes]) {
     match (spec.relocate(target), spec.relocate(target)) {
         (Ok(plan), Ok(again)) => {
             same(&plan, &again);
-            walk(spec, &plan, len);
+            walk(spec, &plan, len, modules);
             let mut pruned = plan.clone();
             pruned.prune();
-            walk(spec, &pruned, len);
+            walk(spec, &pruned, len, modules);
             let survey = spec.survey(target).expect("what can be relocated can be looked at");
             assert!(survey.failed.is_empty() && survey.externs.is_empty());
             same(&plan, &survey.plan);
@@ -134,7 +135,7 @@ fn same(first: &Plan, second: &Plan) {
 }
 
 /// The parts of a plan fit together.
-fn walk(spec: &Spec, plan: &Plan, len: usize) {
+fn walk(spec: &Spec, plan: &Plan, len: usize, modules: &[ModuleTypes]) {
     assert_eq!(plan.maps.len(), spec.maps.len());
     // Programs of struct_ops tables go with their tables.
     let tables = spec.maps.iter().any(|map| map.role == MapRole::StructOps);
@@ -159,6 +160,11 @@ fn walk(spec: &Spec, plan: &Plan, len: usize) {
             next += function.len;
         }
         assert_eq!(next, count);
+        if let Some(target) = &program.attach_target
+            && let Some(name) = &target.module
+        {
+            assert!(modules.iter().any(|module| module.name == *name));
+        }
         for placeholder in &program.placeholders {
             assert!(placeholder.insn < count);
             match &placeholder.value {
@@ -170,8 +176,13 @@ fn walk(spec: &Spec, plan: &Plan, len: usize) {
                     assert!(program.insns[placeholder.insn as usize].is_ld_imm64());
                     assert!(program.jump_tables[*table].targets.iter().all(|&target| target < count));
                 }
-                PlaceholderValue::ModuleBtf(_) | PlaceholderValue::ModuleCall(_) => {
-                    panic!("there are no modules")
+                PlaceholderValue::ModuleBtf(name) => {
+                    assert!(program.insns[placeholder.insn as usize].is_ld_imm64());
+                    assert!(modules.iter().any(|module| module.name == *name));
+                }
+                PlaceholderValue::ModuleCall(name) => {
+                    assert!(program.insns[placeholder.insn as usize].is_kfunc_call());
+                    assert!(modules.iter().any(|module| module.name == *name));
                 }
                 other => panic!("a new placeholder: {other:?}"),
             }

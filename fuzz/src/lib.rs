@@ -5,3 +5,4 @@ pub mod properties;
 
 pub mod heap;
 pub mod mutate;
+pub mod mutate_btf;

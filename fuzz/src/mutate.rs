@@ -129,7 +129,8 @@ fn in_place(region: &mut [u8], rng: &mut Rng) {
     }
 }
 
-fn interesting(rng: &mut Rng) -> u64 {
+/// A number at which something may change.
+pub(crate) fn interesting(rng: &mut Rng) -> u64 {
     match rng.u8(..6) {
         0 => 0,
         1 => u64::MAX,

@@ -187,7 +187,9 @@ impl<'t> Config<'t> {
     /// Reads those of `wanted`. All lines are checked for a value.
     pub(crate) fn parse(text: &'t str, wanted: &BTreeSet<&str>) -> Result<Config<'t>, String> {
         let mut lines = HashMap::new();
-        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| line.starts_with(PREFIX)) {
+        // Other systems end lines with a carriage return as well.
+        let all = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+        for (number, line) in (1..).zip(all).filter(|(_, line)| line.starts_with(PREFIX)) {
             let shown = || line.chars().take(80).collect::<String>();
             let Some((name, value)) = line.split_once('=') else {
                 return Err(format!("line {number}, `{}`, has no `=`", shown()));
@@ -239,7 +241,7 @@ fn value(text: &str) -> Result<KconfigValue, String> {
 
 /// A number as C's `strtoull` reads it: decimal, hexadecimal or octal, with a sign.
 fn number(text: &str) -> Option<u64> {
-    let text = text.trim_ascii_start();
+    let text = text.trim_start_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']);
     let (negative, digits) = match text.as_bytes() {
         [b'-', ..] => (true, text.get(1..)?),
         [b'+', ..] => (false, text.get(1..)?),

@@ -47,7 +47,7 @@ impl Case {
     }
 
     fn unknown(mut self, kind: ExternKind) -> Case {
-        let spec = ExternSpec { name: "x".into(), weak: true, kind, type_id: TypeId(0) };
+        let spec = ExternSpec { name: "x".into(), weak: true, kind, type_id: TypeId(0), value: None };
         self.unknown.push(Unknown::new(&spec, TargetError::unknown("kernel configuration")));
         self
     }
@@ -99,6 +99,7 @@ impl Case {
             externs: self.externs,
         };
         let plan = Plan {
+            modules: Vec::new(),
             name: "o".into(),
             license: "GPL".into(),
             version: None,
