@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use properties::Targets;
-use skep::btf::Btf;
+use skep::asm::Endian;
+use skep::btf::{Btf, BtfBuilder};
 
 type Property = fn(&[u8]);
 
@@ -83,6 +84,33 @@ fn flipped_bytes_are_read_or_refused() {
         }
         let target = &targets[nth / objects.len() % targets.len()];
         properties::flip(&bytes, target);
+    }
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(120), "{flips} flips took {took:?}");
+}
+
+/// Objects are relocated, or refused, for kernels whose types have one to eight wrong bytes, in the kernel or a module.
+#[test]
+fn kernels_with_flipped_bytes_are_relocated_for_or_refused() {
+    let flips: usize = if cfg!(debug_assertions) { 1_000 } else { 10_000 };
+    let kernel = fs::read(root().join("testdata/btf/6.12.btf")).expect("testdata");
+    let base = BtfBuilder::new().encode(Endian::Little, false);
+    let mut random = Random(0x5eed);
+    let start = Instant::now();
+    for nth in 0..flips {
+        let mut types = kernel.clone();
+        for _ in 0..=random.below(8) {
+            let at = random.below(types.len());
+            types[at] ^= 1 << random.below(8);
+        }
+        let object = nth % properties::OBJECTS.len();
+        // What may be missing does not hide what comes after it.
+        let optional = if nth % 4 == 0 { 0 } else { 0x10 };
+        let input = match nth % 8 {
+            7 => properties::target_input(object as u8, optional, &base, &types),
+            _ => properties::target_input(object as u8, optional, &types, &[]),
+        };
+        properties::relocate_target(&input);
     }
     let took = start.elapsed();
     assert!(took < Duration::from_secs(120), "{flips} flips took {took:?}");
