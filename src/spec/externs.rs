@@ -112,6 +112,11 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Externs, SpecErro
         let mut map = MapSpec::new(KCONFIG, MapType::ARRAY, 4, end, 1);
         map.flags = MapFlags::RDONLY_PROG;
         map.role = MapRole::Kconfig;
+        // As for other data maps: its variables are not static, so it is mappable.
+        map.value_type = btf.and_then(|btf| btf.find_any(KCONFIG.as_bytes()));
+        if map.value_type.is_some() {
+            map.flags |= MapFlags::MMAPABLE;
+        }
         map
     });
     let found = configs.into_iter().chain(ksyms);
