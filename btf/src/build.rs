@@ -36,6 +36,8 @@ pub struct BtfBuilder {
     /// Offsets of the strings; made when the first string is added.
     known: Option<HashMap<Box<[u8]>, u32>>,
     shapes: Shapes,
+    /// Version and flags of the header, which are for the kernel to judge.
+    marks: [u8; 2],
 }
 
 impl Default for BtfBuilder {
@@ -56,6 +58,7 @@ impl BtfBuilder {
             strings: vec![0],
             known: None,
             shapes: Shapes::new(&[], None),
+            marks: [1, 0],
         }
     }
 
@@ -88,6 +91,7 @@ impl BtfBuilder {
             strings: btf.own_strings().to_vec(),
             known: None,
             shapes: btf.shapes().clone(),
+            marks: [2, 3].map(|at| btf.bytes().get(at).copied().unwrap_or(0)),
         }
     }
 
@@ -508,7 +512,7 @@ impl BtfBuilder {
         let mut out = Out { bytes: Vec::new(), endian };
         out.bytes.reserve_exact(header_len + types_len + layout_len + self.strings.len());
         out.half(MAGIC);
-        out.bytes.extend([1, 0]);
+        out.bytes.extend(self.marks);
         out.word(header_len as u32);
         out.word(0);
         out.word(types_len as u32); // all lengths were kept below 4 GiB
