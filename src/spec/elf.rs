@@ -178,6 +178,10 @@ impl<'a> Elf<'a> {
             let Some(target) = sections.get_mut(target) else {
                 return Err(SpecError::section(&name, format!("applies to section {target} of {count}")));
             };
+            // Linkers and libbpf go by the name: one that says something else is about a section that was meant.
+            if name.strip_prefix(".rel") == Some(super::maps::MAPS) && target.name != super::maps::MAPS {
+                return Err(SpecError::section(&name, format!("applies to section `{}`", target.name)));
+            }
             let entries = raw.rel(e, data).map_err(|error| SpecError::section(&name, error.to_string()))?;
             let entries = entries.map_or(&[][..], |(entries, _)| entries);
             target.relocations.extend(

@@ -8,6 +8,18 @@ use super::SpecError;
 use super::code::Code;
 use super::elf::Elf;
 
+/// Whether `.BTF.ext` says that it has CO-RE records, as far as that can be told of one that may be damaged. Without
+/// them the code would run with the offsets of the kernel that it was compiled for.
+pub(super) fn relocates(elf: &Elf<'_>) -> bool {
+    const HEADER_WITH_CORE: u32 = 32;
+    let Some((_, section)) = elf.section_named(".BTF.ext") else { return false };
+    let word = |at: usize| {
+        let bytes = section.data.get(at..)?.first_chunk()?;
+        Some(super::code::read_u32(*bytes, elf.endian))
+    };
+    word(4).is_some_and(|len| len >= HEADER_WITH_CORE) && word(28).is_some_and(|core_len| core_len > 0)
+}
+
 pub(super) fn read(elf: &Elf<'_>, btf: &Btf, ext: &ExtInfo, code: &mut Code) -> Result<(), SpecError> {
     let of_ext = |source| SpecError::Btf { section: ".BTF.ext", source };
     let mut sections = HashMap::new();
@@ -54,7 +66,15 @@ pub(super) fn read(elf: &Elf<'_>, btf: &Btf, ext: &ExtInfo, code: &mut Code) -> 
                 ));
             }
             let Some((function, at)) = place(code, section, record.info.insn_off) else { continue };
-            code.functions[function].core_relos.push(CoreRelo { insn_off: at, ..record.info }); // as above
+            let of = &mut code.functions[function]; // as above
+            if of.references.binary_search_by_key(&at, |reference| reference.insn).is_ok() {
+                return Err(SpecError::Function {
+                    function: of.name.clone(),
+                    section: of.section.clone(),
+                    reason: format!("instruction {at} has both a relocation and a CO-RE record"),
+                });
+            }
+            of.core_relos.push(CoreRelo { insn_off: at, ..record.info });
         }
     }
     Ok(())

@@ -151,7 +151,8 @@ fn parse(name: &str, bytes: &[u8], options: &SpecOptions) -> Result<Spec, SpecEr
     let mut code = code::read(&elf)?;
     let needs_btf = elf.section_named(maps::MAPS).is_some()
         || elf.sections.iter().any(|section| struct_ops::flags(section).is_some())
-        || elf.symbols.iter().any(elf::Symbol::is_extern);
+        || elf.symbols.iter().any(elf::Symbol::is_extern)
+        || ext::relocates(&elf);
     let btf = read_btf(&elf, needs_btf, &mut notes)?;
     let btf = btf.map(|btf| types::place_variables(&elf, &btf)).transpose()?;
     let btf = btf.as_ref();

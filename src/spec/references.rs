@@ -3,7 +3,7 @@
 use object::elf;
 use skep_asm::Insn;
 
-use super::code::{Code, TEXT, is_code};
+use super::code::{Code, TEXT};
 use super::elf::{Elf, Relocation, Symbol};
 use super::jump_tables::JumpTables;
 use super::legacy::Legacy;
@@ -47,7 +47,8 @@ pub(super) fn read(
     let mut tables = JumpTables::new(elf);
     let text = elf.section_named(TEXT).map(|(index, _)| index);
     let mut found: Vec<(FunctionIndex, Reference)> = Vec::new();
-    for (section_index, section) in elf.sections.iter().enumerate().filter(|(_, section)| is_code(section)) {
+    for (section_index, section) in elf.sections.iter().enumerate().filter(|(_, section)| section.executable)
+    {
         for (index, relocation) in section.relocations.iter().enumerate() {
             let fail = |reason: String| SpecError::Relocation {
                 section: section.name.clone().into_owned(),
@@ -62,6 +63,7 @@ pub(super) fn read(
             if relocation.offset % 8 != 0 || relocation.offset >= section.size {
                 return Err(fail(format!("not an instruction of the section's {} bytes", section.size)));
             }
+            symbol(elf, relocation).map_err(fail)?;
             let insn_at = relocation.offset / 8;
             // Code that belongs to no function is what a linker left of an overridden weak function.
             let Some(function) = code.function_at(section_index, insn_at) else { continue };
@@ -69,6 +71,11 @@ pub(super) fn read(
             let at = (insn_at - u64::from(of.offset)) as usize;
             let insn = of.insns[at]; // function_at: the instruction lies in the function
             let target = target(elf, code, places, text, &mut tables, relocation, insn).map_err(fail)?;
+            // The upper half of a load; the kernel refuses one that is not zero.
+            let upper = of.insns.get(at + 1).map_or(0, |insn| insn.imm);
+            if upper != 0 && matches!(target, Some(ReferenceTarget::Map(_))) {
+                return Err(fail("a map has no place at an offset from its address".into()));
+            }
             if let Some(target) = target {
                 found.push((function, Reference { insn: at as u32, target }));
             }
@@ -78,6 +85,15 @@ pub(super) fn read(
         code.functions[function.0].references.push(reference); // indexes of function_at
     }
     sort(code);
+    for function in &code.functions {
+        if let Some([twice, _]) = function.references.array_windows().find(|[a, b]| a.insn == b.insn) {
+            return Err(SpecError::Function {
+                function: function.name.clone(),
+                section: function.section.clone(),
+                reason: format!("two relocations change its instruction {}", twice.insn),
+            });
+        }
+    }
     unrelocated_calls(code);
     sort(code);
     Ok(tables.tables)
@@ -89,15 +105,8 @@ fn sort(code: &mut Code) {
     }
 }
 
-fn target(
-    elf: &Elf<'_>,
-    code: &Code,
-    places: &Places<'_>,
-    text: Option<usize>,
-    tables: &mut JumpTables<'_, '_>,
-    relocation: &Relocation,
-    insn: Insn,
-) -> Result<Option<ReferenceTarget>, String> {
+/// The symbol of a relocation, in a section that there is.
+fn symbol<'e>(elf: &'e Elf<'_>, relocation: &Relocation) -> Result<&'e Symbol<'e>, String> {
     let symbol = elf
         .symbols
         .get(relocation.symbol)
@@ -112,6 +121,20 @@ fn target(
             _ => format!("the symbol's section {section_index} does not exist"),
         });
     }
+    Ok(symbol)
+}
+
+fn target(
+    elf: &Elf<'_>,
+    code: &Code,
+    places: &Places<'_>,
+    text: Option<usize>,
+    tables: &mut JumpTables<'_, '_>,
+    relocation: &Relocation,
+    insn: Insn,
+) -> Result<Option<ReferenceTarget>, String> {
+    let symbol = symbol(elf, relocation)?;
+    let section_index = usize::from(symbol.section);
     if !insn.is_call() && !insn.is_ld_imm64() {
         return Err(format!("instruction {:#04x} is neither a call nor a 64-bit load", insn.opcode));
     }

@@ -1,0 +1,158 @@
+//! Objects with one thing wrong in them that libbpf refuses, or takes for something that it is not.
+
+use std::fs;
+use std::path::Path;
+
+use object::read::elf::{FileHeader, SectionHeader};
+use object::{Endianness, elf};
+use skep::spec::{MapRole, SpecError};
+use skep::sys::abi::MapFlags;
+use skep::Spec;
+
+/// A little-endian object of `testdata`, to be changed.
+struct Object {
+    name: &'static str,
+    bytes: Vec<u8>,
+}
+
+impl Object {
+    fn new(name: &'static str) -> Object {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/{name}.o"));
+        Object { name, bytes: fs::read(path).expect("testdata") }
+    }
+
+    /// Where the header of a section is, and where the section.
+    fn section(&self, name: &str) -> (usize, usize, usize) {
+        let data = &*self.bytes;
+        let header = elf::FileHeader64::<Endianness>::parse(data).expect("an ELF header");
+        let e = Endianness::Little;
+        let table = header.sections(e, data).expect("sections");
+        let (index, section) = table.section_by_name(e, name.as_bytes()).expect("the section");
+        let start = header.e_shoff(e) as usize + index.0 * 64;
+        (start, section.sh_offset(e) as usize, section.sh_size(e) as usize)
+    }
+
+    fn set(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn parse(&self) -> Result<Spec, SpecError> {
+        Spec::parse(self.name, &self.bytes)
+    }
+
+    fn error(&self) -> String {
+        self.parse().expect_err("an object that is refused").to_string()
+    }
+}
+
+#[test]
+fn a_relocation_of_a_section_without_instructions_is_refused() {
+    let mut object = Object::new("tracepoint");
+    let (header, ..) = object.section("tracepoint/sched/sched_process_exec");
+    object.set(header + 32, &0u64.to_le_bytes());
+    let error = object.error();
+    assert!(
+        error.contains("instruction") && error.contains("tracepoint/sched/sched_process_exec"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_relocation_needs_its_symbol_also_where_no_function_is() {
+    let mut object = Object::new("tracepoint");
+    let (_, start, size) = object.section(".symtab");
+    let functions: Vec<usize> =
+        (start..start + size).step_by(24).filter(|at| object.bytes[at + 4] & 0xf == 2).collect();
+    for at in functions {
+        object.set(at + 4, &[1 << 4]);
+    }
+    let (_, start, _) = object.section(".reltracepoint/sched/sched_process_exec");
+    object.set(start + 12, &0xffffu32.to_le_bytes());
+    let error = object.error();
+    assert!(error.contains("symbol 65535 of") && error.contains("does not exist"), "{error}");
+}
+
+#[test]
+fn relocations_of_maps_apply_to_maps() {
+    let mut object = Object::new("map_in_map");
+    let (header, ..) = object.section(".rel.maps");
+    object.set(header + 44, &0u32.to_le_bytes());
+    let error = object.error();
+    assert!(error.contains("`.rel.maps`") && error.contains("applies to"), "{error}");
+}
+
+#[test]
+fn one_instruction_has_one_relocation() {
+    let mut object = Object::new("maps_btf");
+    let (_, start, _) = object.section(".relsocket");
+    let first: [u8; 8] = object.bytes[start..start + 8].try_into().expect("eight bytes");
+    object.set(start + 16, &first);
+    let error = object.error();
+    assert!(error.contains("two relocations"), "{error}");
+}
+
+#[test]
+fn a_map_is_referred_to_without_an_offset() {
+    let mut object = Object::new("maps_btf");
+    let (_, relocations, _) = object.section(".relsocket");
+    let at = u64::from_le_bytes(object.bytes[relocations..relocations + 8].try_into().expect("eight bytes"));
+    let (_, code, _) = object.section("socket");
+    // The upper half of the 64-bit load.
+    object.set(code + at as usize + 12, &1u32.to_le_bytes());
+    let error = object.error();
+    assert!(error.contains("a map has no place at an offset"), "{error}");
+}
+
+#[test]
+fn an_instruction_is_not_relocated_in_two_ways() {
+    let mut object = Object::new("core_types");
+    let (_, relocations, _) = object.section(".relsocket");
+    let bytes = object.bytes.clone();
+    let spec = object.parse().expect("testdata");
+    let core = spec.functions.iter().flat_map(|function| {
+        let start = u64::from(function.offset);
+        function.core_relos.iter().map(move |relo| start + u64::from(relo.insn_off))
+    });
+    // Only 64-bit loads can be taken for either.
+    let (_, code, _) = object.section("socket");
+    let load = core.into_iter().find(|at| bytes[code + *at as usize * 8] == 0x18).expect("a type's id");
+    object.set(relocations, &(load * 8).to_le_bytes());
+    let error = object.error();
+    assert!(error.contains("both a relocation and a CO-RE record"), "{error}");
+}
+
+/// Where the CO-RE records are lost, the code has the offsets of another kernel: libbpf loads it all the same.
+#[test]
+fn damaged_types_do_not_switch_core_relocation_off() {
+    for (section, at) in [(".BTF", 0), (".BTF.ext", 2)] {
+        let mut object = Object::new("core_direct");
+        let (_, start, _) = object.section(section);
+        object.set(start + at, &[0xff]);
+        let error = object.error();
+        assert!(error.contains(section), "{error}");
+    }
+}
+
+#[test]
+fn damaged_types_that_nothing_needs_are_left_out() {
+    let mut object = Object::new("license_version");
+    let (_, start, _) = object.section(".BTF");
+    object.set(start, &[0]);
+    let spec = object.parse().expect("an object without types");
+    assert_eq!(spec.btf, None);
+    assert!(spec.notes.iter().any(|note| note.contains(".BTF")), "{:?}", spec.notes);
+}
+
+/// As libbpf makes it: mappable, and with the type that its variables are found by.
+#[test]
+fn the_map_of_configuration_values_has_a_type() {
+    let spec = Object::new("kconfig").parse().expect("testdata");
+    let map = spec.map(".kconfig").expect("configuration values");
+    assert_eq!(map.role, MapRole::Kconfig);
+    assert_eq!(map.flags, MapFlags::RDONLY_PROG | MapFlags::MMAPABLE);
+    let ty = spec.btf.as_ref().zip(map.value_type).map(|(btf, id)| btf.ty(id).expect("a type"));
+    assert_eq!(
+        ty.map(|ty| (ty.name().into_owned(), ty.size())),
+        Some((".kconfig".to_owned(), map.value_size))
+    );
+}
