@@ -7,7 +7,7 @@ use object::read::elf::{FileHeader, SectionHeader};
 use object::{Endianness, elf};
 use skep::spec::{MapRole, SpecError};
 use skep::sys::abi::MapFlags;
-use skep::Spec;
+use skep::{Loader, Spec};
 
 /// A little-endian object of `testdata`, to be changed.
 struct Object {
@@ -155,4 +155,20 @@ fn the_map_of_configuration_values_has_a_type() {
         ty.map(|ty| (ty.name().into_owned(), ty.size())),
         Some((".kconfig".to_owned(), map.value_size))
     );
+}
+
+/// Line records do not need function records: the kernel takes them alone, and its complaints name lines then.
+#[test]
+fn line_records_go_without_function_records() {
+    let mut object = Object::new("license_version");
+    let (_, start, _) = object.section(".BTF.ext");
+    // func_info_len
+    object.set(start + 12, &0u32.to_le_bytes());
+    let spec = object.parse().expect("an object with line records only");
+    let (sim, calls) = skep::sys::wrap::CallLog::around(skep::sim::kernel().backend_arc());
+    let kernel = skep::Kernel::new(sim);
+    Loader::new(&kernel).load(&spec).expect("the simulated kernel takes it");
+    let loads = calls.take();
+    let load = loads.iter().find(|call| call.command == "prog_load").expect("a load");
+    assert!(load.arguments.contains(" btf "), "{load}");
 }

@@ -84,7 +84,7 @@ pub(super) fn load(
         request.attach = AttachTarget::Program { prog: other.as_fd(), type_id: function.type_id.0 };
     }
     if let Some(btf) = context.btf_fd
-        && !plan.func_info.is_empty()
+        && !(plan.func_info.is_empty() && plan.line_info.is_empty())
     {
         request.btf = Some(btf.as_fd());
         request.func_info = Records { record_size: plan.func_info.record_size, bytes: &plan.func_info.bytes };
