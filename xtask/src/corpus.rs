@@ -2,14 +2,17 @@
 //!
 //! `testdata/corpus/manifest.json` names packages by version and SHA-256, and the objects in them by SHA-256; the
 //! objects themselves are never committed. `fetch` brings them, `oracle` asks libbpf, `verify` asks skep, and
-//! `compare` says where the two differ and whether `testdata/corpus/known.json` explains all of it.
+//! `compare` says where the two differ and whether `testdata/corpus/known.json` explains all of it. `deep` compares what
+//! both ask of the kernel, `malformed` what they say of objects with something wrong in them.
 
 mod agree;
 mod archive;
 mod carve;
 mod compare;
 mod compile;
+mod deep;
 mod fetch;
+mod malformed;
 mod manifest;
 mod run;
 
@@ -66,6 +69,12 @@ enum Command {
     /// Compares what `skep check` says of kernels with what `skep verify` finds on them in virtual machines, program by
     /// program. Exit 1: they disagree on one.
     Agree(agree::Args),
+    /// Loads the objects with both and compares what each asked of the kernel, byte by byte: maps, elements, instructions,
+    /// records. Exit 1: a difference that no line of known-deep.json explains, or a line that explains nothing.
+    Deep(deep::Args),
+    /// Gives both objects with something wrong in them and compares what each says. Exit 1: a difference that no line of
+    /// known-malformed.json explains, or a line that explains nothing.
+    Malformed(malformed::Args),
 }
 
 /// Runs `cargo xtask corpus`.
@@ -83,6 +92,10 @@ pub(crate) fn run(args: Args) -> Result<u8> {
         Command::Verify { skep, timeout } => run::verify(&dir, &manifest()?, skep, timeout),
         Command::Agree(args) => agree::run(&dir, &manifest()?, &args),
         Command::Compare(args) => compare::run(&dir, &testdata().join("known.json"), &args),
+        Command::Deep(args) => deep::run(&dir, &manifest()?, &testdata().join("known-deep.json"), &args),
+        Command::Malformed(args) => {
+            malformed::run(&dir, &manifest()?, &testdata().join("known-malformed.json"), &args)
+        }
     }
 }
 

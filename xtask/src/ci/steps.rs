@@ -33,7 +33,11 @@ pub(super) const ALL: &[Step] = &[
         run: asan,
     },
     Step { name: "fuzz", about: "each fuzz target for a while", run: fuzz },
-    Step { name: "benches", about: "the comparisons with other libraries compile", run: benches },
+    Step {
+        name: "benches",
+        about: "the comparisons with other libraries compile, and their tests pass",
+        run: benches,
+    },
     Step { name: "readme", about: "the commands that README.md shows", run: readme },
 ];
 
@@ -171,7 +175,8 @@ fn fuzz(run: &mut Run<'_>) -> Result<()> {
 
 fn benches(run: &mut Run<'_>) -> Result<()> {
     let manifest = "benches/peers/Cargo.toml";
-    run.command(cargo()?.args(["build", "--all-targets", "--manifest-path", manifest]))
+    run.command(cargo()?.args(["build", "--all-targets", "--manifest-path", manifest]))?;
+    run.command(cargo()?.args(["test", "--manifest-path", manifest]))
 }
 
 fn readme(run: &mut Run<'_>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Compares what skep loads with what libbpf loads.
 
-mod known;
+pub(super) mod known;
 mod lines;
 
 use std::collections::BTreeMap;
@@ -54,24 +54,25 @@ pub(super) fn run(dir: &Path, known: &Path, args: &Args) -> Result<u8> {
     print(&counts);
     print_groups(&ahead.iter().collect::<Vec<_>>(), args.groups);
 
-    let (unexplained, stale) = known.explain(&differences);
-    println!("{} differences, {} unexplained", differences.len(), unexplained.len());
-    for (shape, (count, example)) in groups(&unexplained).into_iter().take(args.groups) {
-        println!(
-            "{count:6}  {shape}\n        e.g. {} {} ({})",
-            example.file, example.program, example.section
-        );
-    }
-    for entry in &stale {
-        println!("stale, matches nothing: {entry}");
-    }
+    let explained = explain(&known, &differences, args.groups);
     let loaded = counts.both + counts.libbpf_only;
     let share = percent(counts.both, loaded);
     let enough = share >= args.at_least && loaded > 0;
     if !enough {
         println!("skep loads {share:.1}% of what libbpf loads; at least {:.1}% are asked for", args.at_least);
     }
-    Ok(if enough && unexplained.is_empty() && stale.is_empty() { 0 } else { 1 })
+    Ok(if enough && explained { 0 } else { 1 })
+}
+
+/// Prints what no line of the list explains, and lines that explain nothing. Answers whether there was neither.
+pub(super) fn explain(known: &Known, differences: &[Difference], most: usize) -> bool {
+    let (unexplained, stale) = known.explain(differences);
+    println!("{} differences, {} unexplained", differences.len(), unexplained.len());
+    print_groups(&unexplained, most);
+    for entry in &stale {
+        println!("stale, matches nothing: {entry}");
+    }
+    unexplained.is_empty() && stale.is_empty()
 }
 
 fn percent(part: usize, whole: usize) -> f64 {

@@ -10,8 +10,17 @@ use super::fetch::object_path;
 use super::manifest::Manifest;
 use super::{archive, root};
 
+/// Builds a program of `benches/peers`, the only place where libbpf is compiled.
+pub(super) fn peer(package: &str) -> Result<PathBuf> {
+    let peers = root().join("benches/peers");
+    let mut build = Command::new("cargo");
+    archive::run(build.args(["build", "--release", "-p", package]).current_dir(&peers))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(peers.join("target"), PathBuf::from);
+    Ok(target.join("release").join(package))
+}
+
 /// Every object of the manifest that is here, in the manifest's order.
-fn objects(dir: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
+pub(super) fn objects(dir: &Path, manifest: &Manifest) -> Result<Vec<PathBuf>> {
     let of = |source| -> Vec<PathBuf> {
         let source: &super::manifest::Source = source;
         source.objects.keys().map(|key| object_path(dir, source, key)).collect()
@@ -32,10 +41,7 @@ pub(super) fn list(dir: &Path, manifest: &Manifest) -> Result<u8> {
 
 /// `corpus oracle`.
 pub(super) fn oracle(dir: &Path, manifest: &Manifest, timeout: u64) -> Result<u8> {
-    let peers = root().join("benches/peers");
-    let mut build = Command::new("cargo");
-    archive::run(build.args(["build", "--release", "-p", "libbpf-oracle"]).current_dir(&peers))?;
-    let program = peers.join("target/release/libbpf-oracle");
+    let program = peer("libbpf-oracle")?;
     // Beside the old result, which stays until this one is complete.
     let (list, part, output) = (dir.join("objects.list"), dir.join("oracle.part"), dir.join("oracle.jsonl"));
     let objects = objects(dir, manifest)?;

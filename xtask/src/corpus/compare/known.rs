@@ -8,22 +8,22 @@ use serde::{Deserialize, Serialize};
 
 /// Something that libbpf does and skep does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Difference {
+pub(in crate::corpus) struct Difference {
     /// `open`; `whole` for the object as its autoload flags say; `load` for a program; `tag` when both load a program and
-    /// make different instructions of it.
-    pub(super) what: String,
-    pub(super) file: String,
-    pub(super) program: String,
-    pub(super) section: String,
+    /// make different instructions of it. What `deep` and `malformed` compare has names of its own.
+    pub(in crate::corpus) what: String,
+    pub(in crate::corpus) file: String,
+    pub(in crate::corpus) program: String,
+    pub(in crate::corpus) section: String,
     /// The program's type, as libbpf prints it.
-    pub(super) kind: String,
-    pub(super) error: String,
+    pub(in crate::corpus) kind: String,
+    pub(in crate::corpus) error: String,
 }
 
 /// One reason. A field that is not there matches everything; `*` in a pattern stands for any text.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Entry {
+pub(in crate::corpus) struct Entry {
     /// Why, and what it would take.
     why: String,
     what: Option<String>,
@@ -37,20 +37,23 @@ pub(super) struct Entry {
 
 /// All reasons.
 #[derive(Debug, Default)]
-pub(super) struct Known(Vec<Entry>);
+pub(in crate::corpus) struct Known(Vec<Entry>);
 
 impl Known {
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    pub(in crate::corpus) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         Self::parse(&text).with_context(|| path.display().to_string())
     }
 
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    pub(in crate::corpus) fn parse(text: &str) -> Result<Self> {
         Ok(Known(serde_json::from_str(text)?))
     }
 
     /// The differences that no entry matches, and the entries that match no difference.
-    pub(super) fn explain<'a>(&self, differences: &'a [Difference]) -> (Vec<&'a Difference>, Vec<String>) {
+    pub(in crate::corpus) fn explain<'a>(
+        &self,
+        differences: &'a [Difference],
+    ) -> (Vec<&'a Difference>, Vec<String>) {
         let unexplained = differences
             .iter()
             .filter(|difference| !self.0.iter().any(|entry| entry.matches(difference)))
@@ -100,10 +103,13 @@ mod tests {
 
     #[test]
     fn every_reason_is_given_in_words() {
-        let known = Known::read(&testdata().join("known.json")).unwrap();
-        for entry in known.0 {
-            assert!(entry.why.contains(' '), "{entry:?}");
-            assert!(entry.error.is_some() || entry.file.is_some(), "matches too much: {entry:?}");
+        for list in ["known.json", "known-deep.json", "known-malformed.json"] {
+            let known = Known::read(&testdata().join(list)).unwrap();
+            for entry in known.0 {
+                assert!(entry.why.contains(' '), "{entry:?}");
+                let narrow = [&entry.error, &entry.file, &entry.program, &entry.section, &entry.kind];
+                assert!(narrow.iter().any(|field| field.is_some()), "matches too much: {entry:?}");
+            }
         }
     }
 
