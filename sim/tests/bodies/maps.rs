@@ -7,7 +7,7 @@ use skep_sys::abi::{AttachType, MapFlags, MapType, ProgType, UpdateFlags};
 use skep_sys::request::{MapBtf, MapCreate, ProgLoad};
 use skep_sys::{Kernel, LoadedProgram, MapFd};
 
-use super::{Numbers, Outcome, Script, create};
+use super::{Numbers, Outcome, Script, create, lacks};
 
 const NONE: MapFlags = MapFlags::empty();
 
@@ -251,6 +251,9 @@ fn lpm(mut s: Script<'_>) {
 }
 
 fn bloom(mut s: Script<'_>) {
+    if lacks(s.kernel, "bloom_filter") {
+        return;
+    }
     let map = create(s.kernel, MapType::BLOOM_FILTER, [0, 8, 8], NONE);
     let m = Numbers(&map);
     let contains = |value: u64| map.lookup(&[], &mut value.to_ne_bytes(), UpdateFlags::empty());
@@ -463,6 +466,9 @@ fn limited(kernel: &Kernel, lines: &mut Vec<String>) {
         ("stack_trace", MapType::STACK_TRACE, [4, 80, 4], NONE),
     ];
     for (subject, map_type, shape, flags) in kinds {
+        if lacks(kernel, subject) {
+            continue;
+        }
         let mut s = Script::new(kernel, subject, lines);
         let map = create(kernel, map_type, shape, flags);
         let m = Numbers(&map);

@@ -9,12 +9,13 @@ mod maps;
 mod objects;
 mod programs;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::path::Path;
 
 use skep_sys::abi::{Errno, MapFlags, MapType, UpdateFlags};
 use skep_sys::request::MapCreate;
-use skep_sys::{Kernel, MapError, MapFd};
+use skep_sys::{Feature, Kernel, MapError, MapFd};
 
 /// Everything that is tried. `pins` is an empty directory on a bpffs.
 pub(crate) fn all(kernel: &Kernel, pins: &Path) -> Vec<String> {
@@ -24,6 +25,50 @@ pub(crate) fn all(kernel: &Kernel, pins: &Path) -> Vec<String> {
     }
     objects::all(kernel, pins, &mut lines);
     lines
+}
+
+/// Subjects that old kernels do not have.
+const LATER: &[(&str, Feature)] = &[
+    ("bloom_filter", Feature::MapType(MapType::BLOOM_FILTER)),
+    ("user_ringbuf", Feature::MapType(MapType::USER_RINGBUF)),
+];
+
+/// Whether the kernel certainly lacks a subject, so that nothing of it is tried.
+pub(crate) fn lacks(kernel: &Kernel, subject: &str) -> bool {
+    LATER.iter().any(|&(name, feature)| name == subject && kernel.has(feature).is_unsupported())
+}
+
+/// What differs between what was found and what was expected, matched by subject and what was tried.
+///
+/// `known` answers whether a row that differs is as it should be. Rows of subjects that the kernel lacks are left out.
+pub(crate) fn differences(
+    kernel: &Kernel,
+    found: &[String],
+    expected: &str,
+    known: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let mut places = BTreeMap::<&str, VecDeque<&str>>::new();
+    for row in found {
+        places.entry(place(row)).or_default().push_back(row);
+    }
+    let mut differences = Vec::new();
+    for row in expected.lines() {
+        match places.get_mut(place(row)).and_then(VecDeque::pop_front) {
+            Some(found) if found == row || known(found) => {}
+            Some(found) => differences.push(format!("{found}\n    and Linux 6.18: {row}\n")),
+            None if lacks(kernel, row.split(" |").next().unwrap_or_default()) => {}
+            None => differences.push(format!("nothing\n    and Linux 6.18: {row}\n")),
+        }
+    }
+    let more = places.values().flatten().map(|row| format!("{row}\n    and Linux 6.18: nothing\n"));
+    differences.extend(more);
+    differences
+}
+
+/// Subject and label of a row.
+fn place(row: &str) -> &str {
+    let labels = row.match_indices(" | ").nth(1).map_or(row.len(), |(at, _)| at);
+    &row[..labels]
 }
 
 /// Something with a result that can be written down.
