@@ -158,6 +158,17 @@ pub(crate) fn describe(name: &str) -> Result<Described> {
     })
 }
 
+/// Fetches a kernel and the tools that run it, unless they are there.
+pub(crate) fn fetch(kernel: &str) -> Result<()> {
+    let store = Store::open()?;
+    store.kernel(kernel::find(kernel)?, &store.tools()?).map(drop)
+}
+
+/// Whether there is a kernel of that name.
+pub(crate) fn is_known(kernel: &str) -> bool {
+    kernel::find(kernel).is_ok()
+}
+
 fn list() -> Result<u8> {
     let store = Store::open()?;
     let mut stdout = std::io::stdout();

@@ -107,8 +107,22 @@ fn virtual_machines(run: &mut Run<'_>) -> Result<()> {
     if Workspace::read()?.tests(true).is_empty() {
         return Ok(());
     }
+    let kernels = &run.args.kernels;
+    for kernel in kernels {
+        ensure!(vm::is_known(kernel), "no kernel `{kernel}`: `cargo xtask vm --list` lists them");
+    }
+    // Kernels come from the archives of a distribution, which let go of old ones at times: that is no reason not to test
+    // on the others.
+    let mut there = Vec::new();
+    for kernel in kernels {
+        match vm::fetch(kernel) {
+            Ok(()) => there.push(kernel),
+            Err(error) => run.withheld.push(format!("kernel {kernel} cannot be had: {error:#}")),
+        }
+    }
+    ensure!(!there.is_empty(), "none of the kernels can be had: {}", run.withheld.join("; "));
     let mut all = Ok(());
-    for kernel in &run.args.kernels {
+    for kernel in there {
         let args = vm::Args::try_parse_from(["vm", kernel.as_str(), "--time"])?;
         let mut reader = Reader::default();
         let status = vm::run_with(&args, &mut |bytes| {

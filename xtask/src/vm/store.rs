@@ -172,10 +172,17 @@ impl Apt {
         for dir in ["state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(apt.home.join(dir))?;
         }
-        let line = format!("deb [arch=amd64 signed-by={KEYRING}] {} {suite} main\n", archive()?);
-        fs::write(apt.home.join("sources.list"), line)?;
-        apt.run("apt-get", ["update", "--error-on=any"])?;
-        Ok(apt)
+        let mut failed = None;
+        for archive in archives()? {
+            let line = format!("deb [arch=amd64 signed-by={KEYRING}] {archive} {suite} main\n");
+            fs::write(apt.home.join("sources.list"), line)?;
+            match apt.run("apt-get", ["update", "--error-on=any"]) {
+                Ok(_) => return Ok(apt),
+                // The first one says why best: it is the one that should have it.
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        Err(failed.context("no archive to ask")?)
     }
 
     fn command(&self, program: &str) -> Command {
@@ -253,19 +260,24 @@ impl Apt {
     }
 }
 
-/// The first Debian archive of `SKEP_DEBIAN_MIRRORS` (separated by spaces), else the one that this machine's apt uses.
-fn archive() -> Result<String> {
-    if let Some(mirror) =
-        std::env::var("SKEP_DEBIAN_MIRRORS").ok().as_deref().and_then(|all| all.split_whitespace().next())
-    {
-        return Ok(mirror.trim_end_matches('/').to_owned());
+/// Where suites go that are no longer supported.
+const OLD_SUITES: &str = "http://archive.debian.org/debian";
+
+/// The Debian archives to ask, one after the other: those of `SKEP_DEBIAN_MIRRORS` (separated by spaces), else the one
+/// that this machine's apt uses and the one of old suites.
+fn archives() -> Result<Vec<String>> {
+    let named = std::env::var("SKEP_DEBIAN_MIRRORS").unwrap_or_default();
+    let named: Vec<String> =
+        named.split_whitespace().map(|mirror| mirror.trim_end_matches('/').to_owned()).collect();
+    if !named.is_empty() {
+        return Ok(named);
     }
     let targets = Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]).output();
     let targets = targets.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
     let mirror = targets.lines().map(|uri| uri.trim_end_matches('/')).find(|uri| uri.ends_with("/debian"));
     let mirror =
         mirror.context("apt on this machine uses no Debian archive: name one in SKEP_DEBIAN_MIRRORS")?;
-    Ok(mirror.to_owned())
+    Ok(vec![mirror.to_owned(), OLD_SUITES.to_owned()])
 }
 
 fn unpack_all(debs: &Path, into: &Path) -> Result<()> {
