@@ -184,7 +184,9 @@ impl Error {
                 std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
                 _ => ErrorKind::Other,
             },
-            Error::Relocate { .. } => ErrorKind::Unsupported,
+            Error::Relocate { .. } | Error::Load { source: LoadError::Unsupported { .. }, .. } => {
+                ErrorKind::Unsupported
+            }
             Error::Load { source: LoadError::ByteOrder { .. }, .. } => ErrorKind::BadObject,
             Error::Load { source: LoadError::PinnedMapDiffers { .. }, .. } => ErrorKind::Exists,
             Error::Load { source: LoadError::Program(error), .. } if error.errno() != Errno::EPERM => {

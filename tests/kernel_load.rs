@@ -198,3 +198,17 @@ fn programs_with_legacy_maps_run() {
     assert_eq!(count.test_run(&mut packet).expect("it can be run").retval, 2, "XDP_PASS");
     assert_eq!(value(&object, "skep_pinned", 0), 1);
 }
+
+#[test]
+fn maps_go_without_types_that_the_kernel_refuses() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("maps_go_without_types_that_the_kernel_refuses") else { return };
+    load_conformance::maps_go_without_types_that_the_kernel_refuses(&Kernel::from_arc(backend));
+}
+
+#[test]
+fn records_are_cut_to_what_the_kernel_knows() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("records_are_cut_to_what_the_kernel_knows") else { return };
+    load_conformance::records_are_cut_to_what_the_kernel_knows(&Kernel::from_arc(backend));
+}

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use load_conformance::legacy_maps;
-use skep::sim::SimKernel;
+use skep::sim::{Features, SimKernel};
 use skep::sys::Backend;
 use skep::{Kernel, Loader, Spec};
 
@@ -43,6 +43,28 @@ fn a_failed_load_leaves_nothing() {
         },
         Path::new("/sys/fs/bpf/skep_faults"),
         &objects,
+    );
+    assert_eq!(sim.live(), SimKernel::new().live(), "what is in the kernel after all of them");
+}
+
+#[test]
+fn a_failed_load_on_an_old_kernel_leaves_nothing() {
+    let _one = ONE.lock();
+    let missing = Features::NAMES
+        | Features::BTF_DECL_TAG
+        | Features::BTF_FUNC_GLOBAL
+        | Features::ARRAY_MMAP
+        | Features::ARG_CTX_TAG
+        | Features::MEMCG_ACCOUNT;
+    let sim = SimKernel::builder().without(missing).build().expect("no BTF is given");
+    let backend: Arc<dyn Backend> = Arc::new(sim.clone());
+    load_conformance::a_failed_load_leaves_nothing(
+        &backend,
+        || {
+            sim.live();
+        },
+        Path::new("/sys/fs/bpf/skep_old"),
+        &["kinds.o", "arg_ctx.o"],
     );
     assert_eq!(sim.live(), SimKernel::new().live(), "what is in the kernel after all of them");
 }

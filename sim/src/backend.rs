@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use skep_sys::abi::{AttachType, Errno, MapFlags, MapType, OpenFlags, ProgType};
 use skep_sys::request::{
-    BtfInfo, LinkCreate, LinkInfo, LinkTarget, LinkUpdate, LogBuffer, MapBtf, MapCreate, MapInfo, MapMemory,
-    Pin, ProgInfo, ProgLoad, TestRun, TestRunResult,
+    BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkTarget, LinkUpdate, LogBuffer, MapBtf, MapCreate, MapInfo,
+    MapMemory, OpenById, Pin, ProgInfo, ProgLoad, TestRun, TestRunResult,
 };
 use skep_sys::{Backend, MapRef, ObjectKind, Permissions, SharedMemory};
 
@@ -35,6 +35,7 @@ impl Backend for SimKernel {
 
     fn map_create(&self, request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
         let kernel = &*self.0;
+        kernel.permit(request.token)?;
         check_map_attributes(kernel, request)?;
         let shape = Shape {
             kind: request.map_type,
@@ -61,6 +62,7 @@ impl Backend for SimKernel {
         let spin_lock = map::check_types(&shape, btf.as_ref())?;
         let devices: Vec<u32> = kernel.config().interfaces.values().copied().collect();
         let elements = shape.elements(inner.as_ref(), &devices)?;
+        kernel.charge(shape.memory())?;
         let name = request.name;
         let make = |id| Map::new(id, shape, name, btf, inner, spin_lock, elements);
         let map = kernel.state().maps.add(make)?;
@@ -112,10 +114,12 @@ impl Backend for SimKernel {
     }
 
     fn prog_load(&self, request: &ProgLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
+        self.0.permit(request.token)?;
         let mut log = Log::new(log)?;
         let draft = prog::load(&self.0, request, &mut log);
         log.finish()?;
         let draft = draft?;
+        self.0.charge(prog::memory(request.insns.len()))?;
         let prog = self.0.state().progs.add(|id| draft.with_id(id))?;
         self.0.open(Object::Prog(prog), Access::ALL)
     }
@@ -141,18 +145,30 @@ impl Backend for SimKernel {
         Ok(())
     }
 
-    fn btf_load(&self, bytes: &[u8], log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
+    fn btf_load(&self, request: &BtfLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
         let features = self.0.features();
         if !features.contains(Features::BTF) {
             return Err(Errno::EINVAL);
         }
+        self.0.permit(request.token)?;
         let mut log = Log::new(log)?;
-        let btf = btf::load(bytes, features, &mut log);
+        let btf = btf::load(request.bytes, features, &mut log);
         log.finish()?;
         let btf = btf?;
         let make = |id| BtfObject { id, name: String::new(), kernel: false, btf };
         let btf = self.0.state().btfs.add(make)?;
         self.0.open(Object::Btf(btf), Access::ALL)
+    }
+
+    fn token_create(&self, bpffs: &Path) -> Result<OwnedFd, Errno> {
+        let mut state = self.0.state();
+        if !state.bpffs.is_root(bpffs)? {
+            return Err(Errno::EINVAL);
+        }
+        if self.0.config().delegating.as_deref() != Some(bpffs) {
+            return Err(Errno::ENOENT);
+        }
+        state.descriptors.open(Object::Token, Access::ALL)
     }
 
     fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo, Errno> {
@@ -176,6 +192,7 @@ impl Backend for SimKernel {
     }
 
     fn next_id(&self, kind: ObjectKind, id: u32) -> Result<u32, Errno> {
+        self.0.permit(None)?;
         let state = self.0.swept();
         match kind {
             ObjectKind::Map => state.maps.next(id),
@@ -185,7 +202,12 @@ impl Backend for SimKernel {
         }
     }
 
-    fn open_by_id(&self, kind: ObjectKind, id: u32, flags: OpenFlags) -> Result<OwnedFd, Errno> {
+    fn open_by_id(&self, request: &OpenById<'_>) -> Result<OwnedFd, Errno> {
+        let OpenById { kind, id, flags, token, .. } = *request;
+        if token.is_some() && kind != ObjectKind::Btf {
+            return Err(Errno::EINVAL);
+        }
+        self.0.permit(token)?;
         let access = match kind {
             ObjectKind::Map => Access::from_flags(flags)?,
             _ if flags.is_empty() => Access::ALL,
@@ -204,7 +226,7 @@ impl Backend for SimKernel {
 
     fn pin(&self, pin: Pin<'_>) -> Result<(), Errno> {
         let object = self.0.object(pin.fd)?;
-        if matches!(object, Object::Btf(_)) {
+        if matches!(object, Object::Btf(_) | Object::Token) {
             return Err(Errno::EINVAL);
         }
         self.0.state().bpffs.pin(pin.path, object)
@@ -345,7 +367,13 @@ impl Backend for SimKernel {
     fn permissions(&self) -> Permissions {
         let mut permissions = Permissions::default();
         permissions.effective_caps = Some((1 << 41) - 1);
+        permissions.user_namespace = self.0.config().delegating.is_some();
+        permissions.memlock_limit = self.0.memlock().map(|limit| limit as u64);
         permissions
+    }
+
+    fn raise_memlock(&self) -> Result<bool, Errno> {
+        Ok(!std::mem::replace(&mut self.0.state().memlock_raised, true))
     }
 }
 

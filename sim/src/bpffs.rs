@@ -102,6 +102,19 @@ impl Bpffs {
         self.walk(path).is_ok_and(found)
     }
 
+    /// Whether a path is where a bpffs is mounted; `ENOENT` or `ENOTDIR` when it is no directory at all.
+    pub(crate) fn is_root(&self, path: &Path) -> Result<bool, Errno> {
+        let place = self.walk(path)?;
+        match self.nodes.get(&place.path) {
+            _ if self.is_mount(&place.path) => Ok(true),
+            Some(Node::Dir) => Ok(false),
+            Some(Node::Pin(_)) => Err(Errno::ENOTDIR),
+            None if place.inside || !exists(&place.path) => Err(Errno::ENOENT),
+            None if place.path.is_dir() => Ok(false),
+            None => Err(Errno::ENOTDIR),
+        }
+    }
+
     /// The objects that are pinned.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
         self.nodes.values().filter_map(|node| match node {

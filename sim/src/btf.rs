@@ -94,6 +94,9 @@ fn check_type(ty: &Type<'_>, features: Features) -> Result<(), String> {
     if kind == Kind::FUNC && ty.vlen() != 0 && !features.contains(Features::BTF_FUNC_GLOBAL) {
         return Err(format!("FUNC {} vlen != 0", ty.name()));
     }
+    if kind == Kind::ENUM && ty.kind_flag() && !features.contains(Features::BTF_ENUM64) {
+        return Err("Invalid btf_info kind_flag".to_owned());
+    }
     if kind == Kind::DATASEC
         && ty.name_bytes().starts_with(b"?")
         && !features.contains(Features::BTF_QMARK_DATASEC)

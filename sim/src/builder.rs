@@ -28,6 +28,7 @@ pub struct Builder {
     pub(crate) config: Bytes,
     pub(crate) symbols: Bytes,
     pub(crate) syscall_wrapper: bool,
+    pub(crate) delegating: Option<PathBuf>,
 }
 
 /// The configuration of a simulated kernel that is not given another.
@@ -85,6 +86,7 @@ impl Default for Builder {
             config: Bytes::from_static(CONFIG),
             symbols: Bytes::new(),
             syscall_wrapper: true,
+            delegating: None,
         }
     }
 }
@@ -165,6 +167,16 @@ impl Builder {
     /// Whether system calls are entered through a wrapper. They are by default.
     pub fn syscall_wrapper(mut self, wrapper: bool) -> Self {
         self.syscall_wrapper = wrapper;
+        self
+    }
+
+    /// Makes the process one without rights, in a user namespace, that has a bpffs at `path` through which someone
+    /// delegated everything to it: maps, programs and BTF are made with a token of that bpffs only, and other calls with
+    /// the rights of nobody.
+    pub fn delegating_bpffs(mut self, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        self.mounts.push(path.clone());
+        self.delegating = Some(path);
         self
     }
 

@@ -48,6 +48,11 @@ bitflags::bitflags! {
         const MODULE_BTF = 1 << 20;
         /// Links to perf events (Linux 5.15).
         const PERF_LINK = 1 << 21;
+        /// Arguments of global functions that are tagged as the context (Linux 6.8).
+        const ARG_CTX_TAG = 1 << 22;
+        /// Memory is charged to control groups (Linux 5.11). Without it maps and programs together may take 64 KiB until
+        /// `RLIMIT_MEMLOCK` is raised.
+        const MEMCG_ACCOUNT = 1 << 23;
         /// BTF with a layout section, a header longer than 24 bytes and unknown kinds.
         const BTF_LAYOUT = 1 << 19;
     }

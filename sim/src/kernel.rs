@@ -29,6 +29,9 @@ use crate::prog::Prog;
 #[derive(Clone, Debug)]
 pub struct SimKernel(pub(crate) Arc<Inner>);
 
+/// `RLIMIT_MEMLOCK` as it was by default before Linux 5.16.
+const MEMLOCK: usize = 64 << 10;
+
 /// How many objects a simulated kernel holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
@@ -62,6 +65,7 @@ pub(crate) struct State {
     pub(crate) progs: Ids<Prog>,
     pub(crate) btfs: Ids<BtfObject>,
     pub(crate) links: Ids<Link>,
+    pub(crate) memlock_raised: bool,
 }
 
 impl Default for SimKernel {
@@ -142,6 +146,7 @@ impl Inner {
             progs: Ids::default(),
             btfs,
             links: Ids::default(),
+            memlock_raised: false,
         };
         Inner { config, vmlinux, modules, boot: Instant::now(), state: Mutex::new(state) }
     }
@@ -188,6 +193,32 @@ impl Inner {
         let mut state = self.state();
         state.prune();
         state
+    }
+
+    /// `EPERM` for a process without rights, unless it has a token.
+    pub(crate) fn permit(&self, token: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+        match token.map(|fd| self.object(fd)).transpose()? {
+            Some(Object::Token) => Ok(()),
+            Some(_) => Err(Errno::EINVAL),
+            None if self.config.delegating.is_some() => Err(Errno::EPERM),
+            None => Ok(()),
+        }
+    }
+
+    /// The bytes that maps and programs may take together, if that is limited.
+    pub(crate) fn memlock(&self) -> Option<usize> {
+        let unlimited = self.features().contains(Features::MEMCG_ACCOUNT) || self.state().memlock_raised;
+        (!unlimited).then_some(MEMLOCK)
+    }
+
+    /// `EPERM` when `more` bytes are more than may be locked.
+    pub(crate) fn charge(&self, more: usize) -> Result<(), Errno> {
+        let Some(limit) = self.memlock() else { return Ok(()) };
+        let state = self.swept();
+        let maps = state.maps.iter().map(|map| map.shape.memory());
+        let programs = state.progs.iter().map(|prog| prog.memory());
+        let used = maps.chain(programs).fold(more, usize::saturating_add);
+        if used > limit { Err(Errno::EPERM) } else { Ok(()) }
     }
 
     /// What a descriptor stands for.

@@ -20,6 +20,7 @@ pub(crate) enum Object {
     Prog(Arc<Prog>),
     Btf(Arc<BtfObject>),
     Link(Arc<Link>),
+    Token,
 }
 
 impl Object {

@@ -20,15 +20,19 @@ const CASES: &[(Features, &[Feature])] = &[
             Feature::BtfEnum64,
             Feature::BtfQmarkDatasec,
             Feature::ModuleBtf,
+            Feature::ArgCtxTag,
             Feature::MapType(MapType::TASK_STORAGE),
         ],
     ),
-    (Features::BTF_FUNC, &[Feature::BtfFunc, Feature::BtfGlobalFunc]),
-    (Features::BTF_FUNC_GLOBAL, &[Feature::BtfGlobalFunc]),
-    (Features::BTF_DATASEC, &[Feature::BtfDatasec, Feature::BtfQmarkDatasec, Feature::BtfDeclTag]),
+    (Features::BTF_FUNC, &[Feature::BtfFunc, Feature::BtfGlobalFunc, Feature::ArgCtxTag]),
+    (Features::BTF_FUNC_GLOBAL, &[Feature::BtfGlobalFunc, Feature::ArgCtxTag]),
+    (
+        Features::BTF_DATASEC,
+        &[Feature::BtfDatasec, Feature::BtfQmarkDatasec, Feature::BtfDeclTag, Feature::ArgCtxTag],
+    ),
     (Features::BTF_QMARK_DATASEC, &[Feature::BtfQmarkDatasec]),
     (Features::BTF_FLOAT, &[Feature::BtfFloat]),
-    (Features::BTF_DECL_TAG, &[Feature::BtfDeclTag]),
+    (Features::BTF_DECL_TAG, &[Feature::BtfDeclTag, Feature::ArgCtxTag]),
     (Features::BTF_TYPE_TAG, &[Feature::BtfTypeTag]),
     (Features::BTF_ENUM64, &[Feature::BtfEnum64]),
     (Features::GLOBAL_DATA, &[Feature::GlobalData]),
@@ -38,6 +42,8 @@ const CASES: &[(Features, &[Feature])] = &[
     (Features::MODULE_BTF, &[Feature::ModuleBtf]),
     (Features::PERF_LINK, &[Feature::PerfLink]),
     (Features::LINKS, &[Feature::PerfLink]),
+    (Features::ARG_CTX_TAG, &[Feature::ArgCtxTag]),
+    (Features::MEMCG_ACCOUNT, &[Feature::MemcgAccount]),
 ];
 
 /// Everything that is asked.
@@ -61,6 +67,7 @@ const ASKED: &[Feature] = &[
     Feature::PerfLink,
     Feature::MemcgAccount,
     Feature::BpfCookie,
+    Feature::ArgCtxTag,
     Feature::MapType(MapType::HASH),
     Feature::MapType(MapType::RINGBUF),
     Feature::MapType(MapType::ARENA),
@@ -84,7 +91,6 @@ fn missing(kernel: &Kernel) -> Vec<Feature> {
 fn a_new_kernel_has_everything() {
     let kernel = skep_sim::kernel();
     assert_eq!(missing(&kernel), []);
-    assert_eq!(kernel.has(Feature::ArgCtxTag), Probe::Supported);
     assert_eq!(kernel.has(Feature::BtfLayout), Probe::Unsupported);
 }
 

@@ -60,6 +60,24 @@ pub enum LoadError {
         /// What the kernel answered.
         source: Errno,
     },
+    /// The kernel lacks something that there is no other way for.
+    #[error("{subject}: {reason}")]
+    Unsupported {
+        /// The map or program that needs it.
+        subject: String,
+        /// What is lacking, and what to do.
+        reason: String,
+    },
+    /// There is no token where one was to be taken from.
+    #[error("token of {}: the kernel did not give one{hint}", path.display())]
+    Token {
+        /// Where the bpffs was expected.
+        path: PathBuf,
+        /// What may help; empty when nothing is known.
+        hint: &'static str,
+        /// What the kernel answered.
+        source: Errno,
+    },
     /// The kernel did not take a program.
     #[error(transparent)]
     Program(Box<ProgramError>),
@@ -77,7 +95,9 @@ impl LoadError {
     /// What the kernel answered, if it was asked.
     pub fn errno(&self) -> Option<Errno> {
         match self {
-            LoadError::Map { source, .. } | LoadError::Pin { source, .. } => Some(*source),
+            LoadError::Map { source, .. }
+            | LoadError::Pin { source, .. }
+            | LoadError::Token { source, .. } => Some(*source),
             LoadError::Program(error) => Some(error.errno()),
             _ => None,
         }

@@ -23,6 +23,16 @@ fn refused(kernel: &Kernel, permissions: &Permissions) -> String {
     if let Some(mode) = permissions.lockdown.as_deref().filter(|mode| *mode == "confidentiality") {
         return format!(" (the kernel is locked down ({mode}): it refuses programs that read kernel memory)");
     }
+    if kernel.token().is_some() {
+        return " (the token does not allow it: the bpffs that it is of was mounted with `delegate_cmds`, \
+                `delegate_maps`, `delegate_progs` and `delegate_attachs` that leave it out)"
+            .into();
+    }
+    if permissions.user_namespace {
+        return " (this process is in a user namespace, where capabilities do not count: it needs a bpffs that was \
+                mounted with `delegate_cmds` and the like for it, see `Loader::token_path`)"
+            .into();
+    }
     if let Some(caps) = permissions.effective_caps.filter(|caps| !has(*caps, CAP_SYS_ADMIN)) {
         let missing: Vec<&str> = [
             (CAP_BPF, "CAP_BPF"),

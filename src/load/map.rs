@@ -10,7 +10,7 @@ use skep_sys::{BtfFd, Feature, Kernel, MapFd, MapShape, Probe, SharedMemory};
 use super::pins::{self, Pins};
 use super::report::{LoadReport, NoteKind};
 use super::target::KernelTarget;
-use super::{LoadError, hint};
+use super::{LoadError, fallback, hint};
 use crate::reloc::MapPlan;
 use crate::spec::{MapSpec, Pinning, SlotValue, round_ring};
 
@@ -270,9 +270,9 @@ impl Maker<'_, '_> {
                 return Ok(fd);
             }
             if spec.role.is_data() && lacks(Feature::GlobalData) {
-                return Err(LoadError::MapDefinition {
-                    map: spec.name.clone(),
-                    reason: "this kernel knows no global data (Linux 5.2): use a declared map".into(),
+                return Err(LoadError::Unsupported {
+                    subject: format!("map `{}`", spec.name),
+                    reason: fallback::NO_GLOBAL_DATA.into(),
                 });
             }
         }

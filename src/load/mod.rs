@@ -1,7 +1,9 @@
 //! Loads a [`Plan`] into a kernel. The only stage that touches one.
 
+mod arg_ctx;
 mod btf;
 mod error;
+mod fallback;
 mod hint;
 mod map;
 mod object;
@@ -10,10 +12,11 @@ mod program;
 mod report;
 mod struct_ops;
 mod target;
+mod token;
 mod verifier;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use skep_asm::Endian;
 use skep_btf::Btf;
@@ -61,6 +64,8 @@ pub struct Loader {
     types: Option<Btf>,
     /// What programs attach to, by their names.
     programs: Vec<(String, Arc<LoadedProgram>)>,
+    token_path: Option<PathBuf>,
+    token: OnceLock<token::Found>,
 }
 
 impl Loader {
@@ -73,6 +78,8 @@ impl Loader {
             prune: false,
             types: None,
             programs: Vec::new(),
+            token_path: None,
+            token: OnceLock::new(),
         }
     }
 
@@ -147,13 +154,56 @@ impl Loader {
         Ok(self)
     }
 
+    /// Loads with the rights of a BPF token (Linux 6.9), which the bpffs at this path gives to processes of the user
+    /// namespace that it was mounted for. Loads fail when it gives none; an empty path is for no token at all.
+    ///
+    /// Without this the environment variable `LIBBPF_BPF_TOKEN_PATH` counts, with the same meaning. Without that one, a
+    /// token of `/sys/fs/bpf` is used if there is any. A kernel handle that [has a token](Kernel::with_token) is used as
+    /// it is. All loads of a loader share their token.
+    ///
+    /// ```
+    /// use skep::{Kernel, Loader, Spec};
+    /// use skep::sim::SimKernel;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let kernel = Kernel::new(SimKernel::builder().delegating_bpffs("/run/bpf").build()?);
+    /// let spec = Spec::parse("xdp_count", include_bytes!("../../testdata/xdp_count.o"))?;
+    /// assert!(Loader::new(&kernel).load(&spec).is_err());
+    /// assert!(Loader::new(&kernel).token_path("/run/bpf").load(&spec).is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn token_path(mut self, path: impl AsRef<Path>) -> Self {
+        self.token_path = Some(path.as_ref().to_owned());
+        self.token = OnceLock::new();
+        self
+    }
+
     /// What the loader relocates for.
     pub fn target(&self) -> KernelTarget {
+        self.target_in(&self.kernel)
+    }
+
+    fn target_in(&self, kernel: &Kernel) -> KernelTarget {
         let target = match &self.types {
-            Some(types) => KernelTarget::with_types(&self.kernel, types.clone()),
-            None => KernelTarget::new(&self.kernel),
+            Some(types) => KernelTarget::with_types(kernel, types.clone()),
+            None => KernelTarget::new(kernel),
         };
         target.with_programs(self.programs.clone())
+    }
+
+    /// The token that loads use, found at the first of them.
+    fn token(&self) -> Result<Option<&token::Found>, LoadError> {
+        if self.kernel.token().is_some() {
+            return Ok(None);
+        }
+        if self.token.get().is_none()
+            && let Some(found) = token::find(&self.kernel, self.token_path.as_deref())?
+        {
+            // Another thread's is as good.
+            let _ = self.token.set(found);
+        }
+        Ok(self.token.get())
     }
 
     /// Loads an object: relocates it for the kernel, makes its maps, loads its programs.
@@ -181,7 +231,9 @@ impl Loader {
                 });
             }
         }
-        let target = self.target();
+        let token = self.token().map_err(in_load)?;
+        let kernel = &token.map_or_else(|| self.kernel.clone(), |found| self.kernel.with_token(&found.token));
+        let target = self.target_in(kernel);
         let mut plan = spec
             .relocate(&target)
             .map_err(|source| Error::Relocate { object: spec.name.clone(), source: Box::new(source) })?;
@@ -195,10 +247,15 @@ impl Loader {
             let pruned = plan.prune();
             plan.notes.push(pruned.to_string());
         }
-        let loaded = match self.load_plan(spec, &plan, &target) {
+        let mut report = LoadReport::default();
+        if let Some(found) = token {
+            let text = format!("made with the token of {}", found.path.display());
+            report.add(NoteKind::Delegated, &plan.name, text);
+        }
+        let loaded = match self.load_plan(kernel, spec, &plan, &target, report.clone()) {
             // Before Linux 5.11 maps and programs count against a limit that is often too low.
-            Err(error) if error.errno() == Some(Errno::EPERM) && self.raise_memlock() => {
-                self.load_plan(spec, &plan, &target).map(|mut object| {
+            Err(error) if error.errno() == Some(Errno::EPERM) && raise_memlock(kernel) => {
+                self.load_plan(kernel, spec, &plan, &target, report).map(|mut object| {
                     object.report.add(
                         NoteKind::Adapted,
                         &plan.name,
@@ -212,19 +269,21 @@ impl Loader {
         loaded.map_err(in_load)
     }
 
-    /// Raises the limit of locked memory if this kernel counts maps against it. Answers whether it did.
-    fn raise_memlock(&self) -> bool {
-        self.kernel.has(Feature::MemcgAccount).is_unsupported()
-            && self.kernel.backend().raise_memlock().unwrap_or(false)
-    }
-
-    fn load_plan(&self, spec: &Spec, plan: &Plan, target: &KernelTarget) -> Result<Object, LoadError> {
-        let kernel = &self.kernel;
-        let mut report = LoadReport::default();
+    fn load_plan(
+        &self,
+        kernel: &Kernel,
+        spec: &Spec,
+        plan: &Plan,
+        target: &KernelTarget,
+        mut report: LoadReport,
+    ) -> Result<Object, LoadError> {
         for note in &plan.notes {
             report.add(NoteKind::Skipped, &plan.name, note.as_str());
         }
-        let btf_fd = plan.btf.as_ref().and_then(|btf| btf::load(kernel, btf, &mut report));
+        let rewritten =
+            plan.btf.as_ref().and_then(|btf| arg_ctx::rewrite(kernel, btf, &plan.programs, &mut report));
+        let types = rewritten.as_ref().map(|rewritten| &rewritten.btf).or(plan.btf.as_ref());
+        let btf_fd = types.and_then(|btf| btf::load(kernel, btf, &mut report));
         let mut pins = Pins::new(kernel);
 
         let mut maps: Vec<Option<MapFd>> = Vec::with_capacity(plan.maps.len());
@@ -265,11 +324,11 @@ impl Loader {
             license: &plan.license,
             version: plan.version,
             btf_fd: btf_fd.as_ref(),
-            btf: plan.btf.as_ref(),
+            btf: types,
             log_level: self.log_level,
         };
         let mut programs: Vec<Program> = Vec::with_capacity(plan.programs.len());
-        for program in &plan.programs {
+        for (index, program) in plan.programs.iter().enumerate() {
             for missing in &program.missing {
                 report.add(
                     NoteKind::Poisoned,
@@ -277,7 +336,9 @@ impl Loader {
                     format!("instruction {}: no `{}`", missing.insn, missing.name),
                 );
             }
-            let taken = program::load(&context, program, &mut report)?;
+            let func_info =
+                rewritten.as_ref().and_then(|rewritten| rewritten.func_info.get(index)?.as_deref());
+            let taken = program::load(&context, program, func_info, &mut report)?;
             bind_constants(plan, program, &maps, &taken.program);
             programs.push(Program::new(program, taken.program, taken.log));
         }
@@ -319,11 +380,19 @@ impl Loader {
                 .collect(),
             programs,
             globals: spec.globals.clone(),
-            types: plan.btf.clone(),
+            types: types.cloned(),
             btf: btf_fd,
             report,
         })
     }
+}
+
+/// Raises the limit of locked memory if this kernel counts maps against it. Answers whether it did.
+fn raise_memlock(kernel: &Kernel) -> bool {
+    // Who has a token is on a kernel that does not, and has no right to raise it.
+    kernel.token().is_none()
+        && kernel.has(Feature::MemcgAccount).is_unsupported()
+        && kernel.backend().raise_memlock().unwrap_or(false)
 }
 
 /// Binds the maps of constants that a program does not use to it (`BPF_PROG_BIND_MAP`), so that tools which look at

@@ -4,14 +4,15 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use skep_asm::Insn;
 use skep_btf::Btf;
-use skep_sys::abi::{AttachType, Errno, MapType, UpdateFlags};
+use skep_sys::abi::{Errno, MapType, UpdateFlags};
 use skep_sys::request::{AttachTarget, LogBuffer, MapCreate, ProgLoad, Records};
-use skep_sys::{BtfFd, Feature, Kernel, LoadedProgram, MapError, MapFd, Probe};
+use skep_sys::{BtfFd, Feature, Kernel, LoadedProgram, MapError, MapFd};
 
+use super::fallback::{Refused, Spare};
 use super::report::{LoadReport, NoteKind};
 use super::target::KernelTarget;
 use super::verifier::ProgramError;
-use super::{LoadError, hint};
+use super::{LoadError, fallback, hint};
 use crate::reloc::{JumpTablePlan, PlaceholderValue, ProgramPlan};
 
 /// Size of the first log buffer. It costs nothing until the kernel writes into it.
@@ -45,15 +46,18 @@ pub(super) struct Taken {
     pub(super) log: String,
 }
 
+/// Loads a program; `func_info` are its function records if they are not those of the plan.
 pub(super) fn load(
     context: &Context<'_>,
     plan: &ProgramPlan,
+    func_info: Option<&[u8]>,
     report: &mut LoadReport,
 ) -> Result<Taken, LoadError> {
     // The program keeps them alive.
     let jump_tables = plan.jump_tables.iter().map(|table| jump_table(context, plan, table));
     let jump_tables = jump_tables.collect::<Result<Vec<_>, _>>()?;
     let insns = fill(context, plan, &jump_tables)?;
+    let spare = Spare::default();
     // Number 0 is the kernel itself.
     let mut fd_array: Vec<Option<BorrowedFd<'_>>> = Vec::new();
     for module in context.modules {
@@ -69,6 +73,7 @@ pub(super) fn load(
         None => context.kernel.version_code().unwrap_or(0),
     };
     request.fd_array = &fd_array;
+    request.known_records = Some(&spare.known);
     if let Some(target) = &plan.attach_target {
         let module = match &target.module {
             Some(module) => Some(module_fd(context, plan, module)?),
@@ -87,7 +92,8 @@ pub(super) fn load(
         && !(plan.func_info.is_empty() && plan.line_info.is_empty())
     {
         request.btf = Some(btf.as_fd());
-        request.func_info = Records { record_size: plan.func_info.record_size, bytes: &plan.func_info.bytes };
+        let bytes = func_info.unwrap_or(&plan.func_info.bytes);
+        request.func_info = Records { record_size: plan.func_info.record_size, bytes };
         request.line_info = Records { record_size: plan.line_info.record_size, bytes: &plan.line_info.bytes };
     }
 
@@ -95,13 +101,20 @@ pub(super) fn load(
         Ok(taken) => return Ok(taken),
         Err(errno) => errno,
     };
-    for adapt in [drop_attach_type, drop_name, drop_records] {
-        let Some(text) = adapt(context.kernel, plan, &mut request, errno) else { continue };
+    for adapt in fallback::ALL {
+        let refused = Refused { kernel: context.kernel, plan, errno };
+        let Some(text) = adapt(&refused, &mut request, &spare) else { continue };
         report.add(NoteKind::Adapted, &plan.name, text);
         match attempt(context, &request) {
             Ok(taken) => return Ok(taken),
             Err(next) => errno = next,
         }
+    }
+    if fallback::lacks_global_data(&Refused { kernel: context.kernel, plan, errno }) {
+        return Err(LoadError::Unsupported {
+            subject: format!("program `{}`", plan.name),
+            reason: fallback::NO_GLOBAL_DATA.into(),
+        });
     }
     explain(context, plan, &request, errno)
 }
@@ -144,58 +157,6 @@ fn explain(
         String::new()
     };
     Err(LoadError::Program(Box::new(ProgramError::new(plan, context.btf, errno, text, truncated, hint))))
-}
-
-fn is_refusal(errno: Errno) -> bool {
-    matches!(errno, Errno::EINVAL | Errno::E2BIG)
-}
-
-fn drop_attach_type(
-    kernel: &Kernel,
-    plan: &ProgramPlan,
-    request: &mut ProgLoad<'_>,
-    errno: Errno,
-) -> Option<&'static str> {
-    let old = is_refusal(errno)
-        && plan.attach_type_optional
-        && plan.attach_type.0 != 0
-        && matches!(kernel.has(Feature::ExpectedAttachType), Probe::Unsupported);
-    old.then(|| {
-        request.expected_attach_type = AttachType(0);
-        "loaded without an attach type, which this kernel does not know"
-    })
-}
-
-fn drop_name(
-    kernel: &Kernel,
-    _: &ProgramPlan,
-    request: &mut ProgLoad<'_>,
-    errno: Errno,
-) -> Option<&'static str> {
-    let old = is_refusal(errno)
-        && !request.name.is_empty()
-        && matches!(kernel.has(Feature::ProgName), Probe::Unsupported);
-    old.then(|| {
-        request.name = "";
-        "loaded without a name, which this kernel does not know"
-    })
-}
-
-fn drop_records(
-    kernel: &Kernel,
-    _: &ProgramPlan,
-    request: &mut ProgLoad<'_>,
-    errno: Errno,
-) -> Option<&'static str> {
-    let old = is_refusal(errno)
-        && request.btf.is_some()
-        && matches!(kernel.has(Feature::BtfFunc), Probe::Unsupported);
-    old.then(|| {
-        request.btf = None;
-        request.func_info = Records::default();
-        request.line_info = Records::default();
-        "loaded without function and line records, which this kernel does not know"
-    })
 }
 
 fn module_fd<'l>(

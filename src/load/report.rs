@@ -47,6 +47,7 @@ impl fmt::Display for Note {
             NoteKind::Adapted => "adapted",
             NoteKind::Reused => "reused",
             NoteKind::Poisoned => "poisoned",
+            NoteKind::Delegated => "delegated",
         };
         write!(f, "{kind} {}: {}", self.subject, self.text)
     }
@@ -64,4 +65,6 @@ pub enum NoteKind {
     Reused,
     /// An instruction was made one that must not be reached.
     Poisoned,
+    /// Done with the right that a token gives.
+    Delegated,
 }

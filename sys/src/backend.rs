@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crate::abi::{Errno, OpenFlags};
 use crate::map_fd::MapRef;
 use crate::request::{
-    BtfInfo, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory, Pin, ProgInfo,
-    ProgLoad, TestRun, TestRunResult,
+    BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory, OpenById,
+    Pin, ProgInfo, ProgLoad, TestRun, TestRunResult,
 };
 use crate::shared::SharedMemory;
 
@@ -118,8 +118,15 @@ pub trait Backend: Debug + Send + Sync {
     }
 
     /// `BPF_BTF_LOAD`.
-    fn btf_load(&self, btf: &[u8], log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
-        let _ = (btf, log);
+    fn btf_load(&self, request: &BtfLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
+        let _ = (request, log);
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_TOKEN_CREATE` of the bpffs that is mounted at a path (Linux 6.9). [`Errno::ENOENT`] when that delegates
+    /// nothing.
+    fn token_create(&self, bpffs: &Path) -> Result<OwnedFd, Errno> {
+        let _ = bpffs;
         Err(Errno::ENOSYS)
     }
 
@@ -160,8 +167,8 @@ pub trait Backend: Debug + Send + Sync {
     }
 
     /// Opens an object by its id (`BPF_*_GET_FD_BY_ID`).
-    fn open_by_id(&self, kind: ObjectKind, id: u32, flags: OpenFlags) -> Result<OwnedFd, Errno> {
-        let _ = (kind, id, flags);
+    fn open_by_id(&self, request: &OpenById<'_>) -> Result<OwnedFd, Errno> {
+        let _ = request;
         Err(Errno::ENOSYS)
     }
 
@@ -301,4 +308,6 @@ pub struct Permissions {
     pub unprivileged_bpf_disabled: Option<u32>,
     /// Lockdown mode other than `none`, if known.
     pub lockdown: Option<String>,
+    /// Whether the process is in a user namespace, where its capabilities count for little.
+    pub user_namespace: bool,
 }

@@ -13,7 +13,8 @@ use crate::link_fd::LinkFd;
 use crate::map_fd::{MapFd, MapShape};
 use crate::probe::{Feature, Probe};
 use crate::program_fd::LoadedProgram;
-use crate::request::{LinkCreate, LogBuffer, MapCreate, ProgLoad};
+use crate::request::{BtfLoad, LinkCreate, LogBuffer, MapCreate, OpenById, ProgLoad};
+use crate::token::Token;
 
 /// A handle of one kernel: the running one, or a simulated one.
 ///
@@ -35,7 +36,10 @@ use crate::request::{LinkCreate, LogBuffer, MapCreate, ProgLoad};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Kernel(Arc<Inner>);
+pub struct Kernel {
+    inner: Arc<Inner>,
+    token: Option<Token>,
+}
 
 struct Inner {
     backend: Arc<dyn Backend>,
@@ -59,28 +63,52 @@ impl Kernel {
 
     /// As [`new`](Kernel::new), for a backend that is shared already.
     pub fn from_arc(backend: Arc<dyn Backend>) -> Kernel {
-        Kernel(Arc::new(Inner {
+        let inner = Inner {
             backend,
             btf: OnceLock::new(),
             possible_cpus: OnceLock::new(),
             version_code: OnceLock::new(),
             features: Mutex::new(BTreeMap::new()),
-        }))
+        };
+        Kernel { inner: Arc::new(inner), token: None }
+    }
+
+    /// Makes a token of the bpffs that is mounted at `bpffs` (`BPF_TOKEN_CREATE`, Linux 6.9): the right to what
+    /// the mount delegates, for a process in the user namespace that it was mounted for.
+    ///
+    /// # Errors
+    /// What the kernel answers: [`Errno::ENOENT`] when there is nothing at the path or it delegates nothing,
+    /// [`Errno::EINVAL`] when it is no root of a bpffs or the kernel knows no tokens, [`Errno::EOPNOTSUPP`] in the first
+    /// user namespace, where nobody needs any, [`Errno::EPERM`] in another one than that of the mount.
+    pub fn token_create(&self, bpffs: impl AsRef<Path>) -> Result<Token, Errno> {
+        Ok(Token::from_fd(self.backend().token_create(bpffs.as_ref())?))
+    }
+
+    /// A handle of the same kernel whose calls carry a token: making maps, loading programs and BTF, opening BTF, and
+    /// probes, which remember apart from others what they find. Handles of both go together.
+    #[must_use]
+    pub fn with_token(&self, token: &Token) -> Kernel {
+        Kernel { inner: self.inner.clone(), token: Some(token.clone()) }
+    }
+
+    /// The token that calls through this handle carry.
+    pub fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
     }
 
     /// The backend, for calls that have no handle of their own.
     pub fn backend(&self) -> &dyn Backend {
-        &*self.0.backend
+        &*self.inner.backend
     }
 
     /// The backend to wrap: a kernel made of the wrapper shares no handles with this one.
     pub fn backend_arc(&self) -> Arc<dyn Backend> {
-        Arc::clone(&self.0.backend)
+        Arc::clone(&self.inner.backend)
     }
 
     /// Whether both are handles of one kernel, so that descriptors of one mean something to the other.
     pub fn same(&self, other: &Kernel) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// The kernel's own BTF. Read and indexed when it is first asked for.
@@ -88,7 +116,7 @@ impl Kernel {
     /// # Errors
     /// When the kernel has none that can be read or understood; nothing is remembered then.
     pub fn btf(&self) -> Result<Btf, KernelBtfError> {
-        once(&self.0.btf, || Ok(Btf::parse(self.backend().kernel_btf()?)?))
+        once(&self.inner.btf, || Ok(Btf::parse(self.backend().kernel_btf()?)?))
     }
 
     /// Size of a page in bytes.
@@ -101,7 +129,7 @@ impl Kernel {
     /// # Errors
     /// What the backend answers; nothing is remembered then.
     pub fn possible_cpus(&self) -> Result<u32, Errno> {
-        once(&self.0.possible_cpus, || self.backend().possible_cpus())
+        once(&self.inner.possible_cpus, || self.backend().possible_cpus())
     }
 
     /// The version as kprobe programs on kernels before 5.0 must carry it (`KERNEL_VERSION(a, b, c)`). Asked once.
@@ -109,7 +137,7 @@ impl Kernel {
     /// # Errors
     /// What the backend answers; nothing is remembered then.
     pub fn version_code(&self) -> Result<u32, Errno> {
-        once(&self.0.version_code, || self.backend().version_code())
+        once(&self.inner.version_code, || self.backend().version_code())
     }
 
     /// Creates a map (`BPF_MAP_CREATE`). Its shape is what was asked for: no further call is made.
@@ -119,7 +147,12 @@ impl Kernel {
     pub fn map_create(&self, request: &MapCreate<'_>) -> Result<MapFd, Errno> {
         let shape = MapShape::of_request(request);
         let cpus = self.cpus_of(&shape)?;
-        let fd = self.backend().map_create(request)?;
+        let fd = match &self.token {
+            Some(token) if request.token.is_none() => {
+                self.backend().map_create(&MapCreate { token: Some(token.as_fd()), ..request.clone() })?
+            }
+            _ => self.backend().map_create(request)?,
+        };
         Ok(MapFd::new(fd, self.clone(), shape, cpus))
     }
 
@@ -146,7 +179,8 @@ impl Kernel {
     /// # Errors
     /// What the kernel answers, [`Errno::ENOENT`] when there is no such map.
     pub fn map_by_id(&self, id: MapId, flags: OpenFlags) -> Result<MapFd, Errno> {
-        self.map_from_fd(self.backend().open_by_id(ObjectKind::Map, id.0, flags)?)
+        let request = OpenById { flags, ..OpenById::new(ObjectKind::Map, id.0) };
+        self.map_from_fd(self.backend().open_by_id(&request)?)
     }
 
     /// Loads a program (`BPF_PROG_LOAD`). With a log buffer the kernel's text is in it afterwards, whatever the
@@ -159,7 +193,12 @@ impl Kernel {
         request: &ProgLoad<'_>,
         log: Option<&mut LogBuffer>,
     ) -> Result<LoadedProgram, Errno> {
-        let fd = self.backend().prog_load(request, log)?;
+        let fd = match &self.token {
+            Some(token) if request.token.is_none() => {
+                self.backend().prog_load(&ProgLoad { token: Some(token.as_fd()), ..request.clone() }, log)?
+            }
+            _ => self.backend().prog_load(request, log)?,
+        };
         let attach_type = Some(request.expected_attach_type);
         Ok(LoadedProgram::new(fd, self.clone(), request.prog_type, attach_type, request.name.to_owned()))
     }
@@ -186,7 +225,7 @@ impl Kernel {
     /// # Errors
     /// What the kernel answers, [`Errno::ENOENT`] when there is no such program.
     pub fn prog_by_id(&self, id: ProgId) -> Result<LoadedProgram, Errno> {
-        self.prog_from_fd(self.backend().open_by_id(ObjectKind::Program, id.0, OpenFlags::empty())?)
+        self.prog_from_fd(self.backend().open_by_id(&OpenById::new(ObjectKind::Program, id.0))?)
     }
 
     /// Loads BTF (`BPF_BTF_LOAD`, Linux 4.18).
@@ -194,7 +233,8 @@ impl Kernel {
     /// # Errors
     /// What the kernel answers.
     pub fn btf_load(&self, btf: &[u8], log: Option<&mut LogBuffer>) -> Result<BtfFd, Errno> {
-        Ok(BtfFd::new(self.backend().btf_load(btf, log)?, self.clone()))
+        let request = BtfLoad { token: self.token.as_ref().map(AsFd::as_fd), ..BtfLoad::new(btf) };
+        Ok(BtfFd::new(self.backend().btf_load(&request, log)?, self.clone()))
     }
 
     /// Opens loaded BTF by its id (`BPF_BTF_GET_FD_BY_ID`, Linux 4.18).
@@ -202,7 +242,13 @@ impl Kernel {
     /// # Errors
     /// What the kernel answers, [`Errno::ENOENT`] when there is no such object.
     pub fn btf_by_id(&self, id: BtfObjectId) -> Result<BtfFd, Errno> {
-        let fd = self.backend().open_by_id(ObjectKind::Btf, id.0, OpenFlags::empty())?;
+        let plain = OpenById::new(ObjectKind::Btf, id.0);
+        let request = OpenById { token: self.token.as_ref().map(AsFd::as_fd), ..plain.clone() };
+        let fd = match self.backend().open_by_id(&request) {
+            // Before Linux 6.15 this command takes no token.
+            Err(Errno::EINVAL) if request.token.is_some() => self.backend().open_by_id(&plain)?,
+            answer => answer?,
+        };
         Ok(BtfFd::new(fd, self.clone()))
     }
 
@@ -242,7 +288,7 @@ impl Kernel {
     /// # Errors
     /// What the kernel answers, [`Errno::ENOENT`] when there is no such link.
     pub fn link_by_id(&self, id: LinkId) -> Result<LinkFd, Errno> {
-        let fd = self.backend().open_by_id(ObjectKind::Link, id.0, OpenFlags::empty())?;
+        let fd = self.backend().open_by_id(&OpenById::new(ObjectKind::Link, id.0))?;
         Ok(LinkFd::new(fd, self.clone()))
     }
 
@@ -275,7 +321,8 @@ impl Kernel {
     }
 
     fn features(&self) -> MutexGuard<'_, BTreeMap<Feature, Probe>> {
-        self.0.features.lock().unwrap_or_else(PoisonError::into_inner)
+        let features = self.token.as_ref().map_or(&self.inner.features, Token::features);
+        features.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cpus_of(&self, shape: &MapShape) -> Result<u32, Errno> {

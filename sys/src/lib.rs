@@ -17,6 +17,7 @@ mod probe;
 mod program_fd;
 pub mod request;
 mod shared;
+mod token;
 pub mod wrap;
 
 pub use backend::{Backend, ObjectKind, Permissions};
@@ -29,3 +30,4 @@ pub use map_fd::{MapError, MapFd, MapRef, MapShape};
 pub use probe::{Feature, Inconclusive, Probe};
 pub use program_fd::LoadedProgram;
 pub use shared::{SharedMemory, SharedMemoryError};
+pub use token::Token;

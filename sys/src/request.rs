@@ -2,15 +2,17 @@
 //!
 //! Required arguments are in the constructors, optional ones are public fields to set.
 
+use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use skep_asm::Insn;
 
 use crate::abi::{
-    AttachFlags, AttachType, BtfObjectId, LinkId, LinkType, MapFlags, MapId, MapType, ProgFlags, ProgId,
-    ProgType,
+    AttachFlags, AttachType, BtfObjectId, LinkId, LinkType, MapFlags, MapId, MapType, OpenFlags, ProgFlags,
+    ProgId, ProgType,
 };
+use crate::backend::ObjectKind;
 
 /// `BPF_MAP_CREATE`.
 #[derive(Clone, Debug)]
@@ -43,6 +45,8 @@ pub struct MapCreate<'a> {
     pub value_type_module: Option<BorrowedFd<'a>>,
     /// Network device for an offloaded map.
     pub ifindex: u32,
+    /// Token that the right comes from (Linux 6.9). [`Kernel`](crate::Kernel) puts its own here.
+    pub token: Option<BorrowedFd<'a>>,
 }
 
 impl<'a> MapCreate<'a> {
@@ -62,6 +66,7 @@ impl<'a> MapCreate<'a> {
             vmlinux_value_type_id: 0,
             value_type_module: None,
             ifindex: 0,
+            token: None,
         }
     }
 }
@@ -129,6 +134,10 @@ pub struct ProgLoad<'a> {
     pub attach: AttachTarget<'a>,
     /// BTF objects of modules whose functions are called; a call's `off` field is an index here. Slot 0 is not used.
     pub fd_array: &'a [Option<BorrowedFd<'a>>],
+    /// Token that the right comes from (Linux 6.9). [`Kernel`](crate::Kernel) puts its own here.
+    pub token: Option<BorrowedFd<'a>>,
+    /// Where a kernel that refuses the records with `E2BIG` says how much of each it knows.
+    pub known_records: Option<&'a KnownRecords>,
 }
 
 impl<'a> ProgLoad<'a> {
@@ -148,8 +157,19 @@ impl<'a> ProgLoad<'a> {
             line_info: Records::default(),
             attach: AttachTarget::None,
             fd_array: &[],
+            token: None,
+            known_records: None,
         }
     }
+}
+
+/// How much of a record a kernel knows, in bytes; 0 where it did not say. What lies behind has to be zero.
+#[derive(Clone, Debug, Default)]
+pub struct KnownRecords {
+    /// Of function records.
+    pub func_info: Cell<u32>,
+    /// Of line records.
+    pub line_info: Cell<u32>,
 }
 
 /// A table of fixed-size records in the byte order of the machine.
@@ -165,6 +185,44 @@ impl Records<'_> {
     /// Number of whole records.
     pub fn count(&self) -> usize {
         self.bytes.len().checked_div(self.record_size as usize).unwrap_or(0)
+    }
+}
+
+/// `BPF_BTF_LOAD`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BtfLoad<'a> {
+    /// The BTF, in the byte order of the machine.
+    pub bytes: &'a [u8],
+    /// Token that the right comes from (Linux 6.9). [`Kernel`](crate::Kernel) puts its own here.
+    pub token: Option<BorrowedFd<'a>>,
+}
+
+impl<'a> BtfLoad<'a> {
+    /// These bytes, with the rights of the process.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        BtfLoad { bytes, token: None }
+    }
+}
+
+/// `BPF_*_GET_FD_BY_ID`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OpenById<'a> {
+    /// Kind of the object.
+    pub kind: ObjectKind,
+    /// Its id.
+    pub id: u32,
+    /// Flags of the descriptor, of maps.
+    pub flags: OpenFlags,
+    /// Token that the right comes from, for BTF (Linux 6.15).
+    pub token: Option<BorrowedFd<'a>>,
+}
+
+impl OpenById<'_> {
+    /// The object of this kind and id, with the rights of the process.
+    pub fn new(kind: ObjectKind, id: u32) -> Self {
+        OpenById { kind, id, flags: OpenFlags::empty(), token: None }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What holds of loads on every kernel. The bodies run on a simulated kernel always, and on the running one in
 //! `kernel_load.rs`.
 
+#![allow(dead_code, reason = "each test target uses a part")]
+
 pub(crate) mod legacy_maps;
 
 use std::collections::BTreeSet;
@@ -277,4 +279,48 @@ pub(crate) fn long_programs_load(kernel: &Kernel, runs: bool) {
         function.insns.push(exit);
     }
     assert_eq!(run(&spec), (short + 2 * LONG, answer));
+}
+
+/// A map whose types do not fit it is made without them.
+pub(crate) fn maps_go_without_types_that_the_kernel_refuses(kernel: &Kernel) {
+    let mut spec = open("xdp_count.o");
+    let name = spec.maps[0].name.clone();
+    // A type of another size than the key's.
+    let value = spec.maps[0].value_type;
+    assert!(value.is_some() && spec.maps[0].value_size != spec.maps[0].key_size);
+    spec.maps[0].key_type = value;
+    let object = Loader::new(kernel).load(&spec).expect("it loads");
+    let notes: Vec<String> = object.report().notes.iter().map(ToString::to_string).collect();
+    let expected = format!("adapted {name}: created without types, which this kernel refused (EINVAL");
+    assert!(notes.iter().any(|note| note.starts_with(&expected)), "{notes:?}");
+    let info = object.map(&name).expect("it is there").info().expect("the kernel knows it");
+    assert_eq!((info.btf_key_type_id, info.btf_value_type_id), (0, 0));
+}
+
+/// Records of a newer format are loaded as far as the kernel knows them.
+pub(crate) fn records_are_cut_to_what_the_kernel_knows(kernel: &Kernel) {
+    let long = |records: &mut skep::spec::InfoRecords, filler: u8| {
+        let size = records.record_size as usize;
+        records.record_size += 8;
+        records.bytes =
+            records.bytes.chunks_exact(size).flat_map(|r| [r, &[filler; 8][..]].concat()).collect();
+    };
+    for (funcs, lines) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        let mut spec = open("subprogs.o");
+        for function in &mut spec.functions {
+            long(&mut function.func_info, funcs);
+            long(&mut function.line_info, lines);
+        }
+        let object = Loader::new(kernel).load(&spec).expect("it loads");
+        for program in object.programs() {
+            let info = program.info().expect("the kernel knows it");
+            assert!(info.nr_func_info > 0 && info.nr_line_info > 0, "{}", program.name());
+            let notes = |what: &str| {
+                let notes = &object.report().notes;
+                notes.iter().filter(|n| n.subject == program.name() && n.text.contains(what)).count()
+            };
+            assert_eq!(notes("shorter function records"), usize::from(funcs != 0));
+            assert_eq!(notes("shorter line records"), usize::from(lines != 0));
+        }
+    }
 }

@@ -43,6 +43,13 @@ impl Shape {
         }
     }
 
+    /// Memory that a map of this shape is charged with, in bytes: that of all its elements, in whole pages.
+    pub(crate) fn memory(&self) -> usize {
+        let element = self.value_len().saturating_add((self.key_size as usize).next_multiple_of(8));
+        let all = element.saturating_mul(self.max_entries as usize);
+        all.div_ceil(PAGE_SIZE as usize).max(1).saturating_mul(PAGE_SIZE as usize)
+    }
+
     /// The shape as the kernel keeps it: what a descriptor may do is the descriptor's.
     pub(crate) fn without_access(mut self) -> Shape {
         self.flags -= MapFlags::RDONLY | MapFlags::WRONLY;

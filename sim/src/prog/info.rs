@@ -1,7 +1,10 @@
 //! Function and line records.
 
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
 use skep_asm::Insn;
-use skep_btf::{Btf, Kind, StrOffset, TypeId};
+use skep_btf::{Btf, Kind, Linkage, StrOffset, TypeId};
 use skep_sys::abi::Errno;
 use skep_sys::request::Records;
 
@@ -31,8 +34,13 @@ impl Lines {
     }
 }
 
-/// Splits records into the words that are known; the rest of each has to be zero.
-fn split<const N: usize>(records: Records<'_>, what: &str) -> Result<Vec<[u32; N]>, Reject> {
+/// Splits records into the words that are known; the rest of each has to be zero, or `known_size` is told how long the
+/// known part is.
+fn split<const N: usize>(
+    records: Records<'_>,
+    what: &str,
+    known_size: Option<&Cell<u32>>,
+) -> Result<Vec<[u32; N]>, Reject> {
     let size = records.record_size;
     if (size as usize) < N * 4 || size > RECORD_MAX || !size.is_multiple_of(4) {
         return Err(reject(Errno::EINVAL, format!("invalid {what} rec size {size}")));
@@ -46,6 +54,9 @@ fn split<const N: usize>(records: Records<'_>, what: &str) -> Result<Vec<[u32; N
         }
         let unknown = words.iter().skip(N).flatten().chain(rest);
         if unknown.copied().any(|byte| byte != 0) {
+            if let Some(size) = known_size {
+                size.set(N as u32 * 4); // a few words
+            }
             return Err(reject(Errno::E2BIG, format!("nonzero tailing record in {what}")).unended());
         }
         split.push(known);
@@ -53,13 +64,18 @@ fn split<const N: usize>(records: Records<'_>, what: &str) -> Result<Vec<[u32; N
     Ok(split)
 }
 
-/// Checks that there is a record with a function's type for the start of every sub-program.
-pub(super) fn check_functions(records: Records<'_>, btf: &Btf, starts: &[usize]) -> Result<(), Reject> {
+/// Checks that there is a record with a function's type for the start of every sub-program. Answers these types.
+pub(super) fn check_functions(
+    records: Records<'_>,
+    btf: &Btf,
+    starts: &[usize],
+    known_size: Option<&Cell<u32>>,
+) -> Result<Vec<TypeId>, Reject> {
     if records.count() == 0 {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let mut previous = None;
-    let records = split::<2>(records, "func info")?;
+    let records = split::<2>(records, "func info", known_size)?;
     for &[offset, type_id] in &records {
         match previous {
             None if offset != 0 => {
@@ -89,6 +105,29 @@ pub(super) fn check_functions(records: Records<'_>, btf: &Btf, starts: &[usize])
             "func_info BTF section doesn't match subprog layout in BPF program",
         ));
     }
+    Ok(records.iter().map(|&[_, type_id]| TypeId(type_id)).collect())
+}
+
+/// Checks that sub-programs which are verified by their types alone, those of global linkage, do not take pointers to
+/// anything, unless a tag says what to.
+pub(super) fn check_arguments(functions: &[TypeId], btf: &Btf, tags: bool) -> Result<(), Reject> {
+    let tagged: BTreeSet<(TypeId, i32)> = btf
+        .types()
+        .filter(|ty| tags && ty.kind() == Kind::DECL_TAG && ty.name_bytes().starts_with(b"arg:"))
+        .filter_map(|ty| Some((ty.type_id(), ty.component_index()?)))
+        .collect();
+    let global = |id: &&TypeId| btf.ty(**id).is_ok_and(|ty| ty.linkage() == Some(Linkage::GLOBAL));
+    for &id in functions.iter().skip(1).filter(global) {
+        let Ok(proto) = btf.ty(id).and_then(|ty| btf.ty(ty.type_id())) else { continue };
+        for (index, param) in (0..).zip(proto.params()) {
+            let pointer = btf.peel(param.type_id).ok().filter(|ty| ty.kind() == Kind::PTR);
+            let to = pointer.and_then(|ty| btf.peel(ty.type_id()).ok());
+            if to.is_some_and(|to| to.is_void()) && !tagged.contains(&(id, index)) {
+                let text = format!("arg#{index} reference type('UNKNOWN ') size cannot be determined: -22");
+                return Err(reject(Errno::EINVAL, text));
+            }
+        }
+    }
     Ok(())
 }
 
@@ -98,11 +137,12 @@ pub(super) fn check_lines(
     btf: &Btf,
     insns: &[Insn],
     starts: &[usize],
+    known_size: Option<&Cell<u32>>,
 ) -> Result<Lines, Reject> {
     if records.count() == 0 {
         return Ok(Lines::default());
     }
-    let records = split::<4>(records, "line_info")?;
+    let records = split::<4>(records, "line_info", known_size)?;
     let mut previous = 0;
     let mut starts = starts.iter().copied().enumerate().peekable();
     for (i, &[offset, file, line, _]) in records.iter().enumerate() {

@@ -5,6 +5,10 @@ use skep_sys::abi::{Errno, ProgType};
 
 use super::helpers::{Helper, call_name};
 use super::verify::{Reject, Subject, reject};
+use crate::features::Features;
+
+/// Came with the charging of control groups, and shows it to who looks.
+const KTIME_GET_COARSE_NS: i32 = 160;
 
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Reject {
     reject(Errno::EINVAL, message)
@@ -120,7 +124,9 @@ fn check_call(subject: &Subject<'_>, insn: &Insn) -> Result<(), Reject> {
         return Ok(());
     }
     let number = insn.imm;
-    let missing = subject.kernel.config().missing_helpers.contains(&number);
+    let kernel = subject.kernel;
+    let missing = kernel.config().missing_helpers.contains(&number)
+        || number == KTIME_GET_COARSE_NS && !kernel.features().contains(Features::MEMCG_ACCOUNT);
     let Some(helper) = Helper::get(number).filter(|_| !missing) else {
         let name = if missing { format!("unknown#{number}") } else { call_name(number) };
         return Err(invalid(format!("invalid func {name}")));

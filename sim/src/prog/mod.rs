@@ -60,7 +60,16 @@ pub(crate) struct Target {
     pub(crate) prog: Option<Arc<Prog>>,
 }
 
+/// Memory that a program of so many instructions is charged with, in bytes: whole pages.
+pub(crate) fn memory(insns: usize) -> usize {
+    insns.saturating_mul(Insn::SIZE).next_multiple_of(4096)
+}
+
 impl Prog {
+    pub(crate) fn memory(&self) -> usize {
+        memory(self.insns.len())
+    }
+
     pub(crate) fn info(&self) -> ProgInfo {
         let mut info = ProgInfo::default();
         info.prog_type = self.prog_type;

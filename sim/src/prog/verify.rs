@@ -1,16 +1,18 @@
 //! The structural part of the verifier, in the kernel's order.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::sync::Arc;
 
 use skep_btf::Kind;
 use skep_sys::abi::{AttachType, Errno, ProgFlags, ProgType};
-use skep_sys::request::ProgLoad;
+use skep_sys::request::{KnownRecords, ProgLoad};
 
 use super::info::{self, Lines};
 use super::refs::{self, Loads};
 use super::{Target, dump::dump, flow, insn, layout};
 use crate::btf::BtfObject;
+use crate::features::Features;
 use crate::kernel::Inner;
 use crate::log::Log;
 use crate::map::Map;
@@ -94,8 +96,14 @@ fn check(
     refs::check_kernel_functions(subject)?;
     layout::check_jumps(insns, &starts)?;
     if let Some(btf) = btf {
-        info::check_functions(subject.request.func_info, &btf.btf, &starts)?;
-        *lines = info::check_lines(subject.request.line_info, &btf.btf, insns, &starts)?;
+        let request = subject.request;
+        let known = |size: fn(&KnownRecords) -> &Cell<u32>| request.known_records.map(size);
+        let func_size = known(|known| &known.func_info);
+        let functions = info::check_functions(request.func_info, &btf.btf, &starts, func_size)?;
+        let tags = subject.kernel.features().contains(Features::ARG_CTX_TAG);
+        info::check_arguments(&functions, &btf.btf, tags)?;
+        let line_size = known(|known| &known.line_info);
+        *lines = info::check_lines(request.line_info, &btf.btf, insns, &starts, line_size)?;
     }
     let Loads { maps, by_slot } = refs::resolve(subject)?;
     layout::check_reachable(insns)?;

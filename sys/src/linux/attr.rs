@@ -45,6 +45,7 @@ pub(super) mod cmd {
     pub(crate) const LINK_GET_NEXT_ID: u32 = 31;
     pub(crate) const LINK_DETACH: u32 = 34;
     pub(crate) const PROG_BIND_MAP: u32 = 35;
+    pub(crate) const TOKEN_CREATE: u32 = 36;
 }
 
 #[repr(C)]
@@ -122,10 +123,13 @@ pub(super) struct ProgLoadAttr {
     pub(super) core_relo_rec_size: u32,
     /// Written by the kernel since Linux 6.4.
     pub(super) log_true_size: u32,
+    pub(super) prog_token_fd: u32,
+    pub(super) fd_array_cnt: u32,
 }
 layout!(
-    ProgLoadAttr, 144, insns @ 8, license @ 16, log_buf @ 32, prog_name @ 48, prog_btf_fd @ 72, func_info @ 80,
+    ProgLoadAttr, 152, insns @ 8, license @ 16, log_buf @ 32, prog_name @ 48, prog_btf_fd @ 72, func_info @ 80,
     line_info @ 96, attach_btf_id @ 108, attach_prog_fd @ 112, fd_array @ 120, log_true_size @ 140,
+    prog_token_fd @ 144,
 );
 
 #[repr(C)]
@@ -169,8 +173,18 @@ pub(super) struct BtfLoadAttr {
     pub(super) btf_log_level: u32,
     /// Written by the kernel since Linux 6.4.
     pub(super) btf_log_true_size: u32,
+    pub(super) btf_flags: u32,
+    pub(super) btf_token_fd: u32,
 }
-layout!(BtfLoadAttr, 32, btf_log_buf @ 8, btf_size @ 16, btf_log_true_size @ 28);
+layout!(BtfLoadAttr, 40, btf_log_buf @ 8, btf_size @ 16, btf_log_true_size @ 28, btf_token_fd @ 36);
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct TokenCreateAttr {
+    pub(super) flags: u32,
+    pub(super) bpffs_fd: u32,
+}
+layout!(TokenCreateAttr, 8, bpffs_fd @ 4);
 
 /// `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
 #[repr(C)]
@@ -189,8 +203,9 @@ pub(super) struct IdAttr {
     pub(super) id: u32,
     pub(super) next_id: u32,
     pub(super) open_flags: u32,
+    pub(super) fd_by_id_token_fd: u32,
 }
-layout!(IdAttr, 12, next_id @ 4);
+layout!(IdAttr, 16, next_id @ 4, fd_by_id_token_fd @ 12);
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]

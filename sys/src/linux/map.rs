@@ -16,6 +16,7 @@ pub(super) fn create(request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
     let btf = request.btf;
     let mut flags = request.flags;
     flags.set(MapFlags::VTYPE_BTF_OBJ_FD, request.value_type_module.is_some());
+    flags.set(MapFlags::TOKEN_FD, request.token.is_some());
     let mut attr = MapCreateAttr {
         map_type: request.map_type.0,
         key_size: request.key_size,
@@ -32,7 +33,7 @@ pub(super) fn create(request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
         btf_vmlinux_value_type_id: request.vmlinux_value_type_id,
         map_extra: request.map_extra,
         value_type_btf_obj_fd: raw_or_0(request.value_type_module),
-        map_token_fd: 0,
+        map_token_fd: raw_or_0(request.token),
     };
     // SAFETY: the attribute holds no address.
     unsafe { bpf_fd(cmd::MAP_CREATE, &mut attr) }

@@ -21,8 +21,8 @@ use crate::abi::{Errno, OpenFlags};
 use crate::backend::{Backend, ObjectKind, Permissions};
 use crate::map_fd::MapRef;
 use crate::request::{
-    BtfInfo, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory, Pin, ProgInfo,
-    ProgLoad, TestRun, TestRunResult,
+    BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory, OpenById,
+    Pin, ProgInfo, ProgLoad, TestRun, TestRunResult,
 };
 use crate::shared::SharedMemory;
 
@@ -102,8 +102,12 @@ impl Backend for LinuxBackend {
         program::bind_map(prog, map)
     }
 
-    fn btf_load(&self, btf: &[u8], log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
-        program::btf_load(btf, log)
+    fn btf_load(&self, request: &BtfLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
+        program::btf_load(request, log)
+    }
+
+    fn token_create(&self, bpffs: &Path) -> Result<OwnedFd, Errno> {
+        object::token_create(bpffs)
     }
 
     fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo, Errno> {
@@ -130,8 +134,8 @@ impl Backend for LinuxBackend {
         object::next_id(kind, id)
     }
 
-    fn open_by_id(&self, kind: ObjectKind, id: u32, flags: OpenFlags) -> Result<OwnedFd, Errno> {
-        object::open_by_id(kind, id, flags)
+    fn open_by_id(&self, request: &OpenById<'_>) -> Result<OwnedFd, Errno> {
+        object::open_by_id(request)
     }
 
     fn pin(&self, pin: Pin<'_>) -> Result<(), Errno> {

@@ -5,14 +5,14 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use bytes::Bytes;
 
 use super::attr::{
     Attr, IdAttr, InfoAttr, LinkCreateAttr, LinkDetachAttr, LinkUpdateAttr, ObjAttr, RawBtfInfo,
-    RawBtfInfoShort, RawLinkInfo, RawMapInfo, RawProgInfo, RawTracepointAttr, cmd,
+    RawBtfInfoShort, RawLinkInfo, RawMapInfo, RawProgInfo, RawTracepointAttr, TokenCreateAttr, cmd,
 };
 use super::call::{address, address_mut, bpf, bpf_fd, length, path, raw, raw_or_0, text};
 use super::system::check_kind;
@@ -22,7 +22,7 @@ use crate::abi::{
 };
 use crate::backend::ObjectKind;
 use crate::request::{
-    BtfInfo, LinkCreate, LinkInfo, LinkPlace, LinkTarget, LinkUpdate, MapInfo, Pin, ProgInfo,
+    BtfInfo, LinkCreate, LinkInfo, LinkPlace, LinkTarget, LinkUpdate, MapInfo, OpenById, Pin, ProgInfo,
 };
 
 /// Longest name of a BTF object or a tracepoint that is asked for: names of modules have at most 56 bytes, those of
@@ -211,16 +211,29 @@ pub(super) fn next_id(kind: ObjectKind, id: u32) -> Result<u32, Errno> {
     Ok(attr.next_id)
 }
 
-pub(super) fn open_by_id(kind: ObjectKind, id: u32, flags: OpenFlags) -> Result<OwnedFd, Errno> {
-    let command = match kind {
+pub(super) fn open_by_id(request: &OpenById<'_>) -> Result<OwnedFd, Errno> {
+    let command = match request.kind {
         ObjectKind::Map => cmd::MAP_GET_FD_BY_ID,
         ObjectKind::Program => cmd::PROG_GET_FD_BY_ID,
         ObjectKind::Btf => cmd::BTF_GET_FD_BY_ID,
         ObjectKind::Link => cmd::LINK_GET_FD_BY_ID,
     };
-    let mut attr = IdAttr { id, next_id: 0, open_flags: flags.bits() };
+    let token = if request.token.is_some() { MapFlags::TOKEN_FD.bits() } else { 0 };
+    let mut attr = IdAttr {
+        id: request.id,
+        next_id: 0,
+        open_flags: request.flags.bits() | token,
+        fd_by_id_token_fd: raw_or_0(request.token),
+    };
     // SAFETY: the attribute holds no address.
     unsafe { bpf_fd(command, &mut attr) }
+}
+
+pub(super) fn token_create(bpffs: &Path) -> Result<OwnedFd, Errno> {
+    let directory = super::system::open_directory(bpffs)?;
+    let mut attr = TokenCreateAttr { flags: 0, bpffs_fd: raw(directory.as_fd()) };
+    // SAFETY: the attribute holds no address.
+    unsafe { bpf_fd(cmd::TOKEN_CREATE, &mut attr) }
 }
 
 pub(super) fn pin(pin: Pin<'_>) -> Result<(), Errno> {

@@ -11,8 +11,8 @@ use skep_asm::{Endian, Insn, encode, pseudo};
 
 use super::attr::{BindMapAttr, BtfLoadAttr, ProgLoadAttr, TestRunAttr, cmd};
 use super::call::{address, address_mut, bpf, bpf_fd, length, name, raw, raw_or_0};
-use crate::abi::Errno;
-use crate::request::{AttachTarget, LogBuffer, ProgLoad, TestRun, TestRunResult};
+use crate::abi::{Errno, ProgFlags};
+use crate::request::{AttachTarget, BtfLoad, LogBuffer, ProgLoad, TestRun, TestRunResult};
 
 /// How often a load is tried that the kernel gives up with `EAGAIN`, as it does when a signal is pending while the
 /// verifier runs.
@@ -34,13 +34,15 @@ pub(super) fn load(request: &ProgLoad<'_>, mut log: Option<&mut LogBuffer>) -> R
     let has = |count: u32, size: u32| if count == 0 { 0 } else { size };
     let func_info_cnt = length(func_info.count())?;
     let line_info_cnt = length(line_info.count())?;
+    let mut flags = request.flags;
+    flags.set(ProgFlags::TOKEN_FD, request.token.is_some());
     let mut attr = ProgLoadAttr {
         prog_type: request.prog_type.0,
         insn_cnt: length(request.insns.len())?,
         insns: address(&insns),
         license: address(license.as_bytes_with_nul()),
         kern_version: request.kern_version,
-        prog_flags: request.flags.bits(),
+        prog_flags: flags.bits(),
         prog_name: name(request.name)?,
         prog_ifindex: request.ifindex,
         expected_attach_type: request.expected_attach_type.0,
@@ -54,6 +56,7 @@ pub(super) fn load(request: &ProgLoad<'_>, mut log: Option<&mut LogBuffer>) -> R
         attach_btf_id,
         attach_prog_fd: attach_fd,
         fd_array: address(&fd_array),
+        prog_token_fd: raw_or_0(request.token),
         ..ProgLoadAttr::default()
     };
     if let Some((level, size, address)) = log.as_deref_mut().and_then(log_fields) {
@@ -68,6 +71,13 @@ pub(super) fn load(request: &ProgLoad<'_>, mut log: Option<&mut LogBuffer>) -> R
     });
     if let Some(log) = log {
         log.true_size = attr.log_true_size;
+    }
+    if let (Err(Errno::E2BIG), Some(known)) = (&result, request.known_records) {
+        // A kernel that knows shorter records writes their length in place of what it was given.
+        let shorter =
+            |count: u32, given: u32, there: u32| if count != 0 && there < given { there } else { 0 };
+        known.func_info.set(shorter(func_info_cnt, func_info.record_size, attr.func_info_rec_size));
+        known.line_info.set(shorter(line_info_cnt, line_info.record_size, attr.line_info_rec_size));
     }
     result
 }
@@ -163,8 +173,15 @@ pub(super) fn bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), 
     unsafe { bpf(cmd::PROG_BIND_MAP, &mut attr) }.map(drop)
 }
 
-pub(super) fn btf_load(btf: &[u8], mut log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
-    let mut attr = BtfLoadAttr { btf: address(btf), btf_size: length(btf.len())?, ..BtfLoadAttr::default() };
+pub(super) fn btf_load(request: &BtfLoad<'_>, mut log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
+    let btf = request.bytes;
+    let mut attr = BtfLoadAttr {
+        btf: address(btf),
+        btf_size: length(btf.len())?,
+        btf_flags: if request.token.is_some() { ProgFlags::TOKEN_FD.bits() } else { 0 },
+        btf_token_fd: raw_or_0(request.token),
+        ..BtfLoadAttr::default()
+    };
     if let Some((level, size, address)) = log.as_deref_mut().and_then(log_fields) {
         (attr.btf_log_level, attr.btf_log_size, attr.btf_log_buf) = (level, size, address);
     }

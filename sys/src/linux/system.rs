@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -131,6 +131,7 @@ pub(super) fn permissions() -> Permissions {
         memlock_limit: memlock.filter(|&soft| soft != RLIM_INFINITY),
         unprivileged_bpf_disabled: unprivileged.and_then(|text| text.trim().parse().ok()),
         lockdown: lockdown_mode(&lockdown).filter(|&mode| mode != "none").map(str::to_owned),
+        user_namespace: fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !maps_all(&map)),
     }
 }
 
@@ -138,6 +139,11 @@ pub(super) fn permissions() -> Permissions {
 fn effective_caps(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// Whether a map of user ids is that of the first user namespace: all of them, to themselves.
+fn maps_all(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// The word in brackets of `none [integrity] confidentiality`.
@@ -161,6 +167,12 @@ pub(super) fn is_bpffs(path: &Path) -> Result<bool, Errno> {
         Err(nix::errno::Errno::ENOENT) => Ok(false),
         Err(errno) => Err(nix_errno(errno)),
     }
+}
+
+/// Opens a directory, such as the root of a bpffs.
+pub(super) fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    let options = fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path);
+    options.map(OwnedFd::from).map_err(|error| io_errno(&error))
 }
 
 pub(super) fn unpin(path: &Path) -> Result<(), Errno> {

@@ -20,7 +20,7 @@ mod helper {
     pub(super) const PROBE_READ: i32 = 4;
     pub(super) const PROBE_READ_KERNEL: i32 = 113;
     pub(super) const KTIME_GET_COARSE_NS: u32 = 160;
-    pub(super) const GET_FUNC_IP: i32 = 173;
+    pub(super) const GET_HASH_RECALC: i32 = 34;
     pub(super) const GET_ATTACH_COOKIE: u32 = 174;
 }
 
@@ -157,31 +157,26 @@ pub(super) fn arg_ctx_tag(kernel: &Kernel) -> Probe {
         Ok(parts) => parts,
         Err(reason) => return Probe::Unknown(reason),
     };
-    match kernel.has(Feature::Helper(ProgType::KPROBE, helper::GET_FUNC_IP.cast_unsigned())) {
-        Probe::Supported => (),
-        other => return other,
-    }
     match kernel.has(Feature::BtfDeclTag) {
         Probe::Supported => (),
         other => return other,
     }
     let btf = match kernel.btf_load(&bytes, None) {
         Ok(btf) => btf,
-        Err(errno) => return Probe::unknown("load BTF", errno),
+        Err(errno) => return attempt::<()>("load BTF", Err(errno)),
     };
     let insns = program(|asm| {
-        asm.call("sub").exit().label("sub").call_helper(helper::GET_FUNC_IP).exit();
+        asm.call("sub").exit().label("sub").call_helper(helper::GET_HASH_RECALC).exit();
     });
     // The sub-program is the third instruction.
     let records: Vec<u8> = [0, main.0, 2, sub.0].iter().flat_map(|word| word.to_ne_bytes()).collect();
-    let mut request = ProgLoad::new(ProgType::KPROBE, &insns, "GPL");
-    request.kern_version = kernel.version_code().unwrap_or(0);
+    let mut request = ProgLoad::new(ProgType::SCHED_CLS, &insns, "GPL");
     request.btf = Some(btf.as_fd());
     request.func_info = Records { record_size: 8, bytes: &records };
     match kernel.prog_load(&request, None) {
         // How the verifier refuses to take a number for the context.
         Err(Errno::EACCES) => Probe::Unsupported,
-        other => attempt(LOADING, other),
+        other => attempt(LOADING, other).unless(|| loads_trivial(kernel, ProgType::SCHED_CLS)),
     }
 }
 
@@ -288,7 +283,7 @@ mod tests {
     fn programs_are_assembled() {
         assert_eq!(trivial().len(), 2);
         let insns = program(|asm| {
-            asm.call("sub").exit().label("sub").call_helper(helper::GET_FUNC_IP).exit();
+            asm.call("sub").exit().label("sub").call_helper(helper::GET_HASH_RECALC).exit();
         });
         assert_eq!((insns.len(), insns[0].func_target(0)), (4, Some(2)));
     }

@@ -8,12 +8,18 @@ use crate::abi::OpenFlags;
 use crate::backend::ObjectKind;
 use crate::map_fd::MapRef;
 use crate::request::{
-    LinkCreate, LinkTarget, LinkUpdate, LogBuffer, MapCreate, MapMemory, Pin, ProgLoad, TestRun,
+    BtfLoad, LinkCreate, LinkTarget, LinkUpdate, LogBuffer, MapCreate, MapMemory, OpenById, Pin, ProgLoad,
+    TestRun,
 };
 
 /// A few words for an argument.
 pub(super) trait Brief {
     fn brief(&self) -> String;
+}
+
+/// What is said of a token.
+fn token(token: Option<BorrowedFd<'_>>) -> &'static str {
+    if token.is_some() { " token" } else { "" }
 }
 
 macro_rules! brief {
@@ -55,15 +61,22 @@ brief! {
         None => "log(none)".to_owned(),
     };
     &MapCreate<'_>, |map| format!(
-        "{} {:?} key={} value={} max={} flags={:#x}{}",
+        "{} {:?} key={} value={} max={} flags={:#x}{}{}",
         map.map_type, map.name, map.key_size, map.value_size, map.max_entries, map.flags.bits(),
         if map.btf.is_some() { " btf" } else { "" },
+        token(map.token),
     );
     &ProgLoad<'_>, |prog| format!(
-        "{} {:?} insns={} attach={} flags={:#x}{}{}",
+        "{} {:?} insns={} attach={} flags={:#x}{}{}{}",
         prog.prog_type, prog.name, prog.insns.len(), prog.expected_attach_type.0, prog.flags.bits(),
         if prog.btf.is_some() { " btf" } else { "" },
         if prog.fd_array.is_empty() { String::new() } else { format!(" fd_array={}", prog.fd_array.len()) },
+        token(prog.token),
+    );
+    &BtfLoad<'_>, |btf| format!("{}{}", btf.bytes.brief(), token(btf.token));
+    &OpenById<'_>, |open| format!(
+        "{} {} {}{}",
+        open.kind.brief(), open.id, open.flags.brief(), token(open.token),
     );
     &mut TestRun<'_>, |run| format!("data={} ctx={} repeat={}", run.data_in.len(), run.ctx_in.len(), run.repeat);
     &LinkCreate<'_>, |link| format!(

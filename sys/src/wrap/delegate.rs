@@ -125,8 +125,8 @@ macro_rules! wrapper {
             use crate::backend::{ObjectKind, Permissions};
             use crate::map_fd::MapRef;
             use crate::request::{
-                BtfInfo, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory, Pin,
-                ProgInfo, ProgLoad, TestRun, TestRunResult,
+                BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory,
+                OpenById, Pin, ProgInfo, ProgLoad, TestRun, TestRunResult,
             };
             use crate::shared::SharedMemory;
 
@@ -147,14 +147,15 @@ macro_rules! wrapper {
                     prog: BorrowedFd<'_>, run: &mut TestRun<'_>,
                 ) -> Result<TestRunResult, (Errno, TestRunResult)>;
                 fn prog_bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno>;
-                fn btf_load(btf: &[u8], log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno>;
+                fn btf_load(request: &BtfLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno>;
+                fn token_create(bpffs: &Path) -> Result<OwnedFd, Errno>;
                 fn map_info(map: BorrowedFd<'_>) -> Result<MapInfo, Errno>;
                 fn prog_info(prog: BorrowedFd<'_>) -> Result<ProgInfo, Errno>;
                 fn btf_info(btf: BorrowedFd<'_>) -> Result<BtfInfo, Errno>;
                 fn btf_bytes(btf: BorrowedFd<'_>) -> Result<Bytes, Errno>;
                 fn link_info(link: BorrowedFd<'_>) -> Result<LinkInfo, Errno>;
                 fn next_id(kind: ObjectKind, id: u32) -> Result<u32, Errno>;
-                fn open_by_id(kind: ObjectKind, id: u32, flags: OpenFlags) -> Result<OwnedFd, Errno>;
+                fn open_by_id(request: &OpenById<'_>) -> Result<OwnedFd, Errno>;
                 fn pin(pin: Pin<'_>) -> Result<(), Errno>;
                 fn open_pinned(path: &Path, flags: OpenFlags) -> Result<OwnedFd, Errno>;
                 fn unpin(path: &Path) -> Result<(), Errno>;
