@@ -11,7 +11,7 @@ use load_conformance::legacy_maps;
 use skep::sys::abi::{MapType, UpdateFlags};
 use skep::sys::request::TestRun;
 use skep::sys::{Backend, Feature, LinuxBackend, Probe};
-use skep::{Kernel, Object};
+use skep::{Kernel, Loader, Object};
 
 /// Descriptors are counted per process, so one test at a time.
 static ONE: Mutex<()> = Mutex::new(());
@@ -43,7 +43,7 @@ fn pin_root(name: &str) -> PathBuf {
 fn a_failed_load_leaves_nothing() {
     let _one = ONE.lock();
     let Some(backend) = linux("a_failed_load_leaves_nothing") else { return };
-    let objects = [
+    let mut objects = vec![
         "xdp_count.o",
         "pinned.o",
         "tp_btf_sock.o",
@@ -52,6 +52,15 @@ fn a_failed_load_leaves_nothing() {
         "maps_legacy_aya.o",
         "maps_order.o",
     ];
+    let kernel = Kernel::from_arc(backend.clone());
+    let newer = [(MapType::ARENA, "arena.o"), (MapType::INSN_ARRAY, "jump_tables.o")];
+    objects.extend(
+        newer.iter().filter(|(kind, _)| kernel.has(Feature::MapType(*kind)).is_supported()).map(|(_, o)| *o),
+    );
+    // Links of tables are newer than tables.
+    objects.extend(
+        Loader::new(&kernel).load(&load_conformance::open("struct_ops.o")).is_ok().then_some("struct_ops.o"),
+    );
     load_conformance::a_failed_load_leaves_nothing(&backend, || {}, &pin_root("faults"), &objects);
 }
 

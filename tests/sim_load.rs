@@ -35,6 +35,7 @@ fn a_failed_load_leaves_nothing() {
         "tc_legacy.o",
         "maps_legacy_aya.o",
         "maps_order.o",
+        "arena.o",
     ];
     load_conformance::a_failed_load_leaves_nothing(
         &backend,

@@ -40,15 +40,17 @@ pub fn attach(map: &MapFd, value: &[u8]) -> Result<Registration, LinkError> {
         return Err(LinkError::NotStructOps { map_type: map.map_type() });
     }
     let by_link = map.shape().flags.contains(MapFlags::LINK);
+    if !by_link {
+        // Before it is registered, so that what fails leaves it out of the kernel.
+        let kept = map.try_clone().map_err(|error| failed("keep", &error))?;
+        map.update(&KEY, value, UpdateFlags::empty()).map_err(|error| failed("register", &error))?;
+        return Ok(Registration { link: None, map: Some(kept) });
+    }
     match map.update(&KEY, value, UpdateFlags::empty()) {
         Ok(()) => {}
         // The table was written before: a link can register it again.
-        Err(error) if by_link && error.errno() == Some(Errno::EBUSY) => {}
+        Err(error) if error.errno() == Some(Errno::EBUSY) => {}
         Err(error) => return Err(failed("write", &error)),
-    }
-    if !by_link {
-        let map = map.try_clone().map_err(|error| failed("keep", &error))?;
-        return Ok(Registration { link: None, map: Some(map) });
     }
     register(map)
 }
