@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail, ensure};
+use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 use skep::link::Link;
-use skep::{Error, Kernel, Loader, Object, Program, Spec};
+use skep::link::struct_ops::Registration;
+use skep::{Error, Kernel, Loader, Object, Spec};
 
 use crate::out;
 
@@ -17,8 +19,9 @@ pub(crate) struct Args {
     /// not there. Without it everything ends with this command.
     #[arg(long, value_name = "DIR")]
     pin: Option<PathBuf>,
-    /// Attach programs: all that say in their section where to, or these. XDP takes an interface: `count@eth0`.
-    #[arg(long, value_name = "PROGRAM[@INTERFACE]", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    /// Attach programs: all that say in their section where to, and all struct_ops tables, or these. XDP takes an
+    /// interface: `count@eth0`.
+    #[arg(long, value_name = "PROGRAM[@INTERFACE]|TABLE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     attach: Vec<String>,
     /// Set a global integer variable before loading.
     #[arg(long, value_name = "NAME=NUMBER")]
@@ -65,9 +68,18 @@ struct LoadedMap {
 
 #[derive(Serialize)]
 struct LoadedLink {
+    /// The program, or the `struct_ops` table.
     program: String,
+    table: bool,
+    /// 0 for a table that is registered without a link.
     id: u32,
     pin: Option<PathBuf>,
+}
+
+/// What stays attached as long as it is held.
+enum Attached {
+    Link(#[expect(dead_code, reason = "held")] Link),
+    Table(#[expect(dead_code, reason = "held")] Registration),
 }
 
 /// What was pinned, to be taken back when a later step fails.
@@ -87,6 +99,11 @@ impl Drop for Pins<'_> {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let kernel = Kernel::linux();
+    let ends: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    if !args.attach.is_empty() && args.pin.is_none() {
+        // Before anything is attached, so that nothing is left.
+        ends.thread_block().context("hold back signals")?;
+    }
     let mut loaded = Loaded { file: crate::inspect::name(&args.object), ..Loaded::default() };
     match load(args, &kernel, &mut loaded) {
         Ok((object, links)) => {
@@ -100,7 +117,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 if !args.json {
                     out::text("attached; interrupt to detach\n")?;
                 }
-                wait_for_ever();
+                wait_for_the_end(&ends)?;
             }
             drop((object, links));
             Ok(ExitCode::SUCCESS)
@@ -115,13 +132,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn wait_for_ever() -> ! {
-    loop {
-        std::thread::park();
-    }
+/// Waits until the process is asked to end. A table that is registered without a link would stay in the kernel if it just
+/// ended.
+fn wait_for_the_end(ends: &SigSet) -> anyhow::Result<()> {
+    ends.wait().context("wait for a signal")?;
+    Ok(())
 }
 
-fn load(args: &Args, kernel: &Kernel, loaded: &mut Loaded) -> anyhow::Result<(Object, Vec<Link>)> {
+fn load(args: &Args, kernel: &Kernel, loaded: &mut Loaded) -> anyhow::Result<(Object, Vec<Attached>)> {
     let mut spec = args.reading.open(&args.object)?;
     for setting in &args.set {
         set(&mut spec, setting)?;
@@ -208,8 +226,9 @@ fn attach_all(
     object: &Object,
     loaded: &mut Loaded,
     pins: &mut Pins<'_>,
-) -> anyhow::Result<Vec<Link>> {
+) -> anyhow::Result<Vec<Attached>> {
     let mut links = Vec::new();
+    let mut tables: Vec<String> = Vec::new();
     for wanted in &args.attach {
         if wanted.is_empty() {
             for program in object.programs() {
@@ -220,8 +239,9 @@ fn attach_all(
                     Err(error) => return Err(error.into()),
                 }
             }
+            tables.extend(object.struct_ops().map(|(name, _)| name.to_owned()));
             ensure!(
-                !links.is_empty(),
+                !(links.is_empty() && tables.is_empty()),
                 "no program of {} says where to attach it: name one, such as --attach=PROGRAM@INTERFACE",
                 args.object.display()
             );
@@ -231,6 +251,10 @@ fn attach_all(
             Some((name, interface)) => (name, Some(interface)),
             None => (wanted.as_str(), None),
         };
+        if interface.is_none() && object.struct_ops().any(|(table, _)| table == name) {
+            tables.push(name.to_owned());
+            continue;
+        }
         let program = object.program(name)?;
         let link = match interface {
             Some(interface) => program.attach_xdp(interface)?,
@@ -238,23 +262,54 @@ fn attach_all(
         };
         links.push((program, link));
     }
-    links.into_iter().map(|(program, link)| record(args, program, link, loaded, pins)).collect()
+    let mut attached = Vec::new();
+    for (program, link) in links {
+        attached.push(Attached::Link(record(args, program.name(), false, link, loaded, pins)?));
+    }
+    for table in tables {
+        attached.extend(register(args, object, &table, loaded, pins)?);
+    }
+    Ok(attached)
+}
+
+/// Registers a table. One without a link stays in the kernel with the pin of its map.
+fn register(
+    args: &Args,
+    object: &Object,
+    table: &str,
+    loaded: &mut Loaded,
+    pins: &mut Pins<'_>,
+) -> anyhow::Result<Option<Attached>> {
+    let registered = object.attach_struct_ops(table)?;
+    if let Some(link) = registered.link() {
+        // The registration holds the link; this second handle of it is for its pin.
+        drop(record(args, table, true, link.try_clone()?, loaded, pins)?);
+        return Ok(Some(Attached::Table(registered)));
+    }
+    loaded.links.push(LoadedLink { program: table.to_owned(), table: true, id: 0, pin: None });
+    if args.pin.is_some() {
+        registered.leave();
+        return Ok(None);
+    }
+    Ok(Some(Attached::Table(registered)))
 }
 
 fn record(
     args: &Args,
-    program: &Program,
+    name: &str,
+    table: bool,
     link: Link,
     loaded: &mut Loaded,
     pins: &mut Pins<'_>,
 ) -> anyhow::Result<Link> {
-    let path = args.pin.as_ref().map(|dir| dir.join(format!("{}_link", program.name())));
+    let path = args.pin.as_ref().map(|dir| dir.join(format!("{name}_link")));
     if let Some(path) = &path {
         link.pin(path)?;
         pins.made.push(path.clone());
     }
     loaded.links.push(LoadedLink {
-        program: program.name().to_owned(),
+        program: name.to_owned(),
+        table,
         id: link.id().map_or(0, |id| id.0),
         pin: path,
     });

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)] // a skipped test says so
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
@@ -146,4 +147,39 @@ fn load_says_when_nothing_can_be_attached() {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(error.contains("nosuchif0"), "{error}");
     }
+}
+
+/// Tables are registered until the command is asked to end, with and without links.
+#[test]
+fn load_registers_tables() {
+    const AVAILABLE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+    let available = || std::fs::read_to_string(AVAILABLE).unwrap_or_default();
+    if !permitted("load_registers_tables") {
+        return;
+    }
+    // Older kernels have no links of tables, and the object has one.
+    let loads = skep(&["load"], &[testdata("struct_ops.o")]).status.success();
+    if !loads || available().is_empty() {
+        return println!(
+            "skip: load_registers_tables: this kernel has no links of struct_ops (Linux 6.4), or no TCP"
+        );
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_skep"))
+        .args(["load", "--attach=skep_plain", "--attach=skep_linked"])
+        .arg(testdata("struct_ops.o"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command can be started");
+    let mut said = BufReader::new(child.stdout.take().expect("it is a pipe")).lines();
+    let attached = said.any(|line| line.is_ok_and(|line| line.starts_with("attached")));
+    let there = available();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(child.id().cast_signed()),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .expect("it runs");
+    let status = child.wait().expect("it ends");
+    assert!(attached && status.success(), "{status}");
+    assert!(there.contains("skep_plain") && there.contains("skep_linked"), "{there}");
+    assert!(!available().contains("skep_"), "{}", available());
 }
