@@ -17,6 +17,9 @@ const KEY: [u8; 4] = [0; 4];
 ///
 /// Dropping it takes the table out of the kernel, unless its link is pinned. Users of it that the kernel has already,
 /// such as connections with that congestion control, keep it until they end.
+///
+/// A process that ends without dropping it (by a signal, say) takes its links with it, but leaves a table that is registered
+/// without one. Prefer tables with links where kernels have them.
 #[derive(Debug)]
 #[must_use = "dropping it takes the table out of the kernel"]
 pub struct Registration {
