@@ -17,5 +17,5 @@ fn programs_do_the_same() {
         return;
     }
     let loaded = prune_conformance::programs_do_the_same(&kernel, true);
-    assert!(loaded > 50, "only {loaded} programs loaded");
+    assert!(loaded > 30, "only {loaded} programs loaded");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use skep::load::NoteKind;
-use skep::spec::{Pinning, ProgramIndex};
+use skep::spec::{ExternKind, ExternSpec, Pinning, ProgramIndex};
 use skep::sys::abi::ProgType;
 use skep::sys::request::TestRun;
 use skep::{Kernel, Loader, Object, Spec};
@@ -66,10 +66,22 @@ fn depends_on_chance(spec: &Spec) -> bool {
 /// Programs load with everything and with what they need, and do the same. Answers how many loaded.
 pub(crate) fn programs_do_the_same(kernel: &Kernel, run: bool) -> usize {
     let mut loaded = 0;
-    for (name, spec) in objects() {
+    // What the verifier refuses in the end, such as endless loops, it may look at for long.
+    for (name, spec) in objects().into_iter().filter(|(name, _)| !name.starts_with("bad_")) {
         for index in 0..spec.programs.len() {
             let mut only = spec.clone();
             only.load_only(ProgramIndex(index));
+            // Reading all symbols of an emulated kernel takes seconds; the simulated one has few.
+            let symbols = |found: &ExternSpec| found.kind == ExternKind::Variable { typed: false };
+            if run && index > 1 && spec.externs.iter().any(symbols) {
+                continue;
+            }
+            // Of programs that stay as they are, one of each object is enough: emulated kernels take their time.
+            let shorter =
+                only.relocate(&Loader::new(kernel).target()).is_ok_and(|mut plan| plan.prune().insns > 0);
+            if index > 0 && !shorter {
+                continue;
+            }
             // One after the other: an arena may be at one address only.
             let run = run && !depends_on_chance(&spec);
             let all = Loader::new(kernel).load(&only).map(|object| run.then(|| observe(&object)));
