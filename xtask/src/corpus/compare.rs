@@ -21,7 +21,7 @@ pub(super) struct Args {
     #[arg(long)]
     skep: Option<PathBuf>,
     /// The least share, in percent, of the programs that libbpf loads which skep must load too.
-    #[arg(long, default_value_t = 60.0)]
+    #[arg(long, default_value_t = 99.0)]
     at_least: f64,
     /// How many groups of reasons to print.
     #[arg(long, default_value_t = 40)]
