@@ -127,9 +127,9 @@ impl Object {
     }
 
     pub(crate) fn program_names(&self) -> Vec<String> {
-        // SAFETY: programs of this open object.
         self.programs()
             .into_iter()
+            // SAFETY: a program of this open object.
             .map(|program| string(unsafe { sys::bpf_program__name(program) }))
             .collect()
     }
