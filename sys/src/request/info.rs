@@ -1,0 +1,127 @@
+use crate::abi::{AttachType, BtfObjectId, LinkId, LinkType, MapFlags, MapId, MapType, ProgId, ProgType};
+
+/// What a kernel says of a map (`struct bpf_map_info`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MapInfo {
+    /// Kind.
+    pub map_type: MapType,
+    /// Id; 0 on kernels before 4.13.
+    pub id: MapId,
+    /// Key size in bytes.
+    pub key_size: u32,
+    /// Value size in bytes.
+    pub value_size: u32,
+    /// Capacity.
+    pub max_entries: u32,
+    /// Flags as the kernel keeps them.
+    pub flags: MapFlags,
+    /// Name.
+    pub name: String,
+    /// Device of an offloaded map.
+    pub ifindex: u32,
+    /// Id of its BTF, 0 for none.
+    pub btf_id: BtfObjectId,
+    /// Type of the key in that BTF.
+    pub btf_key_type_id: u32,
+    /// Type of the value in that BTF.
+    pub btf_value_type_id: u32,
+    /// Kind-specific parameter.
+    pub map_extra: u64,
+}
+
+/// What a kernel says of a program (`struct bpf_prog_info`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProgInfo {
+    /// Kind.
+    pub prog_type: ProgType,
+    /// Id.
+    pub id: ProgId,
+    /// Hash of the instructions with map references zeroed.
+    pub tag: [u8; 8],
+    /// Name.
+    pub name: String,
+    /// Length of the translated program in bytes.
+    pub xlated_len: u32,
+    /// Length of the compiled program in bytes.
+    pub jited_len: u32,
+    /// Load time in nanoseconds since boot.
+    pub load_time: u64,
+    /// User who loaded it.
+    pub created_by_uid: u32,
+    /// Ids of the maps that it uses.
+    pub map_ids: Vec<MapId>,
+    /// Id of its BTF, 0 for none.
+    pub btf_id: BtfObjectId,
+    /// Instructions that the verifier processed (Linux 5.16), else 0.
+    pub verified_insns: u32,
+    /// Whether its license is compatible with the GPL.
+    pub gpl_compatible: bool,
+    /// Number of function records the kernel keeps.
+    pub nr_func_info: u32,
+    /// Number of line records the kernel keeps.
+    pub nr_line_info: u32,
+    /// Times run, with statistics on.
+    pub run_cnt: u64,
+    /// Nanoseconds run, with statistics on.
+    pub run_time_ns: u64,
+}
+
+/// What a kernel says of a BTF object (`struct bpf_btf_info`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BtfInfo {
+    /// Id.
+    pub id: BtfObjectId,
+    /// Name: `vmlinux`, a module, or empty.
+    pub name: String,
+    /// Whether the kernel has no names for BTF objects, as before Linux 5.11. It has no BTF of modules then.
+    pub names_unknown: bool,
+    /// Whether it is the kernel's or a module's own.
+    pub kernel: bool,
+    /// Length of its bytes.
+    pub size: u32,
+}
+
+/// What a kernel says of a link (`struct bpf_link_info`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LinkInfo {
+    /// Kind.
+    pub link_type: LinkType,
+    /// Id.
+    pub id: LinkId,
+    /// The program that it runs.
+    pub prog_id: ProgId,
+    /// What is known of the place it is attached to.
+    pub place: LinkPlace,
+}
+
+/// Where a link is attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkPlace {
+    /// The kernel does not say, or this version does not read it.
+    #[default]
+    Unknown,
+    /// A raw tracepoint.
+    RawTracepoint {
+        /// Its name.
+        name: String,
+    },
+    /// A type of a BTF object.
+    Tracing {
+        /// Attach point.
+        attach_type: AttachType,
+        /// Id of the BTF object.
+        target_obj_id: u32,
+        /// Type id in it.
+        target_btf_id: u32,
+    },
+    /// A network device through XDP.
+    Xdp {
+        /// Its index.
+        ifindex: u32,
+    },
+}

@@ -1,0 +1,15 @@
+//! What the calls of a [`Backend`](crate::Backend) are asked, and what they answer.
+//!
+//! Required arguments are in the constructors, optional ones are public fields to set.
+
+mod info;
+mod link;
+mod map;
+mod object;
+mod program;
+
+pub use info::{BtfInfo, LinkInfo, LinkPlace, MapInfo, ProgInfo};
+pub use link::{LinkCreate, LinkTarget, LinkUpdate};
+pub use map::{MapBtf, MapCreate, MapMemory};
+pub use object::{BtfLoad, OpenById, Pin};
+pub use program::{AttachTarget, KnownRecords, LogBuffer, ProgLoad, Records, TestRun, TestRunResult};

@@ -1,0 +1,52 @@
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use crate::abi::OpenFlags;
+use crate::backend::ObjectKind;
+
+/// `BPF_BTF_LOAD`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BtfLoad<'a> {
+    /// The BTF, in the byte order of the machine.
+    pub bytes: &'a [u8],
+    /// Token that the right comes from (Linux 6.9). [`Kernel`](crate::Kernel) puts its own here.
+    pub token: Option<BorrowedFd<'a>>,
+}
+
+impl<'a> BtfLoad<'a> {
+    /// These bytes, with the rights of the process.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        BtfLoad { bytes, token: None }
+    }
+}
+
+/// `BPF_*_GET_FD_BY_ID`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OpenById<'a> {
+    /// Kind of the object.
+    pub kind: ObjectKind,
+    /// Its id.
+    pub id: u32,
+    /// Flags of the descriptor, of maps.
+    pub flags: OpenFlags,
+    /// Token that the right comes from, for BTF (Linux 6.15).
+    pub token: Option<BorrowedFd<'a>>,
+}
+
+impl OpenById<'_> {
+    /// The object of this kind and id, with the rights of the process.
+    pub fn new(kind: ObjectKind, id: u32) -> Self {
+        OpenById { kind, id, flags: OpenFlags::empty(), token: None }
+    }
+}
+
+/// Pins an object (`BPF_OBJ_PIN`).
+#[derive(Clone, Copy, Debug)]
+pub struct Pin<'a> {
+    /// The object.
+    pub fd: BorrowedFd<'a>,
+    /// Path on a bpffs.
+    pub path: &'a Path,
+}
