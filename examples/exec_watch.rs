@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use skep::map::{Array, HashMap};
+use skep::map::{Array, HashMap, PlainData};
 use skep::{Kernel, Loader, Object, Spec};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -32,7 +32,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 /// `struct execution` of `exec_watch.bpf.c`.
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, PlainData)]
 #[repr(C)]
 struct Execution {
     at_ns: u64,

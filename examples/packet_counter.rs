@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use skep::map::PerCpuArray;
+use skep::map::{PerCpuArray, PlainData};
 use skep::{Kernel, Loader, Object, Spec};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -48,7 +48,7 @@ pub(crate) enum Place {
 }
 
 /// `struct count` of `packet_counter.bpf.c`.
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, PlainData)]
 #[repr(C)]
 struct Count {
     packets: u64,

@@ -64,6 +64,10 @@
 //! [`sys`] the seam between skep and kernels, [`btf`] and [`asm`] the formats. The repository's `examples/` are whole
 //! programs to start from; [`architecture`] says how skep is built and why.
 
+// What derives make names this crate from outside.
+#[cfg(test)]
+extern crate self as skep;
+
 mod error;
 pub mod load;
 pub mod map;

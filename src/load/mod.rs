@@ -36,9 +36,9 @@ use self::pins::Pins;
 use self::program::Context;
 use self::struct_ops::Table;
 use crate::error::Error;
-use crate::map::Map;
+use crate::map::{Map, MapTypes};
 use crate::program::Program;
-use crate::reloc::{PlaceholderValue, Plan, ProgramPlan, RelocateError};
+use crate::reloc::{MapPlan, PlaceholderValue, Plan, ProgramPlan, RelocateError};
 use crate::spec::{MapRole, SlotValue, Spec};
 
 /// How to load: the kernel, and what differs from the usual.
@@ -365,17 +365,27 @@ impl Loader {
             }
         }
         pins.keep();
-        let maps = plan.maps.iter().zip(maps.into_iter().zip(memories));
+        let types_of = |map: &MapPlan, fresh: bool| {
+            // What was pinned before may have other types, which the kernel knows.
+            let btf = types.filter(|_| fresh)?.clone();
+            let (key, value) = (map.spec.key_type, map.spec.value_type);
+            Some(MapTypes { btf, key, value })
+        };
+        let named = |map: &MapPlan, fd, fresh| match types_of(map, fresh) {
+            Some(types) => Map::with_types(&map.spec.name, fd, Some(types)),
+            None => Map::new(&map.spec.name, fd),
+        };
+        let maps = plan.maps.iter().zip(maps.into_iter().zip(memories)).zip(&fresh);
         Ok(Object {
             name: plan.name.clone(),
             kernel: kernel.clone(),
             maps: maps
-                .map(|(map, (fd, memory))| ObjectMap {
+                .map(|((map, (fd, memory)), fresh)| ObjectMap {
                     name: map.spec.name.clone(),
                     role: map.spec.role.clone(),
                     arena: memory.map(|memory| Arena { memory, contents: map.contents_offset as usize }),
                     table: map.struct_ops.as_ref().map(|plan| Table::new(map, plan)),
-                    map: fd.map(|fd| Map::new(&map.spec.name, fd)),
+                    map: fd.map(|fd| named(map, fd, *fresh)),
                 })
                 .collect(),
             programs,

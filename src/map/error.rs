@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use skep_sys::abi::{Errno, MapType};
 
+use super::layout::LayoutMismatch;
+
 /// Why something could not be done with a map.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -38,6 +40,16 @@ pub enum MapError {
         asked: usize,
         /// Size of the map's values in bytes (of one CPU's value for per-CPU kinds).
         there: usize,
+    },
+    /// The map has BTF, and its keys or values lie otherwise than those of the type.
+    #[error("{part}s of map `{map}` are not laid out as `{}`: {mismatch}", mismatch.rust_type)]
+    WrongLayout {
+        /// Name of the map.
+        map: Arc<str>,
+        /// Whether it is about keys or values.
+        part: MapPart,
+        /// Both layouts, and where they begin to differ.
+        mismatch: Box<LayoutMismatch>,
     },
     /// There have to be as many values as the kernel has possible CPUs.
     #[error("elements of map `{map}` have {there} values, one per possible CPU, and {asked} were given")]
@@ -82,6 +94,25 @@ pub enum MapError {
         #[source]
         errno: Errno,
     },
+}
+
+/// A part of the elements of a map.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum MapPart {
+    /// Keys.
+    Key,
+    /// Values.
+    Value,
+}
+
+impl fmt::Display for MapPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MapPart::Key => "key",
+            MapPart::Value => "value",
+        })
+    }
 }
 
 /// What was tried with a map.
@@ -151,7 +182,7 @@ pub enum MapErrorKind {
     Invalid,
     /// A key or value has another length, or there are another number of values, than the map demands.
     Length,
-    /// The map has another kind or other sizes than the view.
+    /// The map has another kind, other sizes or other types than the view.
     Mismatch,
     /// Iteration began anew because of concurrent removals.
     IterationAborted,
@@ -163,9 +194,10 @@ impl MapError {
     /// What the error means.
     pub fn kind(&self) -> MapErrorKind {
         match self {
-            MapError::WrongType { .. } | MapError::WrongKeySize { .. } | MapError::WrongValueSize { .. } => {
-                MapErrorKind::Mismatch
-            }
+            MapError::WrongType { .. }
+            | MapError::WrongKeySize { .. }
+            | MapError::WrongValueSize { .. }
+            | MapError::WrongLayout { .. } => MapErrorKind::Mismatch,
             MapError::WrongCpuCount { .. } => MapErrorKind::Length,
             MapError::IterationAborted { .. } => MapErrorKind::IterationAborted,
             MapError::Failed { source, .. } => match source {
@@ -184,6 +216,7 @@ impl MapError {
             MapError::WrongType { map, .. }
             | MapError::WrongKeySize { map, .. }
             | MapError::WrongValueSize { map, .. }
+            | MapError::WrongLayout { map, .. }
             | MapError::WrongCpuCount { map, .. }
             | MapError::IterationAborted { map, .. }
             | MapError::Failed { map, .. }

@@ -1,12 +1,13 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use skep_sys::abi::{Errno, MapId, MapType, OpenFlags, UpdateFlags};
+use skep_btf::{Btf, TypeId};
+use skep_sys::abi::{BtfObjectId, Errno, MapId, MapType, OpenFlags, UpdateFlags};
 use skep_sys::request::{MapCreate, MapInfo};
 use skep_sys::{Kernel, MapFd, MapShape};
 
-use super::error::{MapError, MapOperation};
+use super::error::{MapError, MapOperation, MapPart};
 use super::keys::ByteKeys;
 
 /// An open map of any kind, with keys and values as bytes.
@@ -23,12 +24,52 @@ pub struct Map(Arc<Inner>);
 struct Inner {
     name: Arc<str>,
     fd: MapFd,
+    /// What its keys and values are, once it is known whether that is known.
+    types: OnceLock<Option<MapTypes>>,
+}
+
+/// What the keys and values of a map are, by its BTF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapTypes {
+    /// The BTF.
+    pub btf: Btf,
+    /// The type of keys, if it is known.
+    pub key: Option<TypeId>,
+    /// The type of values, if it is known.
+    pub value: Option<TypeId>,
+}
+
+impl MapTypes {
+    pub(super) fn of(&self, part: MapPart) -> Option<TypeId> {
+        match part {
+            MapPart::Key => self.key,
+            MapPart::Value => self.value,
+        }
+    }
+
+    /// Without the types that have other sizes than the map: those describe something else.
+    fn fitting(self, shape: MapShape) -> Option<MapTypes> {
+        let fits = |id: &TypeId, size: u32| self.btf.resolve_size(*id) == Ok(size);
+        let key = self.key.filter(|id| fits(id, shape.key_size));
+        let value = self.value.filter(|id| fits(id, shape.value_size));
+        (key.is_some() || value.is_some()).then_some(MapTypes { btf: self.btf, key, value })
+    }
 }
 
 impl Map {
     /// A map that is open, under the name that its errors say.
     pub fn new(name: impl AsRef<str>, fd: MapFd) -> Map {
-        Map(Arc::new(Inner { name: name.as_ref().into(), fd }))
+        Map::with_cell(name.as_ref(), fd, OnceLock::new())
+    }
+
+    /// As [`new`](Map::new), for a map whose types are known: the kernel is not asked for them.
+    pub fn with_types(name: impl AsRef<str>, fd: MapFd, types: Option<MapTypes>) -> Map {
+        let types = types.and_then(|types| types.fitting(fd.shape()));
+        Map::with_cell(name.as_ref(), fd, OnceLock::from(types))
+    }
+
+    fn with_cell(name: &str, fd: MapFd, types: OnceLock<Option<MapTypes>>) -> Map {
+        Map(Arc::new(Inner { name: name.into(), fd, types }))
     }
 
     /// Creates a map (`BPF_MAP_CREATE`, Linux 3.18).
@@ -37,6 +78,7 @@ impl Map {
     /// [`MapError::Unavailable`].
     pub fn create(kernel: &Kernel, request: &MapCreate<'_>) -> Result<Map, MapError> {
         match kernel.map_create(request) {
+            Ok(fd) if request.btf.is_none() => Ok(Map::with_types(request.name, fd, None)),
             Ok(fd) => Ok(Map::new(request.name, fd)),
             Err(errno) => Err(MapError::unavailable(request.name, MapOperation::Create, errno)),
         }
@@ -101,8 +143,55 @@ impl Map {
     /// # Ok::<(), skep::map::MapError>(())
     /// ```
     ///
+    /// Where the map has BTF ([`types`](Map::types)), its keys and values are compared with the Rust types member by
+    /// member:
+    /// - members lie at the same offsets, whatever they are called; a struct that only wraps one thing is that thing, and
+    ///   structs may be flat on one side and nested on the other;
+    /// - an integer is one of the same size and sign; an enumeration is one of any sign, a pointer an unsigned one, bit
+    ///   fields are the integers that they lie in, `char` and `bool` are bytes;
+    /// - of a union, one arm has to fit;
+    /// - Rust bytes (`[u8; N]`, [`Opaque`](super::Opaque)) stand for anything of their size, spin locks and timers among it;
+    /// - where C has padding, Rust has bytes, or a field whose name has `pad` in it or begins with `_`.
+    ///
+    /// ```
+    /// # use skep::{Loader, Spec};
+    /// use skep::map::{Array, PlainData};
+    /// use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+    ///
+    /// #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, PlainData)]
+    /// #[repr(C)]
+    /// struct Execution {
+    ///     at_ns: u64,
+    ///     pid: u32, // it is signed
+    ///     tgid: i32,
+    ///     parent_tgid: i32,
+    ///     uid: u32,
+    ///     comm: [u8; 16],
+    ///     filename: [u8; 128],
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let types = std::fs::read("testdata/btf/6.12.btf")?;
+    /// # let kernel = skep::Kernel::new(skep::sim::SimKernel::builder().btf(types).build()?);
+    /// let object = Loader::new(&kernel).load(&Spec::open("examples/exec_watch.bpf.o")?)?;
+    /// let error = object.map("recent")?.typed::<Array<Execution>>().unwrap_err();
+    /// let table = "\
+    /// values of map `recent` are not laid out as `Execution`: at offset 8, `s32` is signed, and `u32` is not
+    ///     offset  size  struct execution    size  Execution
+    ///          0     8  u64 at_ns              8  at_ns: u64
+    ///   >      8     4  s32 pid                4  pid: u32
+    ///         12     4  s32 tgid               4  tgid: i32
+    ///         16     4  s32 parent_tgid        4  parent_tgid: i32
+    ///         20     4  u32 uid                4  uid: u32
+    ///         24    16  char[16] comm         16  comm: [u8; 16]
+    ///         40   128  char[128] filename   128  filename: [u8; 128]";
+    /// assert_eq!(error.to_string(), table);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// The map has another kind or other sizes than the view.
+    /// The map has another kind or other sizes than the view, or other types.
     pub fn typed<V: TryFrom<Map, Error = MapError>>(&self) -> Result<V, MapError> {
         V::try_from(self.clone())
     }
@@ -114,6 +203,26 @@ impl Map {
 
     pub(super) fn shared_name(&self) -> Arc<str> {
         self.0.name.clone()
+    }
+
+    /// What its keys and values are: as the object file says, or as the kernel does. None for a map without BTF, and where
+    /// the process may not read the kernel's answer (`BPF_BTF_GET_FD_BY_ID` needs `CAP_SYS_ADMIN`).
+    ///
+    /// The kernel is asked once.
+    pub fn types(&self) -> Option<MapTypes> {
+        if let Some(types) = self.0.types.get() {
+            return types.clone();
+        }
+        let info = self.0.fd.info().ok()?;
+        let types = if info.btf_id == BtfObjectId::default() {
+            None
+        } else {
+            let known = |id: u32| (id != 0).then_some(TypeId(id));
+            let (key, value) = (known(info.btf_key_type_id), known(info.btf_value_type_id));
+            let btf = self.kernel().btf_object(info.btf_id).ok()?;
+            MapTypes { btf, key, value }.fitting(self.shape())
+        };
+        self.0.types.get_or_init(|| types).clone()
     }
 
     /// The open map as `sys` knows it.

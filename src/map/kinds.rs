@@ -1,7 +1,9 @@
 use skep_sys::abi::MapType;
 
-use super::error::MapError;
+use super::error::{MapError, MapPart};
 use super::handle::Map;
+use super::layout::compare;
+use super::plain::PlainData;
 
 /// What a typed view takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,26 +35,46 @@ pub(super) const PER_CPU_ARRAY: ViewKind =
 pub const KINDS: &[ViewKind] = &[HASH, ARRAY, PER_CPU_HASH, PER_CPU_ARRAY];
 
 impl ViewKind {
-    /// Refuses a map that has another kind than the view, or other sizes than its types.
-    pub(super) fn check<K, V>(&self, map: &Map) -> Result<(), MapError> {
-        let shape = map.shape();
-        if !self.map_types.contains(&shape.map_type) {
-            return Err(MapError::WrongType {
-                map: map.shared_name(),
-                view: self.view,
-                asked: self.map_types,
-                there: shape.map_type,
-            });
+    /// Refuses a map that has another kind than the view, or other keys or values than its types.
+    pub(super) fn check<K: PlainData, V: PlainData>(&self, map: &Map) -> Result<(), MapError> {
+        self.check_kind(map)?;
+        check_part::<K>(map, MapPart::Key)?;
+        check_part::<V>(map, MapPart::Value)
+    }
+
+    /// Refuses a map that has another kind than the view.
+    pub(super) fn check_kind(&self, map: &Map) -> Result<(), MapError> {
+        let there = map.map_type();
+        if self.map_types.contains(&there) {
+            return Ok(());
         }
-        let (asked, there) = (size_of::<K>(), shape.key_size as usize);
-        if asked != there {
-            return Err(MapError::WrongKeySize { map: map.shared_name(), asked, there });
-        }
-        let (asked, there) = (size_of::<V>(), shape.value_size as usize);
-        if asked != there {
-            return Err(MapError::WrongValueSize { map: map.shared_name(), asked, there });
-        }
-        Ok(())
+        let (map, asked) = (map.shared_name(), self.map_types);
+        Err(MapError::WrongType { map, view: self.view, asked, there })
+    }
+}
+
+/// Refuses a map whose keys or values are not as the type: of another size or, where the map has types, otherwise laid
+/// out.
+pub(super) fn check_part<T: PlainData>(map: &Map, part: MapPart) -> Result<(), MapError> {
+    let shape = map.shape();
+    let (asked, there) = match part {
+        MapPart::Key => (size_of::<T>(), shape.key_size as usize),
+        MapPart::Value => (size_of::<T>(), shape.value_size as usize),
+    };
+    if (asked, there) == (0, 0) {
+        return Ok(());
+    }
+    if let Some(types) = map.types()
+        && let Some(id) = types.of(part)
+        && let Err(mismatch) = compare(&types.btf, id, T::SHAPE)
+    {
+        return Err(MapError::WrongLayout { map: map.shared_name(), part, mismatch: mismatch.into() });
+    }
+    let map = map.shared_name();
+    match part {
+        _ if asked == there => Ok(()),
+        MapPart::Key => Err(MapError::WrongKeySize { map, asked, there }),
+        MapPart::Value => Err(MapError::WrongValueSize { map, asked, there }),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Maps: memory that programs and user space share.
 //!
 //! [`Map`] is an open map of any kind, with keys and values as bytes. A typed view has them as Rust types and checks
-//! once, when it is made, that the map's kind and sizes are those of the types:
+//! once, when it is made, that the map's kind, sizes and, where it has any, types are those of the view:
 //!
 //! | view | kinds of maps | file |
 //! |---|---|---|
@@ -26,9 +26,10 @@
 //!
 //! # Types of keys and values
 //! They are plain data: every bit pattern is a value and there is no padding, which [`zerocopy`] proves. Numbers and
-//! arrays of numbers are; a `#[repr(C)]` struct is once it derives `FromBytes`, `IntoBytes`, `Immutable` and
-//! `KnownLayout`, with its padding spelled out as fields (a key with padding would not be found again: the kernel
-//! compares all bytes). A view does not allocate to look up or update one element.
+//! arrays of numbers are; a `#[repr(C)]` struct is once it derives `FromBytes`, `IntoBytes`, `Immutable`,
+//! `KnownLayout` and [`PlainData`], with its padding spelled out as fields (a key with padding would not be found again: the
+//! kernel compares all bytes). Where the map has BTF, a view is made only when the types lie as that says
+//! ([`Map::typed`] has the rules). A view does not allocate to look up or update one element.
 //!
 //! # Where a new kind goes
 //! A view for a new kind of map is a file here (`hash.rs` is the model) that names its row in `kinds.rs`, a `mod` and
@@ -40,18 +41,23 @@ mod handle;
 mod hash;
 mod keys;
 mod kinds;
+mod layout;
 mod per_cpu;
 mod per_cpu_array;
 mod per_cpu_hash;
 mod plain;
 
 pub use array::{Array, ArrayIter};
-pub use error::{MapError, MapErrorKind, MapOperation};
-pub use handle::Map;
+pub use error::{MapError, MapErrorKind, MapOperation, MapPart};
+pub use handle::{Map, MapTypes};
 pub use hash::{HashMap, HashMapIter};
 pub use keys::{ByteKeys, Keys};
 pub use kinds::{KINDS, ViewKind};
+pub use layout::{Field, Layout, LayoutKind, LayoutLine, LayoutMismatch};
 pub use per_cpu::{PerCpuIter, PerCpuValues};
 pub use per_cpu_array::{PerCpuArray, PerCpuArrayIter};
 pub use per_cpu_hash::{PerCpuHashMap, PerCpuHashMapIter};
-pub use plain::PlainData;
+#[doc(hidden)]
+pub use plain::Plain;
+pub use plain::{Opaque, PlainData};
+pub use skep_derive::PlainData;

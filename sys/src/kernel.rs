@@ -16,6 +16,9 @@ use crate::program_fd::LoadedProgram;
 use crate::request::{BtfLoad, LinkCreate, LogBuffer, MapCreate, OpenById, ProgLoad};
 use crate::token::Token;
 
+/// How many BTF objects are remembered.
+const BTF_OBJECTS: usize = 16;
+
 /// A handle of one kernel: the running one, or a simulated one.
 ///
 /// It is cheap to clone, and all clones share what was found out about the kernel. Maps, programs, BTF objects and
@@ -46,6 +49,8 @@ struct Inner {
     btf: OnceLock<Btf>,
     possible_cpus: OnceLock<u32>,
     version_code: OnceLock<u32>,
+    /// BTF objects that were read, the oldest first. Ids are not used twice.
+    objects: Mutex<Vec<(BtfObjectId, Btf)>>,
     features: Mutex<BTreeMap<Feature, Probe>>,
 }
 
@@ -68,6 +73,7 @@ impl Kernel {
             btf: OnceLock::new(),
             possible_cpus: OnceLock::new(),
             version_code: OnceLock::new(),
+            objects: Mutex::new(Vec::new()),
             features: Mutex::new(BTreeMap::new()),
         };
         Kernel { inner: Arc::new(inner), token: None }
@@ -250,6 +256,31 @@ impl Kernel {
             answer => answer?,
         };
         Ok(BtfFd::new(fd, self.clone()))
+    }
+
+    /// The types of a loaded BTF object, by its id: a program's, a module's, or the kernel's own. The last ones that were
+    /// asked for are remembered.
+    ///
+    /// # Errors
+    /// What the kernel answers: [`Errno::ENOENT`] when there is no such object, [`Errno::EPERM`] without `CAP_SYS_ADMIN`.
+    pub fn btf_object(&self, id: BtfObjectId) -> Result<Btf, KernelBtfError> {
+        let objects = || self.inner.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, btf)) = objects().iter().find(|(known, _)| *known == id) {
+            return Ok(btf.clone());
+        }
+        let fd = self.btf_by_id(id)?;
+        let info = fd.info()?;
+        let btf = match (info.kernel, info.name.as_str()) {
+            (true, "vmlinux") => return self.btf(),
+            (true, _) => Btf::parse_split(fd.bytes()?, &self.btf()?)?,
+            (false, _) => Btf::parse(fd.bytes()?)?,
+        };
+        let mut objects = objects();
+        if objects.len() >= BTF_OBJECTS {
+            objects.remove(0);
+        }
+        objects.push((id, btf.clone()));
+        Ok(btf)
     }
 
     /// Attaches a program by a link (`BPF_LINK_CREATE`, Linux 5.7).

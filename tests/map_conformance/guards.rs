@@ -1,6 +1,6 @@
 //! Nothing outside of a buffer is written, and nothing at all when its length is wrong.
 
-use skep::map::{Array, HashMap, Map, MapErrorKind};
+use skep::map::{Array, HashMap, Map, MapErrorKind, PlainData};
 use skep::sys::Kernel;
 use skep::sys::abi::MapType;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -98,7 +98,7 @@ pub(super) fn bytes(kernel: &Kernel) {
     }
 }
 
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, PlainData)]
 #[repr(C)]
 struct Around {
     before: [u8; MARGIN],

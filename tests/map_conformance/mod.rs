@@ -7,8 +7,9 @@ mod guards;
 mod handles;
 mod hashes;
 mod iteration;
+mod layouts;
 
-use skep::map::{Map, MapError, MapErrorKind};
+use skep::map::{Map, MapError, MapErrorKind, PlainData};
 use skep::sys::Kernel;
 use skep::sys::abi::{Errno, MapType, UpdateFlags};
 use skep::sys::request::MapCreate;
@@ -34,6 +35,7 @@ pub(crate) const BODIES: &[Body] = &[
     ("guards_typed", guards::typed),
     ("wrong_lengths", guards::wrong_lengths),
     ("views_compare_shapes", handles::shapes),
+    ("views_compare_layouts", layouts::compared),
     ("handles", handles::handles),
     ("frozen", handles::frozen),
     ("without_keys", handles::without_keys),
@@ -70,7 +72,18 @@ const ANY: UpdateFlags = UpdateFlags::empty();
 
 /// A key or value of 12 bytes, which is no multiple of 8.
 #[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, FromBytes, IntoBytes, Immutable, KnownLayout,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Debug,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+    PlainData,
 )]
 #[repr(C)]
 struct Triple {
