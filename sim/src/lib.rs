@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod bare;
 mod bpffs;
 mod btf;
 mod builder;
@@ -38,6 +39,7 @@ mod name;
 mod object;
 mod prog;
 
+pub use bare::BareMap;
 pub use builder::Builder;
 pub use features::Features;
 pub use kernel::{Live, SimKernel};

@@ -61,6 +61,16 @@ pub enum MapError {
         /// Number of possible CPUs.
         there: usize,
     },
+    /// An event is shorter than the type that it was to be read as.
+    #[error("event of map `{map}` has {there} bytes, and the event type has {asked}")]
+    WrongEventSize {
+        /// Name of the map.
+        map: Arc<str>,
+        /// Size of the type in bytes.
+        asked: usize,
+        /// Length of the event in bytes.
+        there: usize,
+    },
     /// Keys went away while they were gone through, so that the kernel began anew.
     #[error("keys of map `{map}` were removed while it was iterated: it began anew after {seen} keys")]
     IterationAborted {
@@ -139,6 +149,10 @@ pub enum MapOperation {
     Create,
     /// `BPF_OBJ_GET` or `BPF_MAP_GET_FD_BY_ID`.
     Open,
+    /// Waiting for events of a ring or perf buffer, and reading them.
+    ReadEvents,
+    /// Sending events from user space.
+    SendEvents,
 }
 
 impl fmt::Display for MapOperation {
@@ -154,6 +168,8 @@ impl fmt::Display for MapOperation {
             MapOperation::Pin => "pin",
             MapOperation::Create => "create",
             MapOperation::Open => "open",
+            MapOperation::ReadEvents => "read events of",
+            MapOperation::SendEvents => "send events to",
         })
     }
 }
@@ -180,7 +196,8 @@ pub enum MapErrorKind {
     Unsupported,
     /// The kernel calls an argument invalid ([`Errno::EINVAL`]), as deleting from an array.
     Invalid,
-    /// A key or value has another length, or there are another number of values, than the map demands.
+    /// A key or value has another length, or there are another number of values, than the map demands; or an event is
+    /// too short.
     Length,
     /// The map has another kind, other sizes or other types than the view.
     Mismatch,
@@ -191,6 +208,44 @@ pub enum MapErrorKind {
 }
 
 impl MapError {
+    /// The error of an operation that a kernel refused, for mocks and maps of one's own.
+    ///
+    /// ```
+    /// use skep::map::{MapError, MapErrorKind, MapOperation};
+    /// use skep::sys::abi::Errno;
+    ///
+    /// let error = MapError::refused("blocked", MapOperation::Update, Errno::E2BIG);
+    /// assert_eq!(error.kind(), MapErrorKind::Full);
+    /// assert_eq!(error.to_string(), "cannot update an element of map `blocked`: it is full");
+    /// ```
+    pub fn refused(map: impl AsRef<str>, operation: MapOperation, errno: Errno) -> MapError {
+        match operation {
+            MapOperation::Create | MapOperation::Open => {
+                MapError::unavailable(map.as_ref(), operation, errno)
+            }
+            _ => MapError::refused_type(&map.as_ref().into(), MapType::UNSPEC, operation, errno),
+        }
+    }
+
+    /// The same of a map whose kind is known.
+    pub(super) fn refused_type(
+        map: &Arc<str>,
+        map_type: MapType,
+        operation: MapOperation,
+        errno: Errno,
+    ) -> MapError {
+        let name = match operation {
+            MapOperation::Lookup => "lookup",
+            MapOperation::Update => "update",
+            MapOperation::Delete => "delete",
+            MapOperation::NextKey => "next key",
+            MapOperation::LookupAndDelete => "lookup and delete",
+            MapOperation::Freeze => "freeze",
+            _ => "operation",
+        };
+        MapError::failed(map, map_type, operation, skep_sys::MapError::Kernel { operation: name, errno })
+    }
+
     /// What the error means.
     pub fn kind(&self) -> MapErrorKind {
         match self {
@@ -198,7 +253,7 @@ impl MapError {
             | MapError::WrongKeySize { .. }
             | MapError::WrongValueSize { .. }
             | MapError::WrongLayout { .. } => MapErrorKind::Mismatch,
-            MapError::WrongCpuCount { .. } => MapErrorKind::Length,
+            MapError::WrongCpuCount { .. } | MapError::WrongEventSize { .. } => MapErrorKind::Length,
             MapError::IterationAborted { .. } => MapErrorKind::IterationAborted,
             MapError::Failed { source, .. } => match source {
                 skep_sys::MapError::KeyLength { .. } | skep_sys::MapError::ValueLength { .. } => {
@@ -218,6 +273,7 @@ impl MapError {
             | MapError::WrongValueSize { map, .. }
             | MapError::WrongLayout { map, .. }
             | MapError::WrongCpuCount { map, .. }
+            | MapError::WrongEventSize { map, .. }
             | MapError::IterationAborted { map, .. }
             | MapError::Failed { map, .. }
             | MapError::Unavailable { map, .. } => map,

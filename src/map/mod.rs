@@ -31,6 +31,10 @@
 //! kernel compares all bytes). Where the map has BTF, a view is made only when the types lie as that says
 //! ([`Map::typed`] has the rules). A view does not allocate to look up or update one element.
 //!
+//! # Services without a kernel
+//! [`traits`] has what a service asks of its maps as traits, and [`memory`] has maps that need no kernel, for its unit
+//! tests.
+//!
 //! # Where a new kind goes
 //! A view for a new kind of map is a file here (`hash.rs` is the model) that names its row in `kinds.rs`, a `mod` and
 //! a `pub use` line below, a line in the table above, and a conformance body in `tests/map_conformance`.
@@ -42,10 +46,12 @@ mod hash;
 mod keys;
 mod kinds;
 mod layout;
+pub mod memory;
 mod per_cpu;
 mod per_cpu_array;
 mod per_cpu_hash;
 mod plain;
+pub mod traits;
 
 pub use array::{Array, ArrayIter};
 pub use error::{MapError, MapErrorKind, MapOperation, MapPart};

@@ -169,6 +169,20 @@ impl Map {
         self.state().elements.next_key(key, next)
     }
 
+    /// All keys, as they are at one moment.
+    pub(crate) fn keys(&self) -> Result<Vec<Box<[u8]>>, Errno> {
+        let state = self.state();
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        loop {
+            let mut next = vec![0; self.shape.key_size as usize].into_boxed_slice();
+            match state.elements.next_key(keys.last().map(|key| &**key), &mut next) {
+                Ok(()) => keys.push(next),
+                Err(Errno::ENOENT) => return Ok(keys),
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
     pub(crate) fn lookup_and_delete(
         &self,
         access: Access,
