@@ -10,4 +10,43 @@ fn kernel(_: &str) -> Option<Kernel> {
     Some(skep::sim::kernel())
 }
 
-map_conformance::tests! { kernel: hash lru_hash hash_is_full percpu_hash lru_percpu_hash array percpu_array values_per_cpu_have_any_size iteration iteration_while_emptying iteration_ends iteration_among_threads guards guards_typed wrong_lengths views_compare_shapes views_compare_layouts handles frozen without_keys  }
+map_conformance::tests! {
+    kernel:
+    hash
+    lru_hash
+    hash_is_full
+    percpu_hash
+    lru_percpu_hash
+    array
+    percpu_array
+    values_per_cpu_have_any_size
+    iteration
+    iteration_while_emptying
+    iteration_ends
+    iteration_among_threads
+    guards
+    guards_typed
+    wrong_lengths
+    views_compare_shapes
+    views_compare_layouts
+    handles
+    frozen
+    without_keys
+    descriptor_views_compare_shapes
+    dev_map
+    dev_map_programs
+    dev_map_hash
+    cpu_map
+    sock_map
+    sock_hash
+    socket_values_are_short
+    reuseport_array
+    xsk_map
+    cgroup_array
+    sk_storage
+    task_storage
+    inode_storage
+    cgroup_storage
+    attached_cgroup_storage
+    per_cpu_attached_cgroup_storage
+}

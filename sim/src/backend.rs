@@ -79,6 +79,17 @@ impl Backend for SimKernel {
         map.update(access, key, value, flags, &|number| self.0.object_number(number))
     }
 
+    fn map_update_fd(
+        &self,
+        map: MapRef<'_>,
+        key: &[u8],
+        value: BorrowedFd<'_>,
+        flags: u64,
+    ) -> Result<(), Errno> {
+        let (map, access) = self.0.map(map.as_fd())?;
+        map.update_fd(access, key, value, flags, &|number| self.0.object_number(number))
+    }
+
     fn map_delete(&self, map: MapRef<'_>, key: &[u8]) -> Result<(), Errno> {
         let (map, access) = self.0.map(map.as_fd())?;
         map.delete(access, key)

@@ -40,10 +40,29 @@ impl Access {
     }
 }
 
+/// What a descriptor stands for, whatever its number: the same for all duplicates.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Inode {
+pub(crate) struct Inode {
     dev: u64,
     ino: u64,
+}
+
+impl Inode {
+    pub(crate) fn of(meta: &fs::Metadata) -> Inode {
+        Inode { dev: meta.dev(), ino: meta.ino() }
+    }
+
+    pub(crate) fn of_fd(fd: BorrowedFd<'_>) -> Result<Inode, Errno> {
+        let stat = fstat(fd).map_err(|e| Errno(e as i32))?;
+        #[allow(clippy::unnecessary_cast, reason = "the width of both depends on the system")]
+        Ok(Inode { dev: stat.st_dev as u64, ino: stat.st_ino as u64 })
+    }
+
+    /// Its number in its file system.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn number(self) -> u64 {
+        self.ino
+    }
 }
 
 #[derive(Debug)]
@@ -69,7 +88,7 @@ impl Descriptors {
     pub(crate) fn open(&mut self, object: Object, access: Access) -> Result<OwnedFd, Errno> {
         let (reader, writer) = io::pipe().map_err(io_errno)?;
         let fd = above_stdio(OwnedFd::from(reader))?;
-        let inode = inode_of(fd.as_fd())?;
+        let inode = Inode::of_fd(fd.as_fd())?;
         self.entries.insert(inode, Entry { object, access, writer });
         Ok(fd)
     }
@@ -110,7 +129,7 @@ impl Descriptors {
 
     /// What a descriptor stands for: `EBADF` for a closed one, `EINVAL` for one that is not of this kernel.
     pub(crate) fn get(&self, fd: BorrowedFd<'_>) -> Result<(&Object, Access), Errno> {
-        self.entry(inode_of(fd)?)
+        self.entry(Inode::of_fd(fd)?)
     }
 
     /// The same for a number, as instructions and map values hold it.
@@ -120,7 +139,7 @@ impl Descriptors {
         }
         // A descriptor cannot be borrowed from a bare number without unsafe code; its inode can be asked for.
         let meta = fs::metadata(format!("/dev/fd/{number}")).map_err(|_| Errno::EBADF)?;
-        self.entry(Inode { dev: meta.dev(), ino: meta.ino() })
+        self.entry(Inode::of(&meta))
     }
 
     fn entry(&self, inode: Inode) -> Result<(&Object, Access), Errno> {
@@ -141,12 +160,6 @@ fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     }
     // The standard library duplicates to numbers above 2, and sets the close-on-exec flag.
     fd.try_clone().map_err(io_errno)
-}
-
-fn inode_of(fd: BorrowedFd<'_>) -> Result<Inode, Errno> {
-    let stat = fstat(fd).map_err(|e| Errno(e as i32))?;
-    #[allow(clippy::unnecessary_cast, reason = "the width of both depends on the system")]
-    Ok(Inode { dev: stat.st_dev as u64, ino: stat.st_ino as u64 })
 }
 
 fn io_errno(error: io::Error) -> Errno {

@@ -37,6 +37,7 @@ mod log;
 mod map;
 mod name;
 mod object;
+mod outside;
 mod prog;
 
 pub use bare::BareMap;

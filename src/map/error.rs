@@ -335,6 +335,9 @@ fn kind_of(errno: Errno) -> MapErrorKind {
 }
 
 fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'static str> {
+    if let Some(hint) = super::hints::of_descriptors(map_type, operation, errno) {
+        return Some(hint);
+    }
     let array = matches!(map_type, MapType::ARRAY | MapType::PERCPU_ARRAY);
     let writes =
         matches!(operation, MapOperation::Update | MapOperation::Delete | MapOperation::LookupAndDelete);

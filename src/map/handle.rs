@@ -365,7 +365,7 @@ impl Map {
     }
 
     /// Whether the element was there: the kernel's [`Errno::ENOENT`] is an answer, not a failure.
-    fn found(
+    pub(super) fn found(
         &self,
         operation: MapOperation,
         result: Result<(), skep_sys::MapError>,
@@ -377,7 +377,7 @@ impl Map {
         }
     }
 
-    fn failed(&self, operation: MapOperation, error: skep_sys::MapError) -> MapError {
+    pub(super) fn failed(&self, operation: MapOperation, error: skep_sys::MapError) -> MapError {
         MapError::failed(&self.0.name, self.map_type(), operation, error)
     }
 }

@@ -31,8 +31,72 @@ pub(super) const PER_CPU_HASH: ViewKind = ViewKind {
 pub(super) const PER_CPU_ARRAY: ViewKind =
     ViewKind { view: "PerCpuArray", map_types: &[MapType::PERCPU_ARRAY], since: &["4.6"] };
 
+pub(super) const DEV_MAP: ViewKind =
+    ViewKind { view: "DevMap", map_types: &[MapType::DEVMAP], since: &["4.14"] };
+
+pub(super) const DEV_MAP_HASH: ViewKind =
+    ViewKind { view: "DevMapHash", map_types: &[MapType::DEVMAP_HASH], since: &["5.4"] };
+
+pub(super) const CPU_MAP: ViewKind =
+    ViewKind { view: "CpuMap", map_types: &[MapType::CPUMAP], since: &["4.15"] };
+
+pub(super) const XSK_MAP: ViewKind =
+    ViewKind { view: "XskMap", map_types: &[MapType::XSKMAP], since: &["4.18"] };
+
+pub(super) const SOCK_MAP: ViewKind =
+    ViewKind { view: "SockMap", map_types: &[MapType::SOCKMAP], since: &["4.14"] };
+
+pub(super) const SOCK_HASH: ViewKind =
+    ViewKind { view: "SockHash", map_types: &[MapType::SOCKHASH], since: &["4.18"] };
+
+pub(super) const REUSEPORT_ARRAY: ViewKind =
+    ViewKind { view: "ReuseportArray", map_types: &[MapType::REUSEPORT_SOCKARRAY], since: &["4.19"] };
+
+pub(super) const CGROUP_ARRAY: ViewKind =
+    ViewKind { view: "CgroupArray", map_types: &[MapType::CGROUP_ARRAY], since: &["4.8"] };
+
+pub(super) const SK_STORAGE: ViewKind =
+    ViewKind { view: "SkStorage", map_types: &[MapType::SK_STORAGE], since: &["5.2"] };
+
+pub(super) const TASK_STORAGE: ViewKind =
+    ViewKind { view: "TaskStorage", map_types: &[MapType::TASK_STORAGE], since: &["5.11"] };
+
+pub(super) const INODE_STORAGE: ViewKind =
+    ViewKind { view: "InodeStorage", map_types: &[MapType::INODE_STORAGE], since: &["5.10"] };
+
+pub(super) const CGRP_STORAGE: ViewKind =
+    ViewKind { view: "CgroupStorage", map_types: &[MapType::CGRP_STORAGE], since: &["6.2"] };
+
+pub(super) const ATTACHED_CGROUP_STORAGE: ViewKind =
+    ViewKind { view: "AttachedCgroupStorage", map_types: &[MapType::CGROUP_STORAGE], since: &["4.19"] };
+
+pub(super) const PER_CPU_ATTACHED_CGROUP_STORAGE: ViewKind = ViewKind {
+    view: "PerCpuAttachedCgroupStorage",
+    map_types: &[MapType::PERCPU_CGROUP_STORAGE],
+    since: &["4.20"],
+};
+
 /// One row per typed view.
-pub const KINDS: &[ViewKind] = &[HASH, ARRAY, PER_CPU_HASH, PER_CPU_ARRAY];
+pub const KINDS: &[ViewKind] = &[
+    HASH,
+    ARRAY,
+    PER_CPU_HASH,
+    PER_CPU_ARRAY,
+    DEV_MAP,
+    DEV_MAP_HASH,
+    CPU_MAP,
+    XSK_MAP,
+    SOCK_MAP,
+    SOCK_HASH,
+    REUSEPORT_ARRAY,
+    CGROUP_ARRAY,
+    SK_STORAGE,
+    TASK_STORAGE,
+    INODE_STORAGE,
+    CGRP_STORAGE,
+    ATTACHED_CGROUP_STORAGE,
+    PER_CPU_ATTACHED_CGROUP_STORAGE,
+];
 
 impl ViewKind {
     /// Refuses a map that has another kind than the view, or other keys or values than its types.

@@ -9,6 +9,20 @@
 //! | [`Array`] | `BPF_MAP_TYPE_ARRAY` | `array.rs` |
 //! | [`PerCpuHashMap`] | `BPF_MAP_TYPE_PERCPU_HASH`, `BPF_MAP_TYPE_LRU_PERCPU_HASH` | `per_cpu_hash.rs` |
 //! | [`PerCpuArray`] | `BPF_MAP_TYPE_PERCPU_ARRAY` | `per_cpu_array.rs` |
+//! | [`DevMap`] | `BPF_MAP_TYPE_DEVMAP` | `dev_map.rs` |
+//! | [`DevMapHash`] | `BPF_MAP_TYPE_DEVMAP_HASH` | `dev_map_hash.rs` |
+//! | [`CpuMap`] | `BPF_MAP_TYPE_CPUMAP` | `cpu_map.rs` |
+//! | [`XskMap`] | `BPF_MAP_TYPE_XSKMAP` | `xsk_map.rs` |
+//! | [`SockMap`] | `BPF_MAP_TYPE_SOCKMAP` | `sock_map.rs` |
+//! | [`SockHash`] | `BPF_MAP_TYPE_SOCKHASH` | `sock_hash.rs` |
+//! | [`ReuseportArray`] | `BPF_MAP_TYPE_REUSEPORT_SOCKARRAY` | `reuseport_array.rs` |
+//! | [`CgroupArray`] | `BPF_MAP_TYPE_CGROUP_ARRAY` | `cgroup_array.rs` |
+//! | [`SkStorage`] | `BPF_MAP_TYPE_SK_STORAGE` | `sk_storage.rs` |
+//! | [`TaskStorage`] | `BPF_MAP_TYPE_TASK_STORAGE` | `task_storage.rs` |
+//! | [`InodeStorage`] | `BPF_MAP_TYPE_INODE_STORAGE` | `inode_storage.rs` |
+//! | [`CgroupStorage`] | `BPF_MAP_TYPE_CGRP_STORAGE` | `cgroup_storage.rs` |
+//! | [`AttachedCgroupStorage`] | `BPF_MAP_TYPE_CGROUP_STORAGE` | `attached_cgroup_storage.rs` |
+//! | [`PerCpuAttachedCgroupStorage`] | `BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE` | `per_cpu_attached_cgroup_storage.rs` |
 //!
 //! ```
 //! use skep::map::{HashMap, Map};
@@ -40,30 +54,61 @@
 //! a `pub use` line below, a line in the table above, and a conformance body in `tests/map_conformance`.
 
 mod array;
+mod attached_cgroup_storage;
+mod cgroup_array;
+mod cgroup_storage;
+mod cpu_map;
+mod descriptors;
+mod dev_map;
+mod dev_map_hash;
 mod error;
 mod handle;
 mod hash;
+mod hints;
+mod inode_storage;
 mod keys;
 mod kinds;
 mod layout;
 pub mod memory;
 mod per_cpu;
 mod per_cpu_array;
+mod per_cpu_attached_cgroup_storage;
 mod per_cpu_hash;
 mod plain;
+mod reuseport_array;
+mod sk_storage;
+mod sock_hash;
+mod sock_map;
+mod storage;
+mod task_storage;
 pub mod traits;
+mod xsk_map;
 
 pub use array::{Array, ArrayIter};
+pub use attached_cgroup_storage::{AttachedCgroupKey, AttachedCgroupStorage};
+pub use cgroup_array::CgroupArray;
+pub use cgroup_storage::CgroupStorage;
+pub use cpu_map::{CpuMap, CpuQueue};
+pub use dev_map::{DevMap, Device};
+pub use dev_map_hash::DevMapHash;
 pub use error::{MapError, MapErrorKind, MapOperation, MapPart};
 pub use handle::{Map, MapTypes};
 pub use hash::{HashMap, HashMapIter};
+pub use inode_storage::InodeStorage;
 pub use keys::{ByteKeys, Keys};
 pub use kinds::{KINDS, ViewKind};
 pub use layout::{Field, Layout, LayoutKind, LayoutLine, LayoutMismatch};
 pub use per_cpu::{PerCpuIter, PerCpuValues};
 pub use per_cpu_array::{PerCpuArray, PerCpuArrayIter};
+pub use per_cpu_attached_cgroup_storage::PerCpuAttachedCgroupStorage;
 pub use per_cpu_hash::{PerCpuHashMap, PerCpuHashMapIter};
 #[doc(hidden)]
 pub use plain::Plain;
 pub use plain::{Opaque, PlainData};
+pub use reuseport_array::ReuseportArray;
+pub use sk_storage::SkStorage;
 pub use skep_derive::PlainData;
+pub use sock_hash::SockHash;
+pub use sock_map::SockMap;
+pub use task_storage::TaskStorage;
+pub use xsk_map::XskMap;

@@ -58,6 +58,19 @@ pub trait Backend: Debug + Send + Sync {
         Err(Errno::ENOSYS)
     }
 
+    /// `BPF_MAP_UPDATE_ELEM` with a descriptor of the process as value, for kinds that hold sockets, cgroups or
+    /// perf events. The kernel takes its number, in as many bytes as the map's values have.
+    fn map_update_fd(
+        &self,
+        map: MapRef<'_>,
+        key: &[u8],
+        value: BorrowedFd<'_>,
+        flags: u64,
+    ) -> Result<(), Errno> {
+        let _ = (map, key, value, flags);
+        Err(Errno::ENOSYS)
+    }
+
     /// `BPF_MAP_DELETE_ELEM`.
     fn map_delete(&self, map: MapRef<'_>, key: &[u8]) -> Result<(), Errno> {
         let _ = (map, key);

@@ -12,6 +12,7 @@ mod kernel;
 mod link_fd;
 #[cfg(target_os = "linux")]
 mod linux;
+mod map_descriptors;
 mod map_fd;
 mod probe;
 mod program_fd;

@@ -219,7 +219,7 @@ impl MapFd {
     /// # Errors
     /// As [`update`](MapFd::update), and [`MapError::OtherKernel`].
     pub fn update_map(&self, key: &[u8], inner: &MapFd, flags: UpdateFlags) -> Result<(), MapError> {
-        self.update_fd(key, inner.kernel(), inner.as_fd(), flags)
+        self.update_object(key, inner.kernel(), inner.as_fd(), flags)
     }
 
     /// Puts a program into a program array.
@@ -232,10 +232,10 @@ impl MapFd {
         prog: &LoadedProgram,
         flags: UpdateFlags,
     ) -> Result<(), MapError> {
-        self.update_fd(key, prog.kernel(), prog.as_fd(), flags)
+        self.update_object(key, prog.kernel(), prog.as_fd(), flags)
     }
 
-    fn update_fd(
+    fn update_object(
         &self,
         key: &[u8],
         kernel: &Kernel,

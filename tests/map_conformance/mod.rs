@@ -3,11 +3,15 @@
 #![allow(clippy::print_stdout)]
 
 mod arrays;
+mod descriptors;
+mod devices;
 mod guards;
 mod handles;
 mod hashes;
 mod iteration;
 mod layouts;
+mod owners;
+mod sockets;
 
 use skep::map::{Map, MapError, MapErrorKind, PlainData};
 use skep::sys::Kernel;
@@ -39,6 +43,23 @@ pub(crate) const BODIES: &[Body] = &[
     ("handles", handles::handles),
     ("frozen", handles::frozen),
     ("without_keys", handles::without_keys),
+    ("descriptor_views_compare_shapes", descriptors::shapes),
+    ("dev_map", devices::dev_map),
+    ("dev_map_programs", devices::dev_map_programs),
+    ("dev_map_hash", devices::dev_map_hash),
+    ("cpu_map", devices::cpu_map),
+    ("sock_map", sockets::sock_map),
+    ("sock_hash", sockets::sock_hash),
+    ("socket_values_are_short", sockets::short_values),
+    ("reuseport_array", sockets::reuseport_array),
+    ("xsk_map", sockets::xsk_map),
+    ("cgroup_array", owners::cgroup_array),
+    ("sk_storage", owners::sk_storage),
+    ("task_storage", owners::task_storage),
+    ("inode_storage", owners::inode_storage),
+    ("cgroup_storage", owners::cgroup_storage),
+    ("attached_cgroup_storage", owners::attached_cgroup_storage),
+    ("per_cpu_attached_cgroup_storage", owners::per_cpu_attached_cgroup_storage),
 ];
 
 /// Runs the body of that name.

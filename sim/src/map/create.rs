@@ -5,6 +5,7 @@ use skep_sys::abi::{Errno, MapFlags, MapType};
 use super::arena::Arena;
 use super::array::Array;
 use super::bloom::Bloom;
+use super::cgroups::Cgroups;
 use super::elements::Elements;
 use super::hash::{Hash, Lru};
 use super::limited::Limited;
@@ -13,6 +14,8 @@ use super::objects::{HashOfMaps, InnerShape, ObjectArray};
 use super::queue::Queue;
 use super::redirect::{DeviceHash, Targets};
 use super::shared::SharedArray;
+use super::sockets::{SocketHash, Sockets};
+use super::storage::Storage;
 
 /// What a map is made of, apart from its elements.
 #[derive(Clone, Debug)]
@@ -81,6 +84,14 @@ impl Shape {
             MapType::DEVMAP => Box::new(Targets::devices(max, devices)),
             MapType::DEVMAP_HASH => Box::new(DeviceHash::new(max, devices)),
             MapType::CPUMAP => Box::new(Targets::cpus(max, self.cpus)),
+            MapType::SOCKMAP | MapType::REUSEPORT_SOCKARRAY | MapType::XSKMAP => {
+                Box::new(Sockets::new(self.kind, max))
+            }
+            MapType::SOCKHASH => Box::new(SocketHash::new(max)),
+            MapType::CGROUP_ARRAY => Box::new(Cgroups::new(max)),
+            MapType::SK_STORAGE | MapType::TASK_STORAGE | MapType::INODE_STORAGE | MapType::CGRP_STORAGE => {
+                Box::new(Storage::new(self.kind))
+            }
             MapType::ARENA => Box::new(Arena::new(max)),
             kind => Box::new(Limited::new(kind, max)),
         })

@@ -1,6 +1,7 @@
 //! What every kind of map can be asked.
 
 use std::fmt::Debug;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use skep_sys::SharedMemory;
 use skep_sys::abi::Errno;
@@ -15,6 +16,17 @@ pub(crate) trait Elements: Debug + Send {
     fn lookup(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno>;
 
     fn update(&mut self, key: &[u8], value: &[u8], flags: u64, resolve: Resolve<'_>) -> Result<(), Errno>;
+
+    /// Writes a descriptor of the process, of which most kinds only need the number.
+    fn update_fd(
+        &mut self,
+        key: &[u8],
+        fd: BorrowedFd<'_>,
+        flags: u64,
+        resolve: Resolve<'_>,
+    ) -> Result<(), Errno> {
+        self.update(key, &fd.as_raw_fd().to_ne_bytes(), flags, resolve)
+    }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), Errno>;
 

@@ -38,6 +38,18 @@ impl<V> Table<V> {
         self.entries.get_mut(place).map(|(_, value)| value)
     }
 
+    /// Drops the entries whose value is not to be kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(&V) -> bool) {
+        let places = &mut self.places;
+        self.entries.retain(|_, (key, value)| {
+            let keep = keep(value);
+            if !keep {
+                places.remove(key);
+            }
+            keep
+        });
+    }
+
     /// Checks what `flags` demand of the key, and answers whether it is there.
     pub(super) fn check_flags(&self, key: &[u8], flags: u64) -> Result<bool, Errno> {
         if flags > EXIST {
@@ -73,8 +85,19 @@ impl<V> Table<V> {
 
     /// The key after `key`, the first one when `key` is none or not there.
     pub(super) fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+        self.next_key_where(key, next, |_| true)
+    }
+
+    /// As [`next_key`](Table::next_key) among the entries with such a value.
+    pub(super) fn next_key_where(
+        &self,
+        key: Option<&[u8]>,
+        next: &mut [u8],
+        counts: impl Fn(&V) -> bool,
+    ) -> Result<(), Errno> {
         let start = key.and_then(|key| self.places.get(key)).map_or(0, |place| place + 1); // below next_place
-        let (_, (key, _)) = self.entries.range(start..).next().ok_or(Errno::ENOENT)?;
+        let found = self.entries.range(start..).find(|(_, (_, value))| counts(value));
+        let (_, (key, _)) = found.ok_or(Errno::ENOENT)?;
         copy(next, key)
     }
 }

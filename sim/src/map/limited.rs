@@ -6,7 +6,7 @@ use super::elements::{Elements, Resolve, index, next_index};
 use super::{EXIST, NOEXIST};
 
 /// Answers as the kernel does for a kind that has no such call, and for elements that cannot be there because what
-/// they would hold (sockets, perf events, cgroups, tasks) does not exist in a simulated kernel.
+/// they would hold (perf events, stacks, storage of attached programs) does not exist in a simulated kernel.
 #[derive(Debug)]
 pub(super) struct Limited {
     kind: MapType,
@@ -17,22 +17,12 @@ impl Limited {
     pub(super) fn new(kind: MapType, max_entries: u32) -> Self {
         Limited { kind, max_entries }
     }
-
-    fn is_storage(&self) -> bool {
-        matches!(
-            self.kind,
-            MapType::SK_STORAGE | MapType::INODE_STORAGE | MapType::TASK_STORAGE | MapType::CGRP_STORAGE
-        )
-    }
 }
 
 impl Elements for Limited {
     fn lookup(&mut self, _: &[u8], _: &mut [u8]) -> Result<(), Errno> {
         Err(match self.kind {
-            MapType::RINGBUF | MapType::USER_RINGBUF => Errno::ENOTSUPP,
-            MapType::PERF_EVENT_ARRAY | MapType::CGROUP_ARRAY => Errno::ENOTSUPP,
-            MapType::XSKMAP => Errno::EOPNOTSUPP,
-            _ if self.is_storage() => Errno::EOPNOTSUPP,
+            MapType::RINGBUF | MapType::USER_RINGBUF | MapType::PERF_EVENT_ARRAY => Errno::ENOTSUPP,
             _ => Errno::ENOENT,
         })
     }
@@ -41,13 +31,13 @@ impl Elements for Limited {
         Err(match self.kind {
             MapType::RINGBUF | MapType::USER_RINGBUF => Errno::ENOTSUPP,
             MapType::STACK_TRACE => Errno::EINVAL,
-            MapType::PERF_EVENT_ARRAY | MapType::CGROUP_ARRAY => {
+            MapType::PERF_EVENT_ARRAY => {
                 if flags != 0 {
                     Errno::EINVAL
                 } else if index(key)? >= self.max_entries {
                     Errno::E2BIG
                 } else {
-                    // No descriptor can be a perf event or a cgroup of this kernel.
+                    // No descriptor can be a perf event of this kernel.
                     Errno::EBADF
                 }
             }
@@ -59,37 +49,20 @@ impl Elements for Limited {
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
-        match self.kind {
-            MapType::RINGBUF | MapType::USER_RINGBUF => Err(Errno::ENOTSUPP),
-            MapType::SOCKMAP | MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => Err(Errno::EINVAL),
-            MapType::XSKMAP => {
-                if index(key)? < self.max_entries {
-                    Ok(())
-                } else {
-                    Err(Errno::EINVAL)
-                }
+        Err(match self.kind {
+            MapType::RINGBUF | MapType::USER_RINGBUF => Errno::ENOTSUPP,
+            MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => Errno::EINVAL,
+            MapType::STACK_TRACE | MapType::PERF_EVENT_ARRAY if index(key)? >= self.max_entries => {
+                Errno::E2BIG
             }
-            MapType::STACK_TRACE
-            | MapType::PERF_EVENT_ARRAY
-            | MapType::CGROUP_ARRAY
-            | MapType::REUSEPORT_SOCKARRAY
-                if index(key)? >= self.max_entries =>
-            {
-                Err(Errno::E2BIG)
-            }
-            _ => Err(Errno::ENOENT),
-        }
+            _ => Errno::ENOENT,
+        })
     }
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         match self.kind {
             MapType::RINGBUF | MapType::USER_RINGBUF => Err(Errno::ENOTSUPP),
-            _ if self.is_storage() => Err(Errno::ENOTSUPP),
-            MapType::PERF_EVENT_ARRAY
-            | MapType::CGROUP_ARRAY
-            | MapType::XSKMAP
-            | MapType::SOCKMAP
-            | MapType::REUSEPORT_SOCKARRAY => next_index(key, self.max_entries, next),
+            MapType::PERF_EVENT_ARRAY => next_index(key, self.max_entries, next),
             _ => Err(Errno::ENOENT),
         }
     }

@@ -6,6 +6,7 @@
 mod arena;
 mod array;
 mod bloom;
+mod cgroups;
 mod create;
 mod elements;
 mod hash;
@@ -15,8 +16,11 @@ mod objects;
 mod queue;
 mod redirect;
 mod shared;
+mod sockets;
+mod storage;
 mod types;
 
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skep_sys::SharedMemory;
@@ -147,6 +151,24 @@ impl Map {
             lock.fill(0);
         }
         state.elements.update(key, &value, flags, resolve)
+    }
+
+    /// As [`update`](Map::update) with a descriptor as value.
+    pub(crate) fn update_fd(
+        &self,
+        access: Access,
+        key: &[u8],
+        value: BorrowedFd<'_>,
+        flags: u64,
+        resolve: Resolve<'_>,
+    ) -> Result<(), Errno> {
+        let mut state = self.state();
+        self.check_writable(&state, access)?;
+        if flags & LOCK != 0 || !matches!(self.shape.value_len(), 4 | 8) {
+            return Err(Errno::EINVAL);
+        }
+        self.check_key(key)?;
+        state.elements.update_fd(key, value, flags, resolve)
     }
 
     pub(crate) fn delete(&self, access: Access, key: &[u8]) -> Result<(), Errno> {

@@ -85,6 +85,16 @@ pub(super) fn update(map: MapRef<'_>, key: &[u8], value: &[u8], flags: u64) -> R
     unsafe { bpf(cmd::MAP_UPDATE_ELEM, &mut attr) }.map(drop)
 }
 
+/// Writes a descriptor's number, in the width that the map's values have.
+pub(super) fn update_fd(map: MapRef<'_>, key: &[u8], value: BorrowedFd<'_>, flags: u64) -> Result<(), Errno> {
+    let number = raw(value);
+    match map.value_len(UpdateFlags::from_bits_retain(flags)) {
+        4 => update(map, key, &number.to_ne_bytes(), flags),
+        8 => update(map, key, &u64::from(number).to_ne_bytes(), flags),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 pub(super) fn delete(map: MapRef<'_>, key: &[u8]) -> Result<(), Errno> {
     check(key.len(), map.key_len())?;
     let mut attr = ElemAttr { map_fd: raw(map.as_fd()), key: address(key), ..ElemAttr::default() };

@@ -58,6 +58,16 @@ impl Backend for LinuxBackend {
         map::update(map, key, value, flags)
     }
 
+    fn map_update_fd(
+        &self,
+        map: MapRef<'_>,
+        key: &[u8],
+        value: BorrowedFd<'_>,
+        flags: u64,
+    ) -> Result<(), Errno> {
+        map::update_fd(map, key, value, flags)
+    }
+
     fn map_delete(&self, map: MapRef<'_>, key: &[u8]) -> Result<(), Errno> {
         map::delete(map, key)
     }

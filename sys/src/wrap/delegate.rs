@@ -135,6 +135,9 @@ macro_rules! wrapper {
                 fn map_create(request: &MapCreate<'_>) -> Result<OwnedFd, Errno>;
                 fn map_lookup(map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno>;
                 fn map_update(map: MapRef<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno>;
+                fn map_update_fd(
+                    map: MapRef<'_>, key: &[u8], value: BorrowedFd<'_>, flags: u64,
+                ) -> Result<(), Errno>;
                 fn map_delete(map: MapRef<'_>, key: &[u8]) -> Result<(), Errno>;
                 fn map_next_key(map: MapRef<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno>;
                 fn map_lookup_and_delete(
