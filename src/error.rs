@@ -5,6 +5,7 @@ use skep_sys::MapError;
 use skep_sys::abi::Errno;
 
 use crate::load::LoadError;
+use crate::program::BuildError;
 use crate::reloc::RelocateError;
 use crate::spec::{GlobalSpec, SpecError};
 
@@ -106,6 +107,44 @@ pub enum Error {
         /// Why.
         source: MapError,
     },
+    /// A program that was built from instructions could not be loaded.
+    #[error("load program `{program}`")]
+    Build {
+        /// Name of the program.
+        program: String,
+        /// Why.
+        source: Box<BuildError>,
+    },
+    /// Something that is in a kernel could not be opened.
+    #[error("open {what} {from}{hint}")]
+    Open {
+        /// What it should be.
+        what: &'static str,
+        /// Its id, path or the like, with a word before it.
+        from: String,
+        /// Why, where it is known, with its own separator.
+        hint: &'static str,
+        /// What the kernel answered.
+        source: Errno,
+    },
+    /// The kernel does not list its objects.
+    #[error("list {what} of the kernel{hint}")]
+    Query {
+        /// What kind of objects.
+        what: &'static str,
+        /// Why, where it is known, with its own separator.
+        hint: String,
+        /// What the kernel answered.
+        source: Errno,
+    },
+    /// The kernel does not count.
+    #[error("let the kernel count how often and how long programs run{hint}")]
+    Stats {
+        /// Why, where it is known, with its own separator.
+        hint: String,
+        /// What the kernel answered.
+        source: Errno,
+    },
     /// The kernel refused an operation on a program.
     #[error("program `{program}`: {step}")]
     Program {
@@ -135,11 +174,11 @@ pub enum Error {
         source: Box<LinkError>,
     },
     /// A program cannot be attached by what its section name says.
-    #[error("program `{program}` (section `{section}`) cannot attach by itself: {reason}")]
+    #[error("program `{program}`{} cannot attach by itself: {reason}", in_section(section))]
     NotAttachable {
         /// Name of the program.
         program: String,
-        /// Its section.
+        /// Its section, empty for a program that is not of an object.
         section: String,
         /// Why, and what to do.
         reason: String,
@@ -189,16 +228,20 @@ impl Error {
             }
             Error::Load { source: LoadError::ByteOrder { .. }, .. } => ErrorKind::BadObject,
             Error::Load { source: LoadError::PinnedMapDiffers { .. }, .. } => ErrorKind::Exists,
+            Error::Build { source, .. } => match &**source {
+                BuildError::Assemble(_) | BuildError::Map { .. } => ErrorKind::InvalidInput,
+                BuildError::Missing { .. } | BuildError::Load(LoadError::Unsupported { .. }) => {
+                    ErrorKind::Unsupported
+                }
+                BuildError::Load(LoadError::Program(error)) if error.errno() != Errno::EPERM => {
+                    ErrorKind::Verifier
+                }
+                _ => self.errno().map_or(ErrorKind::Other, kind_of),
+            },
             Error::Load { source: LoadError::Program(error), .. } if error.errno() != Errno::EPERM => {
                 ErrorKind::Verifier
             }
-            _ => match self.errno() {
-                Some(Errno::EPERM | Errno::EACCES) => ErrorKind::PermissionDenied,
-                Some(Errno::ENOENT | Errno::ENODEV) => ErrorKind::NotFound,
-                Some(Errno::EEXIST | Errno::EBUSY) => ErrorKind::Exists,
-                Some(Errno::EOPNOTSUPP | Errno::ENOTSUPP | Errno::ENOSYS) => ErrorKind::Unsupported,
-                _ => ErrorKind::Other,
-            },
+            _ => self.errno().map_or(ErrorKind::Other, kind_of),
         }
     }
 
@@ -206,9 +249,17 @@ impl Error {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Error::Load { source, .. } => source.errno(),
+            Error::Build { source, .. } => match &**source {
+                BuildError::Load(source) => source.errno(),
+                BuildError::Map { source, .. } => source.errno(),
+                _ => None,
+            },
             Error::Global { source, .. } => source.errno(),
             Error::Map(source) => source.errno(),
-            Error::Program { source, .. } => Some(*source),
+            Error::Program { source, .. }
+            | Error::Open { source, .. }
+            | Error::Query { source, .. }
+            | Error::Stats { source, .. } => Some(*source),
             Error::Attach { source, .. } | Error::Register { source, .. } => source.errno(),
             Error::Read { source, .. } => source.raw_os_error().map(Errno),
             _ => None,
@@ -219,6 +270,10 @@ impl Error {
     pub fn verifier_log(&self) -> Option<&str> {
         match self {
             Error::Load { source: LoadError::Program(error), .. } => Some(error.log()),
+            Error::Build { source, .. } => match &**source {
+                BuildError::Load(LoadError::Program(error)) => Some(error.log()),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -239,4 +294,18 @@ impl Error {
     pub(crate) fn global_access(object: &str, variable: &str, step: &'static str, source: MapError) -> Error {
         Error::Global { object: object.to_owned(), variable: variable.to_owned(), step, source }
     }
+}
+
+fn kind_of(errno: Errno) -> ErrorKind {
+    match errno {
+        Errno::EPERM | Errno::EACCES => ErrorKind::PermissionDenied,
+        Errno::ENOENT | Errno::ENODEV => ErrorKind::NotFound,
+        Errno::EEXIST | Errno::EBUSY => ErrorKind::Exists,
+        Errno::EOPNOTSUPP | Errno::ENOTSUPP | Errno::ENOSYS => ErrorKind::Unsupported,
+        _ => ErrorKind::Other,
+    }
+}
+
+fn in_section(section: &str) -> String {
+    if section.is_empty() { String::new() } else { format!(" (section `{section}`)") }
 }

@@ -60,7 +60,8 @@
 //!
 //! # More
 //!
-//! [`map`] has the typed views of maps, [`link`] the hooks, [`sim`] what the simulated kernel does and does not do,
+//! [`map`] has the typed views of maps, [`program`] how to build, run and look into programs, [`query`] what else is in
+//! a kernel, [`link`] the hooks, [`sim`] what the simulated kernel does and does not do,
 //! [`sys`] the seam between skep and kernels, [`btf`] and [`asm`] the formats. The repository's `examples/` are whole
 //! programs to start from; [`architecture`] says how skep is built and why.
 
@@ -72,6 +73,7 @@ mod error;
 pub mod load;
 pub mod map;
 pub mod program;
+pub mod query;
 pub mod reloc;
 pub mod spec;
 

@@ -7,7 +7,7 @@
 //! - [`Op`] is the typed view of one instruction. It covers the whole instruction set of RFC 9669 (v1 to v4) and what
 //!   Linux added since: address-space casts, `may_goto`, load-acquire and store-release, indirect jumps;
 //! - [`Assembler`] builds programs, with labels and checked distances;
-//! - [`disassemble`] prints them as `llvm-objdump` does.
+//! - [`disassemble`] prints them as `llvm-objdump` does, [`kernel_text`] as the kernel does.
 //!
 //! This crate depends on no other part of skep, does no I/O and holds no unsafe code.
 
@@ -18,6 +18,7 @@ mod disasm;
 mod endian;
 mod error;
 mod insn;
+mod kernel_text;
 mod op;
 pub mod opcode;
 pub mod pseudo;
@@ -28,5 +29,6 @@ pub use disasm::{Disassembly, Line, disassemble};
 pub use endian::Endian;
 pub use error::{AsmError, DecodeError, Field};
 pub use insn::{Insn, decode, encode};
+pub use kernel_text::{KernelNames, kernel_text};
 pub use op::{AluOp, AtomicOp, Cond, Imm64, Op, Operand, Size, Slots, SwapWidth, Width};
 pub use reg::Reg;

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use skep_sys::abi::{AttachType, Errno, MapFlags, MapType, OpenFlags, ProgType};
+use skep_sys::abi::{AttachType, Errno, MapFlags, MapType, OpenFlags, ProgType, StatsType, StreamId};
 use skep_sys::request::{
     BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkTarget, LinkUpdate, LogBuffer, MapBtf, MapCreate, MapInfo,
-    MapMemory, OpenById, Pin, ProgInfo, ProgLoad, TestRun, TestRunResult,
+    MapMemory, OpenById, Pin, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
 };
 use skep_sys::{Backend, MapRef, ObjectKind, Permissions, SharedMemory};
 
@@ -156,6 +156,39 @@ impl Backend for SimKernel {
         Ok(())
     }
 
+    fn prog_dump(&self, prog: BorrowedFd<'_>) -> Result<ProgDump, Errno> {
+        Ok(self.0.object(prog)?.prog()?.dump())
+    }
+
+    fn prog_stream_read(&self, prog: BorrowedFd<'_>, stream: StreamId, _: &mut [u8]) -> Result<usize, Errno> {
+        if !self.0.features().contains(Features::PROG_STREAMS) {
+            return Err(Errno::EINVAL);
+        }
+        self.0.object(prog)?.prog()?;
+        // Nothing runs, so nothing was written.
+        if matches!(stream, StreamId::STDOUT | StreamId::STDERR) { Ok(0) } else { Err(Errno::ENOENT) }
+    }
+
+    fn enable_stats(&self, stats: StatsType) -> Result<OwnedFd, Errno> {
+        if !self.0.features().contains(Features::STATS) {
+            return Err(Errno::EINVAL);
+        }
+        self.0.permit(None)?;
+        if stats != StatsType::RUN_TIME {
+            return Err(Errno::EINVAL);
+        }
+        self.0.open(Object::Stats, Access::ALL)
+    }
+
+    fn memlock(&self, object: BorrowedFd<'_>) -> Result<u64, Errno> {
+        let bytes = match self.0.object(object)? {
+            Object::Map(map) => map.shape.memory(),
+            Object::Prog(prog) => prog.memory(),
+            _ => return Err(Errno::EINVAL),
+        };
+        Ok(bytes as u64)
+    }
+
     fn btf_load(&self, request: &BtfLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
         let features = self.0.features();
         if !features.contains(Features::BTF) {
@@ -237,7 +270,7 @@ impl Backend for SimKernel {
 
     fn pin(&self, pin: Pin<'_>) -> Result<(), Errno> {
         let object = self.0.object(pin.fd)?;
-        if matches!(object, Object::Btf(_) | Object::Token) {
+        if matches!(object, Object::Btf(_) | Object::Token | Object::Stats) {
             return Err(Errno::EINVAL);
         }
         self.0.state().bpffs.pin(pin.path, object)

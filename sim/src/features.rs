@@ -53,6 +53,10 @@ bitflags::bitflags! {
         /// Memory is charged to control groups (Linux 5.11). Without it maps and programs together may take 64 KiB until
         /// `RLIMIT_MEMLOCK` is raised.
         const MEMCG_ACCOUNT = 1 << 23;
+        /// `BPF_ENABLE_STATS` (Linux 5.8).
+        const STATS = 1 << 40;
+        /// Output streams of programs (Linux 6.17).
+        const PROG_STREAMS = 1 << 41;
         /// BTF with a layout section, a header longer than 24 bytes and unknown kinds.
         const BTF_LAYOUT = 1 << 19;
     }

@@ -21,6 +21,8 @@ pub(crate) enum Object {
     Btf(Arc<BtfObject>),
     Link(Arc<Link>),
     Token,
+    /// What keeps statistics on.
+    Stats,
 }
 
 impl Object {

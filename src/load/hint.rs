@@ -9,12 +9,22 @@ const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
 /// A clause to put behind an error of this number, with its separator; empty when nothing is known.
-pub(super) fn for_errno(kernel: &Kernel, errno: Errno) -> String {
+pub(crate) fn for_errno(kernel: &Kernel, errno: Errno) -> String {
     match errno {
         Errno::EPERM => refused(kernel, &kernel.backend().permissions()),
         Errno::ENOMEM => " (the kernel has no memory for it: fewer entries or smaller values may fit)".into(),
         Errno::EMFILE => " (this process has no file descriptor left: raise RLIMIT_NOFILE)".into(),
         _ => String::new(),
+    }
+}
+
+/// The same for what asks for `CAP_SYS_ADMIN` whatever it is about.
+pub(crate) fn for_admin(kernel: &Kernel) -> String {
+    let permissions = kernel.backend().permissions();
+    if permissions.user_namespace {
+        " (that needs CAP_SYS_ADMIN, which does not count in a user namespace)".into()
+    } else {
+        " (that needs CAP_SYS_ADMIN: run as root, or give the program file the capability with setcap)".into()
     }
 }
 

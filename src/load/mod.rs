@@ -4,11 +4,11 @@ mod arg_ctx;
 mod btf;
 mod error;
 mod fallback;
-mod hint;
+pub(crate) mod hint;
 mod map;
 mod object;
 mod pins;
-mod program;
+pub(crate) mod program;
 mod report;
 mod struct_ops;
 mod target;
@@ -398,7 +398,7 @@ impl Loader {
 }
 
 /// Raises the limit of locked memory if this kernel counts maps against it. Answers whether it did.
-fn raise_memlock(kernel: &Kernel) -> bool {
+pub(crate) fn raise_memlock(kernel: &Kernel) -> bool {
     // Who has a token is on a kernel that does not, and has no right to raise it.
     kernel.token().is_none()
         && kernel.has(Feature::MemcgAccount).is_unsupported()

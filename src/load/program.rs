@@ -24,30 +24,30 @@ const LOG_SIZE_MAX: usize = (u32::MAX >> 2) as usize;
 const INSN_ARRAY_VALUE: usize = 16;
 
 /// What all programs of an object share.
-pub(super) struct Context<'l> {
-    pub(super) kernel: &'l Kernel,
-    pub(super) target: &'l KernelTarget,
+pub(crate) struct Context<'l> {
+    pub(crate) kernel: &'l Kernel,
+    pub(crate) target: &'l KernelTarget,
     /// By index of the plan's maps; none for those that were not created.
-    pub(super) maps: &'l [Option<MapFd>],
+    pub(crate) maps: &'l [Option<MapFd>],
     /// Modules whose functions the object calls.
-    pub(super) modules: &'l [String],
-    pub(super) license: &'l str,
-    pub(super) version: Option<u32>,
+    pub(crate) modules: &'l [String],
+    pub(crate) license: &'l str,
+    pub(crate) version: Option<u32>,
     /// The loaded types of the object.
-    pub(super) btf_fd: Option<&'l BtfFd>,
+    pub(crate) btf_fd: Option<&'l BtfFd>,
     /// The types of the object.
-    pub(super) btf: Option<&'l Btf>,
-    pub(super) log_level: u32,
+    pub(crate) btf: Option<&'l Btf>,
+    pub(crate) log_level: u32,
 }
 
 /// A loaded program, with the log that was asked for.
-pub(super) struct Taken {
-    pub(super) program: LoadedProgram,
-    pub(super) log: String,
+pub(crate) struct Taken {
+    pub(crate) program: LoadedProgram,
+    pub(crate) log: String,
 }
 
 /// Loads a program; `func_info` are its function records if they are not those of the plan.
-pub(super) fn load(
+pub(crate) fn load(
     context: &Context<'_>,
     plan: &ProgramPlan,
     func_info: Option<&[u8]>,

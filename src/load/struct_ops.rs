@@ -54,7 +54,7 @@ impl Object {
         };
         let mut value = table.value.clone();
         for place in &table.programs {
-            let held = self.programs.iter().find(|program| program.index() == place.program);
+            let held = self.programs.iter().find(|program| program.index() == Some(place.program));
             let Some(held) = held else {
                 return Err(self.missing("program of the table", &place.member, std::iter::empty()));
             };

@@ -37,7 +37,7 @@ impl KernelTarget {
     }
 
     /// The kernel with what programs attach to, by their names.
-    pub(super) fn with_programs(mut self, programs: Vec<(String, Arc<LoadedProgram>)>) -> Self {
+    pub(crate) fn with_programs(mut self, programs: Vec<(String, Arc<LoadedProgram>)>) -> Self {
         self.programs = programs;
         self
     }

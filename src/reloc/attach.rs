@@ -24,19 +24,47 @@ fn naming(attach_type: AttachType) -> (&'static str, Kind) {
     }
 }
 
+/// Why what a program is bound to cannot be found.
+pub(crate) enum Unbound {
+    /// The target cannot answer.
+    Target(TargetError),
+    /// It is not there, or was not said.
+    Missing(String),
+}
+
+impl From<TargetError> for Unbound {
+    fn from(error: TargetError) -> Self {
+        Unbound::Target(error)
+    }
+}
+
+impl Unbound {
+    fn of(self, program: &ProgramSpec) -> RelocateError {
+        let (name, section) = (program.name.clone(), program.section.clone());
+        match self {
+            Unbound::Target(source) => RelocateError::Target { program: name, source },
+            Unbound::Missing(reason) => RelocateError::AttachTarget { program: name, section, reason },
+        }
+    }
+}
+
 /// The function of another program that a program is bound to, when one was said.
 pub(super) fn function(
     program: &ProgramSpec,
     target: &dyn Target,
 ) -> Result<Option<ProgramFunction>, RelocateError> {
-    let read = |source| RelocateError::Target { program: program.name.clone(), source };
-    let Some(btf) = target.program_types(&program.name).map_err(read)? else { return Ok(None) };
-    let fail = |reason: String| RelocateError::AttachTarget {
-        program: program.name.clone(),
-        section: program.section.clone(),
-        reason,
-    };
-    let Some(name) = program.attach_to.as_deref().filter(|to| !to.is_empty()) else {
+    program_function(&program.name, program.attach_to.as_deref(), target).map_err(|error| error.of(program))
+}
+
+/// The function `to` of the program that the target has `program` bound to, if it is to any.
+pub(crate) fn program_function(
+    program: &str,
+    to: Option<&str>,
+    target: &dyn Target,
+) -> Result<Option<ProgramFunction>, Unbound> {
+    let Some(btf) = target.program_types(program)? else { return Ok(None) };
+    let fail = Unbound::Missing;
+    let Some(name) = to.filter(|to| !to.is_empty()) else {
         return Err(fail(NO_NAME.into()));
     };
     match btf.find(name.as_bytes(), Kind::FUNC) {
@@ -57,51 +85,57 @@ pub(super) fn resolve(
     if !program.attach_btf {
         return Ok(None);
     }
-    let fail = |reason: String| RelocateError::AttachTarget {
-        program: program.name.clone(),
-        section: program.section.clone(),
-        reason,
+    let found = if program.prog_type == ProgType::EXT {
+        let reason = "it replaces a function of another program: say of which with Loader::attach_target";
+        Err(Unbound::Missing(reason.into()))
+    } else {
+        kernel_type(program.attach_type, program.attach_to.as_deref(), target)
     };
-    if program.prog_type == ProgType::EXT {
-        return Err(fail(
-            "it replaces a function of another program: say of which with Loader::attach_target".into(),
-        ));
-    }
-    let Some(to) = program.attach_to.as_deref().filter(|to| !to.is_empty()) else {
+    found.map(Some).map_err(|error| error.of(program))
+}
+
+/// The kernel type that a program with this attach type is bound to by the name `to`, which may have a module and a
+/// colon before it.
+pub(crate) fn kernel_type(
+    attach_type: AttachType,
+    to: Option<&str>,
+    target: &dyn Target,
+) -> Result<KernelType, Unbound> {
+    let fail = Unbound::Missing;
+    let Some(to) = to.filter(|to| !to.is_empty()) else {
         return Err(fail(NO_NAME.into()));
     };
     let (module, name) = match to.split_once(':') {
         Some((module, name)) => (Some(module), name),
         None => (None, to),
     };
-    let (prefix, kind) = naming(program.attach_type);
+    let (prefix, kind) = naming(attach_type);
     let full = format!("{prefix}{name}");
     if full.len() > NAME_MAX {
         return Err(fail(format!("`{full}` is longer than {NAME_MAX} bytes")));
     }
-    let read = |source| RelocateError::Target { program: program.name.clone(), source };
     if module.is_none_or(|module| module == "vmlinux") {
-        let btf = target.btf().map_err(read)?;
+        let btf = target.btf()?;
         if let Some(type_id) = btf.find(full.as_bytes(), kind) {
-            return Ok(Some(KernelType { name: full, type_id, module: None }));
+            return Ok(KernelType { name: full, type_id, module: None });
         }
         if module.is_some() {
             return Err(fail(missing(&btf, &full, kind, name)));
         }
     }
-    for candidate in target.modules().map_err(read)? {
+    for candidate in target.modules()? {
         if module.is_none_or(|module| module == candidate.name)
             && let Some(type_id) = candidate.btf.find_own(full.as_bytes(), kind)
         {
-            return Ok(Some(KernelType { name: full, type_id, module: Some(candidate.name.clone()) }));
+            return Ok(KernelType { name: full, type_id, module: Some(candidate.name.clone()) });
         }
     }
     match module {
-        Some(_) if !target.knows_modules() => Err(read(TargetError::unknown("types of modules"))),
+        Some(_) if !target.knows_modules() => Err(TargetError::unknown("types of modules").into()),
         Some(module) => {
             Err(fail(format!("module `{module}` is not loaded, or its types have no {kind} `{full}`")))
         }
-        None => Err(fail(missing(&target.btf().map_err(read)?, &full, kind, name))),
+        None => Err(fail(missing(&target.btf()?, &full, kind, name))),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Pure: no descriptor and no address of this process is in a plan, and the same spec and target make the same plan.
 
 mod arena;
-mod attach;
+pub(crate) mod attach;
 mod code;
 mod core;
 mod described;

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::abi::{Errno, OpenFlags};
+use crate::abi::{Errno, OpenFlags, StatsType, StreamId};
 use crate::map_fd::MapRef;
 use crate::request::{
     BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory, OpenById,
-    Pin, ProgInfo, ProgLoad, TestRun, TestRunResult,
+    Pin, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
 };
 use crate::shared::SharedMemory;
 
@@ -127,6 +127,36 @@ pub trait Backend: Debug + Send + Sync {
     /// `BPF_PROG_BIND_MAP`: the program keeps the map alive (Linux 5.10).
     fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {
         let _ = (prog, map);
+        Err(Errno::ENOSYS)
+    }
+
+    /// The code of a program and what belongs to it (`BPF_OBJ_GET_INFO_BY_FD`, Linux 4.13).
+    fn prog_dump(&self, prog: BorrowedFd<'_>) -> Result<ProgDump, Errno> {
+        let _ = prog;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_PROG_STREAM_READ_BY_FD`: takes what a program wrote into one of its streams, as far as `into` goes; 0 when
+    /// there is nothing (Linux 6.17).
+    fn prog_stream_read(
+        &self,
+        prog: BorrowedFd<'_>,
+        stream: StreamId,
+        into: &mut [u8],
+    ) -> Result<usize, Errno> {
+        let _ = (prog, stream, into);
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_ENABLE_STATS`: the kernel counts as long as the descriptor is open (Linux 5.8).
+    fn enable_stats(&self, stats: StatsType) -> Result<OwnedFd, Errno> {
+        let _ = stats;
+        Err(Errno::ENOSYS)
+    }
+
+    /// Bytes of the kernel's memory that a map or program takes, as `memlock` in its `/proc/self/fdinfo` says.
+    fn memlock(&self, object: BorrowedFd<'_>) -> Result<u64, Errno> {
+        let _ = object;
         Err(Errno::ENOSYS)
     }
 

@@ -18,6 +18,7 @@ mod probe;
 mod program_fd;
 pub mod request;
 mod shared;
+mod stats;
 mod token;
 pub mod wrap;
 
@@ -31,4 +32,5 @@ pub use map_fd::{MapError, MapFd, MapRef, MapShape};
 pub use probe::{Feature, Inconclusive, Probe};
 pub use program_fd::LoadedProgram;
 pub use shared::{SharedMemory, SharedMemoryError};
+pub use stats::StatsGuard;
 pub use token::Token;

@@ -1,10 +1,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use crate::abi::{AttachType, Errno, ProgType};
+use crate::abi::{AttachType, Errno, ProgType, StreamId};
 use crate::kernel::Kernel;
 use crate::map_fd::{MapFd, dup};
-use crate::request::{Pin, ProgInfo, TestRun, TestRunResult};
+use crate::request::{Pin, ProgDump, ProgInfo, TestRun, TestRunResult};
 
 /// A program in a kernel: its descriptor, kind and name.
 ///
@@ -70,6 +70,31 @@ impl LoadedProgram {
     /// result has their full lengths.
     pub fn test_run(&self, run: &mut TestRun<'_>) -> Result<TestRunResult, (Errno, TestRunResult)> {
         self.kernel.backend().prog_test_run(self.as_fd(), run)
+    }
+
+    /// The code of the program and what belongs to it (`BPF_OBJ_GET_INFO_BY_FD`).
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn dump(&self) -> Result<ProgDump, Errno> {
+        self.kernel.backend().prog_dump(self.as_fd())
+    }
+
+    /// Takes what the program wrote into one of its streams, as far as `into` goes; 0 when there is nothing
+    /// (`BPF_PROG_STREAM_READ_BY_FD`, Linux 6.17).
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::ENOENT`] when there is no such stream.
+    pub fn stream_read(&self, stream: StreamId, into: &mut [u8]) -> Result<usize, Errno> {
+        self.kernel.backend().prog_stream_read(self.as_fd(), stream, into)
+    }
+
+    /// Bytes of the kernel's memory that the program takes (`memlock` in `/proc/self/fdinfo`).
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn memlock(&self) -> Result<u64, Errno> {
+        self.kernel.backend().memlock(self.as_fd())
     }
 
     /// Makes the program keep `map` alive (`BPF_PROG_BIND_MAP`, Linux 5.10).

@@ -1,5 +1,6 @@
 //! Helper functions: their names, and which kinds of programs may call them.
 
+use skep_asm::{Insn, KernelNames};
 use skep_sys::abi::ProgType;
 
 /// What is known of a helper function.
@@ -30,6 +31,15 @@ pub(super) fn call_name(number: i32) -> String {
     match Helper::get(number) {
         Some(helper) => format!("bpf_{}#{number}", helper.name),
         None => format!("unknown#{number}"),
+    }
+}
+
+/// The names of helper functions, for instructions as the log writes them.
+pub(super) struct Helpers;
+
+impl KernelNames for Helpers {
+    fn call(&self, insn: &Insn) -> Option<String> {
+        insn.is_helper_call().then(|| call_name(insn.imm))
     }
 }
 

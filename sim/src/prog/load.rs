@@ -2,12 +2,12 @@
 
 use std::sync::Mutex;
 
-use skep_btf::{Kind, TypeId};
+use skep_btf::{ExtRecord, FuncInfo, Kind, LineInfo, TypeId};
 use skep_sys::abi::{AttachType, Errno, ProgFlags, ProgType};
-use skep_sys::request::{AttachTarget, ProgLoad};
+use skep_sys::request::{AttachTarget, OwnedRecords, ProgLoad, Records};
 
 use super::verify::{Subject, verify};
-use super::{Prog, Target, tag::tag};
+use super::{Prog, Target, tag::tag, xlate::xlated};
 use crate::features::Features;
 use crate::kernel::Inner;
 use crate::log::Log;
@@ -53,19 +53,24 @@ pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) ->
         target,
         name: request.name.to_owned(),
         tag: tag(request.insns, kernel.features().contains(Features::SHA256_TAG)),
-        insns: request.insns.to_vec(),
+        insns: xlated(kernel, request),
         maps: Mutex::new(maps),
         btf,
         gpl_compatible: subject.gpl_compatible,
-        nr_func_info: count(request.func_info.count()),
-        nr_line_info: count(request.line_info.count()),
+        func_info: owned(request.func_info, FuncInfo::SIZE),
+        line_info: owned(request.line_info, LineInfo::SIZE),
+        has_subprograms: request.insns.iter().any(|insn| insn.is_pseudo_call() || insn.is_pseudo_func()),
         load_time: kernel.now(),
         uid: kernel.uid(),
     }))
 }
 
-fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
+/// Records as a kernel keeps them, which is as far as it knows them. It tells the size also where there are none.
+fn owned(records: Records<'_>, known: u32) -> OwnedRecords {
+    let size = (records.record_size as usize).max(1);
+    let each = records.bytes.chunks_exact(size);
+    let bytes = each.flat_map(|record| record.iter().take(known as usize)).copied().collect();
+    OwnedRecords { record_size: known, bytes }
 }
 
 /// The fields that only newer kernels have, the flags, and the size.

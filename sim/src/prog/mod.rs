@@ -1,6 +1,5 @@
 //! Programs.
 
-mod dump;
 mod flow;
 mod helpers;
 mod info;
@@ -12,13 +11,14 @@ mod tag;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod xlate;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use skep_asm::Insn;
 use skep_btf::Kind;
 use skep_sys::abi::{AttachType, BtfObjectId, MapId, ProgId, ProgType};
-use skep_sys::request::ProgInfo;
+use skep_sys::request::{OwnedRecords, ProgDump, ProgInfo};
 
 use crate::btf::BtfObject;
 use crate::map::Map;
@@ -35,13 +35,15 @@ pub(crate) struct Prog {
     pub(crate) target: Option<Target>,
     name: String,
     tag: [u8; 8],
+    /// As a dump shows them.
     insns: Vec<Insn>,
     /// Maps that its instructions refer to, and those that were bound to it.
     maps: Mutex<Vec<Arc<Map>>>,
     btf: Option<Arc<BtfObject>>,
     gpl_compatible: bool,
-    nr_func_info: u32,
-    nr_line_info: u32,
+    func_info: OwnedRecords,
+    line_info: OwnedRecords,
+    has_subprograms: bool,
     load_time: u64,
     uid: u32,
 }
@@ -65,6 +67,10 @@ pub(crate) fn memory(insns: usize) -> usize {
     insns.saturating_mul(Insn::SIZE).next_multiple_of(4096)
 }
 
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
 impl Prog {
     pub(crate) fn memory(&self) -> usize {
         memory(self.insns.len())
@@ -84,9 +90,26 @@ impl Prog {
         info.btf_id = BtfObjectId(self.btf.as_ref().map_or(0, |btf| btf.id));
         info.verified_insns = u32::try_from(self.insns.len()).unwrap_or(u32::MAX);
         info.gpl_compatible = self.gpl_compatible;
-        info.nr_func_info = self.nr_func_info;
-        info.nr_line_info = self.nr_line_info;
+        info.nr_func_info = count(self.func_info.iter().len());
+        info.nr_line_info = count(self.line_info.iter().len());
+        if let Some(target) = &self.target {
+            let of_program = target.prog.as_ref().and_then(|prog| prog.btf.as_ref()).map(|btf| btf.id);
+            info.attach_btf_obj_id = BtfObjectId(of_program.unwrap_or(target.obj_id));
+            info.attach_btf_id = target.type_id;
+        }
         info
+    }
+
+    /// The code. There is none for a machine, and only the whole program has a tag.
+    pub(crate) fn dump(&self) -> ProgDump {
+        let mut dump = ProgDump::default();
+        dump.xlated = self.insns.clone();
+        dump.func_info = self.func_info.clone();
+        dump.line_info = self.line_info.clone();
+        if !self.has_subprograms {
+            dump.tags = vec![self.tag];
+        }
+        dump
     }
 
     /// Holds a map that the instructions do not mention (`BPF_PROG_BIND_MAP`).

@@ -4,13 +4,15 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::Arc;
 
+use skep_asm::kernel_text;
 use skep_btf::Kind;
 use skep_sys::abi::{AttachType, Errno, ProgFlags, ProgType};
 use skep_sys::request::{KnownRecords, ProgLoad};
 
+use super::helpers::Helpers;
 use super::info::{self, Lines};
 use super::refs::{self, Loads};
-use super::{Target, dump::dump, flow, insn, layout};
+use super::{Target, flow, insn, layout};
 use crate::btf::BtfObject;
 use crate::features::Features;
 use crate::kernel::Inner;
@@ -70,7 +72,7 @@ pub(super) fn verify(
                     log.line(&source);
                 }
                 if let Some(insn) = insns.get(index) {
-                    log.line(&format!("{index}: {}", dump(insn, insns.get(index + 1))));
+                    log.line(&format!("{index}: {}", kernel_text(insn, insns.get(index + 1), &Helpers)));
                 }
             }
             if !reject.message.is_empty() {

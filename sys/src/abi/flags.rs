@@ -105,6 +105,18 @@ bitflags::bitflags! {
         const _ = !0;
     }
 
+    /// Flags of a test run (`BPF_F_TEST_*` of `BPF_PROG_TEST_RUN`).
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+    pub struct TestRunFlags: u32 {
+        /// `BPF_F_TEST_RUN_ON_CPU`: run a raw tracepoint program on a CPU of choice (Linux 5.10).
+        const RUN_ON_CPU = 1 << 0;
+        /// `BPF_F_TEST_XDP_LIVE_FRAMES`: send the frames of an XDP program to where it says (Linux 5.18).
+        const XDP_LIVE_FRAMES = 1 << 1;
+        /// `BPF_F_TEST_SKB_CHECKSUM_COMPLETE`: the packet comes with its checksum computed (Linux 6.17).
+        const SKB_CHECKSUM_COMPLETE = 1 << 2;
+        const _ = !0;
+    }
+
     /// Flags of opening a pinned object or one by its id (`open_flags`, `file_flags`).
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
     pub struct OpenFlags: u32 {

@@ -240,6 +240,19 @@ kinds! {
     TRACING_MULTI = 15, "tracing_multi";
 }
 
+kinds! {
+    /// What a kernel can be asked to count (`enum bpf_stats_type`).
+    StatsType, "BPF_STATS_", "stats_type";
+    RUN_TIME = 0, "run_time";
+}
+
+kinds! {
+    /// An output stream of a program (`enum bpf_stream_id`).
+    StreamId, "BPF_", "stream";
+    STDOUT = 1, "stdout";
+    STDERR = 2, "stderr";
+}
+
 macro_rules! ids {
     ($($name:ident, $text:literal;)*) => {
         $(

@@ -8,8 +8,10 @@ mod flags;
 mod kinds;
 
 pub use errno::Errno;
-pub use flags::{AttachFlags, MapFlags, OpenFlags, ProgFlags, UpdateFlags};
-pub use kinds::{AttachType, BtfObjectId, LinkId, LinkType, MapId, MapType, ProgId, ProgType};
+pub use flags::{AttachFlags, MapFlags, OpenFlags, ProgFlags, TestRunFlags, UpdateFlags};
+pub use kinds::{
+    AttachType, BtfObjectId, LinkId, LinkType, MapId, MapType, ProgId, ProgType, StatsType, StreamId,
+};
 
 /// Longest object name that the kernel keeps, without the terminating NUL (`BPF_OBJ_NAME_LEN` - 1).
 pub const OBJ_NAME_MAX: usize = 15;

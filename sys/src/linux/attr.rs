@@ -43,9 +43,11 @@ pub(super) mod cmd {
     pub(crate) const LINK_UPDATE: u32 = 29;
     pub(crate) const LINK_GET_FD_BY_ID: u32 = 30;
     pub(crate) const LINK_GET_NEXT_ID: u32 = 31;
+    pub(crate) const ENABLE_STATS: u32 = 32;
     pub(crate) const LINK_DETACH: u32 = 34;
     pub(crate) const PROG_BIND_MAP: u32 = 35;
     pub(crate) const TOKEN_CREATE: u32 = 36;
+    pub(crate) const PROG_STREAM_READ_BY_FD: u32 = 37;
 }
 
 #[repr(C)]
@@ -162,6 +164,24 @@ pub(super) struct BindMapAttr {
     pub(super) flags: u32,
 }
 layout!(BindMapAttr, 12, map_fd @ 4);
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct StreamReadAttr {
+    pub(super) stream_buf: u64,
+    pub(super) stream_buf_len: u32,
+    pub(super) stream_id: u32,
+    pub(super) prog_fd: u32,
+    pub(super) pad: u32,
+}
+layout!(StreamReadAttr, 24, stream_buf_len @ 8, stream_id @ 12, prog_fd @ 16);
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct EnableStatsAttr {
+    pub(super) stats_type: u32,
+}
+layout!(EnableStatsAttr, 4, stats_type @ 0);
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -320,10 +340,12 @@ pub(super) struct RawProgInfo {
     pub(super) recursion_misses: u64,
     pub(super) verified_insns: u32,
     pub(super) attach_btf_obj_id: u32,
+    pub(super) attach_btf_id: u32,
+    pub(super) pad: u32,
 }
 layout!(
-    RawProgInfo, 224, tag @ 8, load_time @ 40, map_ids @ 56, name @ 64, gpl_compatible @ 84, btf_id @ 128,
-    nr_func_info @ 144, line_info @ 152, prog_tags @ 184, run_time_ns @ 192, verified_insns @ 216,
+    RawProgInfo, 232, tag @ 8, load_time @ 40, map_ids @ 56, name @ 64, gpl_compatible @ 84, btf_id @ 128,
+    nr_func_info @ 144, line_info @ 152, prog_tags @ 184, run_time_ns @ 192, verified_insns @ 216, attach_btf_id @ 224,
 );
 
 /// `struct bpf_btf_info` as of Linux 5.8.

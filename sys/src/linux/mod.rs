@@ -2,6 +2,7 @@
 
 mod attr;
 mod call;
+mod dump;
 mod kernel_btf;
 mod map;
 mod mapping;
@@ -17,12 +18,12 @@ use std::path::Path;
 use bytes::Bytes;
 
 pub(crate) use self::mapping::Mapping;
-use crate::abi::{Errno, OpenFlags};
+use crate::abi::{Errno, OpenFlags, StatsType, StreamId};
 use crate::backend::{Backend, ObjectKind, Permissions};
 use crate::map_fd::MapRef;
 use crate::request::{
     BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory, OpenById,
-    Pin, ProgInfo, ProgLoad, TestRun, TestRunResult,
+    Pin, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
 };
 use crate::shared::SharedMemory;
 
@@ -110,6 +111,27 @@ impl Backend for LinuxBackend {
 
     fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {
         program::bind_map(prog, map)
+    }
+
+    fn prog_dump(&self, prog: BorrowedFd<'_>) -> Result<ProgDump, Errno> {
+        dump::prog_dump(prog)
+    }
+
+    fn prog_stream_read(
+        &self,
+        prog: BorrowedFd<'_>,
+        stream: StreamId,
+        into: &mut [u8],
+    ) -> Result<usize, Errno> {
+        dump::stream_read(prog, stream, into)
+    }
+
+    fn enable_stats(&self, stats: StatsType) -> Result<OwnedFd, Errno> {
+        object::enable_stats(stats)
+    }
+
+    fn memlock(&self, object: BorrowedFd<'_>) -> Result<u64, Errno> {
+        system::memlock(object)
     }
 
     fn btf_load(&self, request: &BtfLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {

@@ -11,14 +11,15 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::attr::{
-    Attr, IdAttr, InfoAttr, LinkCreateAttr, LinkDetachAttr, LinkUpdateAttr, ObjAttr, RawBtfInfo,
-    RawBtfInfoShort, RawLinkInfo, RawMapInfo, RawProgInfo, RawTracepointAttr, TokenCreateAttr, cmd,
+    Attr, EnableStatsAttr, IdAttr, InfoAttr, LinkCreateAttr, LinkDetachAttr, LinkUpdateAttr, ObjAttr,
+    RawBtfInfo, RawBtfInfoShort, RawLinkInfo, RawMapInfo, RawProgInfo, RawTracepointAttr, TokenCreateAttr,
+    cmd,
 };
 use super::call::{address, address_mut, bpf, bpf_fd, length, path, raw, raw_or_0, text};
 use super::system::check_kind;
 use crate::abi::{
     AttachFlags, AttachType, BtfObjectId, Errno, LinkId, LinkType, MapFlags, MapId, MapType, OpenFlags,
-    ProgId, ProgType,
+    ProgId, ProgType, StatsType,
 };
 use crate::backend::ObjectKind;
 use crate::request::{
@@ -36,7 +37,7 @@ const MAP_IDS: usize = 64;
 ///
 /// # Safety
 /// As for [`bpf`], of the addresses in `info`.
-unsafe fn info<I: Attr>(fd: BorrowedFd<'_>, info: &mut I) -> Result<(), Errno> {
+pub(super) unsafe fn info<I: Attr>(fd: BorrowedFd<'_>, info: &mut I) -> Result<(), Errno> {
     let mut attr = InfoAttr {
         bpf_fd: raw(fd),
         info_len: size_of::<I>() as u32, // a structure of some hundred bytes
@@ -104,6 +105,14 @@ pub(super) fn prog_info(prog: BorrowedFd<'_>) -> Result<ProgInfo, Errno> {
             nr_line_info: raw.nr_line_info,
             run_cnt: raw.run_cnt,
             run_time_ns: raw.run_time_ns,
+            recursion_misses: raw.recursion_misses,
+            nr_jited_ksyms: raw.nr_jited_ksyms,
+            nr_jited_line_info: raw.nr_jited_line_info,
+            attach_btf_obj_id: BtfObjectId(raw.attach_btf_obj_id),
+            attach_btf_id: raw.attach_btf_id,
+            ifindex: raw.ifindex,
+            netns_dev: raw.netns_dev,
+            netns_ino: raw.netns_ino,
         });
     }
 }
@@ -227,6 +236,12 @@ pub(super) fn open_by_id(request: &OpenById<'_>) -> Result<OwnedFd, Errno> {
     };
     // SAFETY: the attribute holds no address.
     unsafe { bpf_fd(command, &mut attr) }
+}
+
+pub(super) fn enable_stats(stats: StatsType) -> Result<OwnedFd, Errno> {
+    let mut attr = EnableStatsAttr { stats_type: stats.0 };
+    // SAFETY: the attribute holds no address.
+    unsafe { bpf_fd(cmd::ENABLE_STATS, &mut attr) }
 }
 
 pub(super) fn token_create(bpffs: &Path) -> Result<OwnedFd, Errno> {

@@ -150,7 +150,7 @@ pub(super) fn test_run(
         ctx_size_out: length(run.ctx_out.len()).map_err(bad)?,
         ctx_in: address_mut(ctx_in),
         ctx_out: address_mut(run.ctx_out),
-        flags: run.flags,
+        flags: run.flags.bits(),
         cpu: run.cpu,
         batch_size: run.batch_size,
         ..TestRunAttr::default()

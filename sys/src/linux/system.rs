@@ -42,6 +42,14 @@ pub(super) fn check_kind(fd: BorrowedFd<'_>, kind: &str) -> Result<(), Errno> {
     }
 }
 
+/// What `/proc/self/fdinfo` says that an object takes.
+pub(super) fn memlock(object: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let path = format!("/proc/self/fdinfo/{}", object.as_raw_fd());
+    let text = fs::read_to_string(path).map_err(|error| io_errno(&error))?;
+    let field = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+    field.and_then(|number| number.trim().parse().ok()).ok_or(Errno::EINVAL)
+}
+
 pub(super) fn possible_cpus() -> Result<u32, Errno> {
     let list = fs::read_to_string("/sys/devices/system/cpu/possible").map_err(|error| io_errno(&error))?;
     count_cpus(&list).ok_or(Errno::EINVAL)

@@ -66,6 +66,22 @@ pub struct ProgInfo {
     pub run_cnt: u64,
     /// Nanoseconds run, with statistics on.
     pub run_time_ns: u64,
+    /// Runs that were left out because the program ran already on that CPU (Linux 5.12), counted always.
+    pub recursion_misses: u64,
+    /// Number of functions, the main one included, that were compiled (Linux 4.18).
+    pub nr_jited_ksyms: u32,
+    /// Number of line records of the compiled program (Linux 5.0).
+    pub nr_jited_line_info: u32,
+    /// BTF object of the type that it attaches to, 0 for none (Linux 5.17).
+    pub attach_btf_obj_id: BtfObjectId,
+    /// The type in it that it attaches to, 0 for none (Linux 5.17).
+    pub attach_btf_id: u32,
+    /// Network device of an offloaded program, else 0.
+    pub ifindex: u32,
+    /// Device number of that device's network namespace.
+    pub netns_dev: u64,
+    /// Inode of that device's network namespace.
+    pub netns_ino: u64,
 }
 
 /// What a kernel says of a BTF object (`struct bpf_btf_info`).

@@ -2,12 +2,14 @@
 //!
 //! Required arguments are in the constructors, optional ones are public fields to set.
 
+mod dump;
 mod info;
 mod link;
 mod map;
 mod object;
 mod program;
 
+pub use dump::{OwnedRecords, ProgDump};
 pub use info::{BtfInfo, LinkInfo, LinkPlace, MapInfo, ProgInfo};
 pub use link::{LinkCreate, LinkTarget, LinkUpdate};
 pub use map::{MapBtf, MapCreate, MapMemory};

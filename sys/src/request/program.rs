@@ -3,7 +3,7 @@ use std::os::fd::BorrowedFd;
 
 use skep_asm::Insn;
 
-use crate::abi::{AttachType, ProgFlags, ProgType};
+use crate::abi::{AttachType, ProgFlags, ProgType, TestRunFlags};
 
 /// `BPF_PROG_LOAD`.
 #[derive(Clone, Debug)]
@@ -153,8 +153,8 @@ pub struct TestRun<'a> {
     pub ctx: &'a mut [u8],
     /// How often to run; 0 is once.
     pub repeat: u32,
-    /// `BPF_F_TEST_*` flags.
-    pub flags: u32,
+    /// Flags.
+    pub flags: TestRunFlags,
     /// CPU to run on, with `BPF_F_TEST_RUN_ON_CPU`.
     pub cpu: u32,
     /// Frames per batch, with `BPF_F_TEST_XDP_LIVE_FRAMES`.

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
-use crate::abi::OpenFlags;
+use crate::abi::{OpenFlags, StatsType, StreamId};
 use crate::backend::ObjectKind;
 use crate::map_fd::MapRef;
 use crate::request::{
@@ -45,6 +45,8 @@ brief! {
     &Path, |path| path.display().to_string();
     &OsStr, |name| name.display().to_string();
     OpenFlags, |flags| format!("{:#x}", flags.bits());
+    StatsType, |stats| stats.to_string();
+    StreamId, |stream| stream.to_string();
     ObjectKind, |kind| format!("{kind:?}").to_lowercase();
     BorrowedFd<'_>, |fd| format!("fd{}", fd.as_raw_fd());
     MapRef<'_>, |map| map.as_fd().brief();

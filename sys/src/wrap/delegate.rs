@@ -121,12 +121,12 @@ macro_rules! wrapper {
 
             use bytes::Bytes;
 
-            use crate::abi::{Errno, OpenFlags};
+            use crate::abi::{Errno, OpenFlags, StatsType, StreamId};
             use crate::backend::{ObjectKind, Permissions};
             use crate::map_fd::MapRef;
             use crate::request::{
                 BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory,
-                OpenById, Pin, ProgInfo, ProgLoad, TestRun, TestRunResult,
+                OpenById, Pin, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
             };
             use crate::shared::SharedMemory;
 
@@ -150,6 +150,12 @@ macro_rules! wrapper {
                     prog: BorrowedFd<'_>, run: &mut TestRun<'_>,
                 ) -> Result<TestRunResult, (Errno, TestRunResult)>;
                 fn prog_bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno>;
+                fn prog_dump(prog: BorrowedFd<'_>) -> Result<ProgDump, Errno>;
+                fn prog_stream_read(
+                    prog: BorrowedFd<'_>, stream: StreamId, into: &mut [u8],
+                ) -> Result<usize, Errno>;
+                fn enable_stats(stats: StatsType) -> Result<OwnedFd, Errno>;
+                fn memlock(object: BorrowedFd<'_>) -> Result<u64, Errno>;
                 fn btf_load(request: &BtfLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno>;
                 fn token_create(bpffs: &Path) -> Result<OwnedFd, Errno>;
                 fn map_info(map: BorrowedFd<'_>) -> Result<MapInfo, Errno>;

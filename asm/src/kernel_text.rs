@@ -1,20 +1,43 @@
-//! Instructions as the kernel's log writes them.
+//! Instructions as the kernel writes them.
 
-use skep_asm::{Insn, opcode as op, pseudo};
+use crate::{Insn, opcode as op, pseudo};
 
-use super::helpers::call_name;
+/// What instructions refer to, for [`kernel_text`].
+pub trait KernelNames {
+    /// What stands behind `call` for a helper or kernel function, such as `bpf_map_lookup_elem#1`, and behind `call pc`
+    /// for a sub-program.
+    fn call(&self, insn: &Insn) -> Option<String> {
+        let _ = insn;
+        None
+    }
 
-/// One instruction, such as `(85) call bpf_map_lookup_elem#1`. `next` is the slot behind it, the other half of a 64-bit
-/// load.
-pub(super) fn dump(insn: &Insn, next: Option<&Insn>) -> String {
-    let text = text(insn, next);
+    /// The value of a 64-bit load.
+    fn imm64(&self, low: &Insn, high: &Insn) -> Option<String> {
+        let _ = (low, high);
+        None
+    }
+}
+
+/// No names: everything is a number.
+impl KernelNames for () {}
+
+/// One instruction as the verifier's log and bpftool write it, such as `(85) call bpf_map_lookup_elem#1`. `next` is the
+/// slot behind it, the other half of a 64-bit load.
+///
+/// ```
+/// use skep_asm::{Insn, Reg, kernel_text};
+///
+/// assert_eq!(kernel_text(&Insn::new(0x61, Reg::R1, Reg::R1, 4, 0), None, &()), "(61) r1 = *(u32 *)(r1 +4)");
+/// ```
+pub fn kernel_text(insn: &Insn, next: Option<&Insn>, names: &impl KernelNames) -> String {
+    let text = text(insn, next, names);
     if text.starts_with("BUG") { text } else { format!("({:02x}) {text}", insn.opcode) }
 }
 
-fn text(insn: &Insn, next: Option<&Insn>) -> String {
+fn text(insn: &Insn, next: Option<&Insn>, names: &impl KernelNames) -> String {
     match insn.class() {
         op::CLASS_ALU | op::CLASS_ALU64 => alu(insn),
-        op::CLASS_JMP | op::CLASS_JMP32 => jump(insn),
+        op::CLASS_JMP | op::CLASS_JMP32 => jump(insn, names),
         op::CLASS_LDX => {
             let sign = if insn.opcode & op::MODE_MASK == op::MODE_MEMSX { "s" } else { "u" };
             format!("r{} = {}", insn.dst_raw(), memory(sign, insn, insn.src_raw()))
@@ -24,7 +47,7 @@ fn text(insn: &Insn, next: Option<&Insn>) -> String {
             format!("{} = r{}", memory("u", insn, insn.dst_raw()), insn.src_raw())
         }
         op::CLASS_STX => atomic(insn),
-        _ => load(insn, next),
+        _ => load(insn, next, names),
     }
 }
 
@@ -42,15 +65,18 @@ fn memory(sign: &str, insn: &Insn, base: u8) -> String {
     format!("*({sign}{} *)(r{base} {:+})", size(insn), insn.off)
 }
 
-fn load(insn: &Insn, next: Option<&Insn>) -> String {
+fn load(insn: &Insn, next: Option<&Insn>, names: &impl KernelNames) -> String {
     match insn.opcode & op::MODE_MASK {
         op::MODE_ABS => format!("r0 = *(u{} *)skb[{}]", size(insn), insn.imm),
         op::MODE_IND => format!("r0 = *(u{} *)skb[r{} + {}]", size(insn), insn.src_raw(), insn.imm),
         op::MODE_IMM if insn.is_ld_imm64() => {
-            let value = next.map_or(0, |next| Insn::imm64(insn, next));
-            // Addresses of maps are the kernel's own business.
-            let is_map = matches!(insn.src_raw(), pseudo::MAP_FD | pseudo::MAP_VALUE);
-            format!("r{} = {:#x}", insn.dst_raw(), if is_map { 0 } else { value })
+            let high = next.copied().unwrap_or_default();
+            let value = names.imm64(insn, &high).unwrap_or_else(|| {
+                // Addresses of maps are the kernel's own business.
+                let is_map = matches!(insn.src_raw(), pseudo::MAP_FD | pseudo::MAP_VALUE);
+                format!("{:#x}", if is_map { 0 } else { Insn::imm64(insn, &high) })
+            });
+            format!("r{} = {value}", insn.dst_raw())
         }
         _ => format!("BUG_{:02x}", insn.opcode),
     }
@@ -97,14 +123,17 @@ fn alu(insn: &Insn) -> String {
     }
 }
 
-fn jump(insn: &Insn) -> String {
+fn jump(insn: &Insn, names: &impl KernelNames) -> String {
     let r = if insn.class() == op::CLASS_JMP { 'r' } else { 'w' };
     let operator = match insn.opcode & op::OP_MASK {
         op::JMP_CALL => {
+            let named = names.call(insn);
             return match insn.src_raw() {
-                pseudo::CALL => format!("call pc{:+}", insn.imm),
-                pseudo::KFUNC_CALL => format!("call kernel-function#{}", insn.imm),
-                _ => format!("call {}", call_name(insn.imm)),
+                pseudo::CALL => format!("call pc{}", named.unwrap_or_else(|| format!("{:+}", insn.imm))),
+                pseudo::KFUNC_CALL => {
+                    format!("call {}", named.unwrap_or_else(|| format!("kernel-function#{}", insn.imm)))
+                }
+                _ => format!("call {}", named.unwrap_or_else(|| format!("unknown#{}", insn.imm))),
             };
         }
         op::JMP_EXIT => return "exit".to_owned(),
@@ -159,9 +188,16 @@ fn atomic(insn: &Insn) -> String {
 
 #[cfg(test)]
 mod tests {
-    use skep_asm::Reg;
-
     use super::*;
+    use crate::Reg;
+
+    struct Names;
+
+    impl KernelNames for Names {
+        fn call(&self, insn: &Insn) -> Option<String> {
+            (insn.src_raw() == 0 && insn.imm == 7).then(|| "bpf_get_prandom_u32#7".to_owned())
+        }
+    }
 
     /// What Linux 6.18 wrote of these instructions.
     #[test]
@@ -196,10 +232,10 @@ mod tests {
         ];
         for (opcode, dst, src, off, imm, expected) in cases {
             let (dst, src) = (Reg::new(dst).unwrap(), Reg::new(src).unwrap());
-            assert_eq!(dump(&Insn::new(opcode, dst, src, off, imm), None), expected);
+            assert_eq!(kernel_text(&Insn::new(opcode, dst, src, off, imm), None, &Names), expected);
         }
         let low = Insn::new(op::LD_IMM64, Reg::R1, Reg::R0, 0, 5);
         let high = Insn::new(0, Reg::R0, Reg::R0, 0, 6);
-        assert_eq!(dump(&low, Some(&high)), "(18) r1 = 0x600000005");
+        assert_eq!(kernel_text(&low, Some(&high), &()), "(18) r1 = 0x600000005");
     }
 }

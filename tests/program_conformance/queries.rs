@@ -1,0 +1,102 @@
+use skep::asm::Reg;
+use skep::map::Map;
+use skep::program::ProgramBuilder;
+use skep::query;
+use skep::sys::Kernel;
+use skep::sys::abi::{LinkType, MapType, ProgId, ProgType};
+use skep::sys::request::MapCreate;
+
+use super::{map, returning, skip};
+
+pub(super) fn programs(kernel: &Kernel) {
+    let name = format!("q{}", std::process::id());
+    let used = map(kernel, MapType::ARRAY, 4, 8, 1);
+    let mut builder = ProgramBuilder::new(ProgType::XDP, "GPL");
+    builder.name(format!("{name}_with_a_long_name")).load_map(Reg::R1, &used);
+    builder.asm().mov64_imm(Reg::R0, 1).exit();
+    let with_map = builder.load(kernel).unwrap().info().map(|info| info.id);
+    assert!(with_map.is_ok(), "and it is gone");
+    let with_map = builder.load(kernel).unwrap();
+    let plain = returning(kernel, &name, 4);
+    let (first, second) = (with_map.info().unwrap(), plain.info().unwrap());
+
+    let ids =
+        |query: query::Query<skep::Program>| -> Vec<ProgId> { query.map(|info| info.unwrap().id).collect() };
+    let all = ids(query::programs(kernel));
+    assert!(all.is_sorted() && all.contains(&first.id) && all.contains(&second.id));
+    assert_eq!(ids(query::programs(kernel).named(&name)), [second.id]);
+    let long = format!("{name}_with_a_long_name");
+    assert!(ids(query::programs(kernel).named(&long)).contains(&first.id));
+    assert!(!ids(query::programs(kernel).of_type(ProgType::XDP)).contains(&second.id));
+    assert!(ids(query::programs(kernel).tagged(second.tag)).contains(&second.id));
+    assert!(!ids(query::programs(kernel).tagged(second.tag)).contains(&first.id));
+    assert!(ids(query::programs(kernel).using_map(used.id().unwrap())).contains(&first.id));
+    assert!(!ids(query::programs(kernel).using_map(used.id().unwrap())).contains(&second.id));
+    assert!(ids(query::programs(kernel).of_user(first.created_by_uid)).contains(&first.id));
+    assert_eq!(ids(query::programs(kernel).of_user(first.created_by_uid + 1).named(&name)), []);
+    assert_eq!(ids(query::programs(kernel).with_btf(second.btf_id).named(&name)), [second.id]);
+    assert_eq!(ids(query::programs(kernel).matching(move |info| info.id == first.id)), [first.id]);
+
+    let handles: Vec<_> = query::programs(kernel).named(&name).handles().collect::<Result<_, _>>().unwrap();
+    assert_eq!(handles.len(), 1);
+    assert_eq!((handles[0].name(), handles[0].info().unwrap().id), (name.as_str(), second.id));
+}
+
+pub(super) fn the_rest(kernel: &Kernel) {
+    let name = format!("m{}", std::process::id());
+    let mut request = MapCreate::new(MapType::HASH, 4, 8, 3);
+    request.name = &name;
+    let hash = Map::create(kernel, &request).unwrap();
+    let found: Vec<_> =
+        query::maps(kernel).named(&name).of_type(MapType::HASH).collect::<Result<_, _>>().unwrap();
+    assert_eq!((found.len(), found[0].id, found[0].max_entries), (1, hash.id().unwrap(), 3));
+    assert_eq!(query::maps(kernel).named(&name).of_type(MapType::ARRAY).count(), 0);
+    assert_eq!(query::maps(kernel).named(&name).with_btf(found[0].btf_id).count(), 1);
+    let handle = query::maps(kernel).named(&name).handles().next().unwrap().unwrap();
+    handle.update(&[1; 4], &[2; 8], Default::default()).unwrap();
+    assert_eq!(hash.lookup(&[1; 4]).unwrap(), Some(vec![2; 8]));
+
+    match kernel.btf() {
+        Ok(_) => {
+            let own: Vec<_> = query::btfs(kernel).named("vmlinux").collect::<Result<_, _>>().unwrap();
+            match own.as_slice() {
+                [own] => assert!(own.kernel),
+                _ => skip("names of BTF objects", "this kernel has none (Linux 5.11)"),
+            }
+            assert!(query::btfs(kernel).of_kernel().handles().all(|btf| btf.unwrap().bytes().is_ok()));
+        }
+        Err(error) => skip("BTF objects", &error.to_string()),
+    }
+
+    let mut builder = ProgramBuilder::new(ProgType::RAW_TRACEPOINT, "GPL");
+    builder.name("linked").attach_to("sched_process_exec").asm().mov64_imm(Reg::R0, 0).exit();
+    let program = builder.load(kernel).unwrap();
+    let id = program.info().unwrap().id;
+    let link = program.attach().unwrap();
+    let Ok(link_id) = link.id() else {
+        return skip("links", "this kernel has none that can be listed (Linux 5.8)");
+    };
+    let found: Vec<_> = query::links(kernel).of_program(id).collect::<Result<_, _>>().unwrap();
+    assert_eq!((found.len(), found[0].id, found[0].link_type), (1, link_id, LinkType::RAW_TRACEPOINT));
+    assert_eq!(query::links(kernel).of_program(id).of_type(LinkType::XDP).count(), 0);
+    let handle = query::links(kernel).of_program(id).handles().next().unwrap().unwrap();
+    assert_eq!(handle.id().unwrap(), link_id);
+    drop(handle);
+    assert_eq!(query::links(kernel).of_program(id).count(), 1, "the link is still held");
+}
+
+pub(super) fn while_objects_go(kernel: &Kernel) {
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for number in 0..30 {
+                    drop((returning(kernel, "goes", number), map(kernel, MapType::ARRAY, 4, 4, 1)));
+                }
+            });
+        }
+        for _ in 0..30 {
+            assert!(query::programs(kernel).all(|info| info.is_ok()));
+            assert!(query::maps(kernel).handles().all(|map| map.is_ok()));
+        }
+    });
+}
