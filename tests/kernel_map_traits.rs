@@ -30,3 +30,4 @@ fn maps(name: &str) -> Option<KernelMaps> {
 }
 
 trait_conformance::tests! { maps }
+trait_conformance::tests! { objects of maps }

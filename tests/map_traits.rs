@@ -31,4 +31,5 @@ mod simulated {
     }
 
     trait_conformance::tests! { maps }
+    trait_conformance::tests! { objects of maps }
 }

@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use skep_sys::abi::{Errno, MapType};
 
+use super::traits::EventFault;
+
 use super::layout::LayoutMismatch;
 
 /// Why something could not be done with a map.
@@ -70,6 +72,14 @@ pub enum MapError {
         asked: usize,
         /// Length of the event in bytes.
         there: usize,
+    },
+    /// Events could not be read.
+    #[error("cannot read events of map `{map}`")]
+    Events {
+        /// Name of the map.
+        map: Arc<str>,
+        /// What the reader says.
+        source: EventFault,
     },
     /// Keys went away while they were gone through, so that the kernel began anew.
     #[error("keys of map `{map}` were removed while it was iterated: it began anew after {seen} keys")]
@@ -227,7 +237,21 @@ impl MapError {
         }
     }
 
-    /// The same of a map whose kind is known.
+    /// The error of a source of events, for readers of one's own.
+    ///
+    /// ```
+    /// use skep::map::MapError;
+    ///
+    /// let closed = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+    /// let error = MapError::events("trace_pipe", closed);
+    /// assert_eq!(error.to_string(), "cannot read events of map `trace_pipe`");
+    /// assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "unexpected end of file");
+    /// ```
+    pub fn events(map: impl AsRef<str>, fault: impl std::error::Error + Send + Sync + 'static) -> MapError {
+        MapError::Events { map: map.as_ref().into(), source: EventFault::new(fault) }
+    }
+
+    /// The same as [`refused`](MapError::refused) of a map whose kind is known.
     pub(super) fn refused_type(
         map: &Arc<str>,
         map_type: MapType,
@@ -254,6 +278,7 @@ impl MapError {
             | MapError::WrongValueSize { .. }
             | MapError::WrongLayout { .. } => MapErrorKind::Mismatch,
             MapError::WrongCpuCount { .. } | MapError::WrongEventSize { .. } => MapErrorKind::Length,
+            MapError::Events { .. } => MapErrorKind::Other,
             MapError::IterationAborted { .. } => MapErrorKind::IterationAborted,
             MapError::Failed { source, .. } => match source {
                 skep_sys::MapError::KeyLength { .. } | skep_sys::MapError::ValueLength { .. } => {
@@ -274,6 +299,7 @@ impl MapError {
             | MapError::WrongLayout { map, .. }
             | MapError::WrongCpuCount { map, .. }
             | MapError::WrongEventSize { map, .. }
+            | MapError::Events { map, .. }
             | MapError::IterationAborted { map, .. }
             | MapError::Failed { map, .. }
             | MapError::Unavailable { map, .. } => map,

@@ -20,6 +20,7 @@ fn errors_of_every_kind_can_be_made() {
         (K::Invalid, refused(Errno::EINVAL)),
         (K::Other, refused(Errno::EIO)),
         (K::Length, MapError::WrongCpuCount { map: map.clone(), asked: 1, there: 2 }),
+        (K::Other, MapError::events("m", std::io::Error::other("torn"))),
         (K::Length, MapError::WrongEventSize { map: map.clone(), asked: 8, there: 4 }),
         (
             K::Mismatch,

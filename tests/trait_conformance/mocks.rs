@@ -36,7 +36,7 @@ mock! {
         fn take(&self, key: &u32) -> Result<Option<PerCpuValues<u64>>, MapError>;
     }
     impl MapDrain<u32, PerCpuValues<u64>> for Table {
-        fn drain(&self, each: &mut dyn FnMut(u32, PerCpuValues<u64>) -> ControlFlow<()>) -> Result<(), MapError>;
+        fn drain_all(&self, each: &mut dyn FnMut(u32, PerCpuValues<u64>)) -> Result<(), MapError>;
     }
 }
 
@@ -93,7 +93,7 @@ fn a_mock_sees_how_it_is_asked() {
     });
     table.expect_remove().once().in_sequence(&mut order).return_const(Ok(true));
     table.expect_take().once().return_const(Ok(None));
-    table.expect_drain().once().returning(|_| Ok(()));
+    table.expect_drain_all().once().returning(|_| Ok(()));
 
     fn service(map: &dyn MapTable<u32, PerCpuValues<u64>>) -> Result<u64, MapError> {
         if !map.contains(&7)? {
@@ -105,7 +105,7 @@ fn a_mock_sees_how_it_is_asked() {
     }
     assert_eq!(service(&table), Ok(11));
     assert_eq!(table.take(&7), Ok(None));
-    table.drain(&mut |_, _| ControlFlow::Continue(())).unwrap();
+    table.drain_all(&mut |_, _| ()).unwrap();
 }
 
 #[test]

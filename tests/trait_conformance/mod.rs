@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)]
 
 mod kernel;
+pub(crate) mod objects;
 pub(crate) mod tables;
 
 use std::fmt::Debug;
@@ -48,6 +49,9 @@ macro_rules! tests {
                 }
             }
         )*
+    };
+    (objects of $maps:path) => {
+        $crate::trait_conformance::tests! { $maps: objects::devices objects::cpus objects::sockets objects::storage_of_sockets }
     };
     ($maps:path) => {
         $crate::trait_conformance::tests! { $maps:

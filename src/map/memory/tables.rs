@@ -36,12 +36,12 @@ macro_rules! take {
         }
 
         impl<K: PlainData, $value: PlainData> MapDrain<K, $element> for $map<K, $value> {
-            fn drain(&self, each: &mut dyn FnMut(K, $element) -> ControlFlow<()>) -> Result<(), MapError> {
+            fn drain_all(&self, each: &mut dyn FnMut(K, $element)) -> Result<(), MapError> {
                 self.core.walk(|key: K| {
-                    Ok(match self.take(&key)? {
-                        Some(value) => each(key, value),
-                        None => ControlFlow::Continue(()),
-                    })
+                    if let Some(value) = self.take(&key)? {
+                        each(key, value);
+                    }
+                    Ok(ControlFlow::Continue(()))
                 })
             }
         }

@@ -120,13 +120,28 @@ pub trait MapTake<K, V> {
 }
 
 /// Elements that can all be taken out.
+///
+/// ```
+/// use skep::map::memory;
+/// use skep::map::traits::{MapDrain, MapIter, MapWrite};
+/// use skep::sys::abi::UpdateFlags;
+///
+/// let packets = memory::HashMap::<u32, u64>::new(8)?;
+/// packets.insert(&1, &10, UpdateFlags::empty())?;
+/// packets.insert(&2, &20, UpdateFlags::empty())?;
+/// let mut sum = 0;
+/// packets.drain_all(&mut |_, count| sum += count)?;
+/// assert_eq!(sum, 30);
+/// assert_eq!(packets.to_vec()?, []);
+/// # Ok::<(), skep::map::MapError>(())
+/// ```
 pub trait MapDrain<K, V> {
-    /// Takes out every element that is there and calls `each` with it, until it breaks: what it was called with is
-    /// removed, the rest is not. What programs write meanwhile is taken or stays.
+    /// Takes out every element that is there and calls `each` with it. Nothing that programs count is lost: what they
+    /// write meanwhile is taken or stays.
     ///
     /// # Errors
-    /// As [`MapTake::take`] and [`MapIter::visit`], after elements were taken.
-    fn drain(&self, each: &mut dyn FnMut(K, V) -> ControlFlow<()>) -> Result<(), MapError>;
+    /// As [`MapTake::take`] and [`MapIter::visit`]. `each` was called with all that was taken before.
+    fn drain_all(&self, each: &mut dyn FnMut(K, V)) -> Result<(), MapError>;
 }
 
 /// A table: elements that can be looked up, written, removed and gone through.

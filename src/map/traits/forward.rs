@@ -54,8 +54,8 @@ macro_rules! forward {
         }
 
         impl<K, V, M: MapDrain<K, V> + ?Sized> MapDrain<K, V> for $pointer {
-            fn drain(&self, each: &mut dyn FnMut(K, V) -> ControlFlow<()>) -> Result<(), MapError> {
-                (**self).drain(each)
+            fn drain_all(&self, each: &mut dyn FnMut(K, V)) -> Result<(), MapError> {
+                (**self).drain_all(each)
             }
         }
 

@@ -42,10 +42,10 @@
 //!
 //! | trait | operation | implemented by |
 //! |---|---|---|
-//! | [`MapRead<K, V>`](MapRead) | look up | hashes, arrays, tries |
-//! | [`MapWrite<K, V>`](MapWrite) | update, with the kernel's flags | hashes, arrays, tries |
-//! | [`MapRemove<K>`](MapRemove) | delete | hashes, tries |
-//! | [`MapIter<K, V>`](MapIter) | go through all elements | hashes, arrays, tries |
+//! | [`MapRead<K, V>`](MapRead) | look up | hashes, arrays, tries; slots of devices, CPUs and sockets; storage |
+//! | [`MapWrite<K, V>`](MapWrite) | update, with the kernel's flags | the same, cgroup arrays, XDP socket maps |
+//! | [`MapRemove<K>`](MapRemove) | delete | the same but arrays and XDP socket maps |
+//! | [`MapIter<K, V>`](MapIter) | go through all elements | hashes, arrays, tries; slots |
 //! | [`MapTake<K, V>`](MapTake) | look up and delete in one step | hashes |
 //! | [`MapDrain<K, V>`](MapDrain) | take all elements | hashes |
 //! | [`MapTable<K, V>`](MapTable) | the first four in one name, for `dyn` | whatever has the four |
@@ -56,6 +56,9 @@
 //!
 //! Arrays have indexes for keys (`MapRead<u32, V>`), and lack what the kernel refuses them: they are no `MapRemove`.
 //! Per-CPU kinds have [`PerCpuValues<V>`](super::PerCpuValues) for values (`MapRead<K, PerCpuValues<V>>`).
+//! Where a map holds objects, what is written is not what is read: a socket goes into a
+//! [`SockMap`](super::SockMap) (`MapWrite<u32, S>` for any descriptor `S`) and its cookie comes out (`MapRead<u32, u64>`).
+//! Storage has descriptors of its owners for keys.
 //!
 //! # Handing maps over
 //! `&M`, `Box<M>`, `Rc<M>` and `Arc<M>` are what `M` is, also where `M` is `dyn`. A service that is not to be generic
@@ -97,6 +100,7 @@
 //! mock where it is about how the map is asked.
 
 mod elements;
+mod event_fault;
 mod events;
 mod forward;
 mod per_cpu;
@@ -104,6 +108,7 @@ mod values;
 mod views;
 
 pub use elements::{MapDrain, MapIter, MapRead, MapRemove, MapTable, MapTake, MapWrite};
+pub use event_fault::EventFault;
 pub use events::EventSource;
 pub use per_cpu::PerCpu;
 pub use values::{Contains, Pop, Push};

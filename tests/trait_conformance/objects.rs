@@ -1,0 +1,103 @@
+//! Maps of devices, CPUs and sockets, and values that belong to sockets, behind the same traits.
+
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+
+use skep::btf::{BtfBuilder, IntEncoding};
+use skep::map::traits::{MapIter, MapRead, MapRemove, MapWrite};
+use skep::map::{CpuMap, DevMap, DevMapHash, Device, Map, MapErrorKind, SkStorage, SockMap};
+use skep::sys::abi::{Errno, MapFlags, MapType, UpdateFlags};
+use skep::sys::request::{MapBtf, MapCreate};
+
+use super::{ANY, KernelMaps, assert_error};
+
+/// The loopback device, which is the first one everywhere.
+const LO: u32 = 1;
+
+/// None, which is said, where the kernel has no such maps.
+fn created(request: &MapCreate<'_>, maps: &KernelMaps) -> Option<Map> {
+    match Map::create(&maps.0, request) {
+        Err(error) if error.errno() == Some(Errno::EINVAL) => {
+            println!("skip: {}: this kernel has none", request.map_type);
+            None
+        }
+        map => Some(map.unwrap()),
+    }
+}
+
+fn request(map_type: MapType, value: u32) -> MapCreate<'static> {
+    let mut request = MapCreate::new(map_type, 4, value, 2);
+    request.name = "under_test";
+    request
+}
+
+pub(crate) fn devices(maps: &KernelMaps) {
+    fn body(map: &(impl MapRead<u32, Device> + MapWrite<u32, u32> + MapRemove<u32> + MapIter<u32, Device>)) {
+        let lo = Device { ifindex: LO, program: None };
+        assert_eq!(map.get(&1).unwrap(), None);
+        map.insert(&1, &LO, ANY).unwrap();
+        assert_eq!(map.get(&1).unwrap(), Some(lo));
+        assert_eq!(map.to_vec().unwrap(), [(1, lo)]);
+        assert_error(map.insert(&1, &LO, UpdateFlags::NOEXIST), MapErrorKind::Exists, Some(Errno::EEXIST));
+        assert_error(map.insert(&0, &99_999, ANY), MapErrorKind::Invalid, Some(Errno::EINVAL));
+        assert!(map.remove(&1).unwrap());
+        assert!(!map.remove(&1).unwrap());
+    }
+
+    if let Some(map) = created(&request(MapType::DEVMAP, 4), maps) {
+        body(&map.typed::<DevMap>().unwrap());
+    }
+    if let Some(map) = created(&request(MapType::DEVMAP_HASH, 4), maps) {
+        body(&map.typed::<DevMapHash>().unwrap());
+    }
+}
+
+pub(crate) fn cpus(maps: &KernelMaps) {
+    let Some(map) = created(&request(MapType::CPUMAP, 4), maps) else { return };
+    let map: CpuMap = map.typed().unwrap();
+    let (read, write): (&dyn MapRead<u32, _>, &dyn MapWrite<u32, u32>) = (&map, &map);
+    write.insert(&0, &192, ANY).unwrap();
+    assert_eq!(read.get(&0).unwrap().map(|queue| queue.packets), Some(192));
+    assert_eq!(map.to_vec().unwrap().len(), 1);
+    let remove: &dyn MapRemove<u32> = &map;
+    assert!(remove.remove(&0).unwrap());
+    assert!(!remove.remove(&0).unwrap());
+}
+
+pub(crate) fn sockets(maps: &KernelMaps) {
+    let Some(map) = created(&request(MapType::SOCKMAP, 8), maps) else { return };
+    let map: SockMap = map.typed().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    // A socket is written, and its cookie is read.
+    let write: &dyn MapWrite<u32, TcpStream> = &map;
+    write.insert(&1, &client, UpdateFlags::NOEXIST).unwrap();
+    let cookie = rustix::net::sockopt::socket_cookie(&client).unwrap();
+    assert_eq!(MapRead::get(&map, &1).unwrap(), Some(cookie));
+    assert_eq!(map.to_vec().unwrap(), [(1, cookie)]);
+    assert!(MapRemove::remove(&map, &1).unwrap());
+    assert_eq!(map.to_vec().unwrap(), []);
+}
+
+pub(crate) fn storage_of_sockets(maps: &KernelMaps) {
+    let mut types = BtfBuilder::new();
+    let int = types.add_int("int", 4, IntEncoding::SIGNED).unwrap().0;
+    let types = maps.0.btf_load(types.finish().unwrap().bytes(), None).unwrap();
+    let mut request = request(MapType::SK_STORAGE, 4);
+    request.max_entries = 0;
+    request.flags = MapFlags::NO_PREALLOC;
+    request.btf = Some(MapBtf { btf: types.as_fd(), key_type: int, value_type: int });
+    let Some(map) = created(&request, maps) else { return };
+    let map: SkStorage<i32> = map.typed().unwrap();
+
+    fn body(map: &(impl MapRead<UdpSocket, i32> + MapWrite<UdpSocket, i32> + MapRemove<UdpSocket>)) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert_eq!(map.get(&socket).unwrap(), None);
+        map.insert(&socket, &7, UpdateFlags::NOEXIST).unwrap();
+        assert!(map.contains(&socket).unwrap());
+        assert_eq!(map.get(&socket).unwrap(), Some(7));
+        assert!(map.remove(&socket).unwrap());
+        assert!(!map.remove(&socket).unwrap());
+    }
+    body(&map);
+}
