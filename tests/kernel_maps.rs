@@ -44,6 +44,13 @@ map_conformance::tests! {
     iteration_while_emptying
     iteration_ends
     iteration_among_threads
+    batches_of_hashes
+    batches_per_cpu
+    batches_of_arrays
+    batches_stop
+    batches_one_by_one
+    batches_among_threads
+    drain_among_threads
     guards
     guards_typed
     wrong_lengths

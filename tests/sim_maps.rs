@@ -24,6 +24,13 @@ map_conformance::tests! {
     iteration_while_emptying
     iteration_ends
     iteration_among_threads
+    batches_of_hashes
+    batches_per_cpu
+    batches_of_arrays
+    batches_stop
+    batches_one_by_one
+    batches_among_threads
+    drain_among_threads
     guards
     guards_typed
     wrong_lengths
@@ -49,4 +56,22 @@ map_conformance::tests! {
     cgroup_storage
     attached_cgroup_storage
     per_cpu_attached_cgroup_storage
+}
+
+/// The same comes of kernels that have no batches, or cannot look up and delete in one step.
+#[test]
+fn batches_on_old_kernels() {
+    use skep::sim::{Features, SimKernel};
+
+    for without in [Features::MAP_BATCH, Features::HASH_TAKE, Features::MAP_BATCH | Features::HASH_TAKE] {
+        let sim = SimKernel::builder().without(without).build().expect("it needs no types");
+        let kernel = Kernel::new(sim);
+        for (name, body) in map_conformance::BODIES {
+            // Without a lookup and a deletion in one step, what is put there in between is lost.
+            if name.starts_with("batches") || *name == "drain_among_threads" && without == Features::MAP_BATCH
+            {
+                body(&kernel);
+            }
+        }
+    }
 }

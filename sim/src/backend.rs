@@ -9,8 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use skep_sys::abi::{AttachType, Errno, MapFlags, MapType, OpenFlags, ProgType, StatsType, StreamId};
 use skep_sys::request::{
-    BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkTarget, LinkUpdate, LogBuffer, MapBtf, MapCreate, MapInfo,
-    MapMemory, OpenById, Pin, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
+    BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkTarget, LinkUpdate, LogBuffer, MapBtf,
+    MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, ProgDump, ProgInfo, ProgLoad, TestRun,
+    TestRunResult,
 };
 use skep_sys::{Backend, MapRef, ObjectKind, Permissions, SharedMemory};
 
@@ -45,6 +46,7 @@ impl Backend for SimKernel {
             flags: request.flags,
             map_extra: request.map_extra,
             cpus: kernel.config().cpus,
+            cpu_flags: kernel.features().contains(Features::CPU_FLAGS),
         };
         let access = Access::from_flags(open_flags(request.flags))?;
         map::check(&shape)?;
@@ -108,7 +110,34 @@ impl Backend for SimKernel {
         flags: u64,
     ) -> Result<(), Errno> {
         let (map, access) = self.0.map(map.as_fd())?;
+        if map.is_hash() && !self.0.features().contains(Features::HASH_TAKE) {
+            return Err(Errno::ENOTSUPP);
+        }
         map.lookup_and_delete(access, key, value, flags)
+    }
+
+    fn map_lookup_batch(&self, map: MapRef<'_>, batch: &mut BatchRead<'_>) -> Result<u32, (Errno, u32)> {
+        let (map, access) = self.0.batch_map(map)?;
+        map.read_batch(access, batch, false)
+    }
+
+    fn map_lookup_and_delete_batch(
+        &self,
+        map: MapRef<'_>,
+        batch: &mut BatchRead<'_>,
+    ) -> Result<u32, (Errno, u32)> {
+        let (map, access) = self.0.batch_map(map)?;
+        map.read_batch(access, batch, true)
+    }
+
+    fn map_update_batch(&self, map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)> {
+        let (map, access) = self.0.batch_map(map)?;
+        map.update_batch(access, batch, &|number| self.0.object_number(number))
+    }
+
+    fn map_delete_batch(&self, map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)> {
+        let (map, access) = self.0.batch_map(map)?;
+        map.delete_batch(access, batch)
     }
 
     fn map_mmap(&self, map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno> {
@@ -217,6 +246,10 @@ impl Backend for SimKernel {
 
     fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo, Errno> {
         Ok(self.0.object(map)?.map()?.info())
+    }
+
+    fn map_usage(&self, map: BorrowedFd<'_>) -> Result<MapUsage, Errno> {
+        Ok(self.0.object(map)?.map()?.usage())
     }
 
     fn prog_info(&self, prog: BorrowedFd<'_>) -> Result<ProgInfo, Errno> {

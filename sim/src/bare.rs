@@ -42,6 +42,7 @@ impl BareMap {
             flags: request.flags,
             map_extra: request.map_extra,
             cpus,
+            cpu_flags: false,
         };
         let data = matches!(
             shape.kind,

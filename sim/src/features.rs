@@ -3,7 +3,8 @@
 bitflags::bitflags! {
     /// Things that kernels learnt over time. A simulated kernel without one refuses it as an old kernel does.
     ///
-    /// The default of [`SimKernel::builder`](crate::SimKernel::builder) is all of them.
+    /// The default of [`SimKernel::builder`](crate::SimKernel::builder) is what Linux 6.18 has: all but [`BTF_LAYOUT`](Features::BTF_LAYOUT)
+    /// and [`CPU_FLAGS`](Features::CPU_FLAGS).
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
     pub struct Features: u64 {
         /// Names of programs and maps (Linux 4.15).
@@ -57,6 +58,12 @@ bitflags::bitflags! {
         const STATS = 1 << 40;
         /// Output streams of programs (Linux 6.17).
         const PROG_STREAMS = 1 << 41;
+        /// Many elements of a map in one call (Linux 5.6).
+        const MAP_BATCH = 1 << 24;
+        /// Look up and delete an element of a hash in one step (Linux 5.14).
+        const HASH_TAKE = 1 << 25;
+        /// Reading and writing one CPU's value of an element, and writing all with one value (Linux 7.0).
+        const CPU_FLAGS = 1 << 26;
         /// BTF with a layout section, a header longer than 24 bytes and unknown kinds.
         const BTF_LAYOUT = 1 << 19;
     }
@@ -64,6 +71,6 @@ bitflags::bitflags! {
 
 impl Default for Features {
     fn default() -> Self {
-        Features::all().difference(Features::BTF_LAYOUT)
+        Features::all().difference(Features::BTF_LAYOUT | Features::CPU_FLAGS)
     }
 }

@@ -1,11 +1,12 @@
 //! The simulated kernel: what it is made of, and what its calls have in common.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use skep_btf::{Btf, BtfError};
+use skep_sys::MapRef;
 use skep_sys::abi::{Errno, MapType};
 
 use crate::bpffs::Bpffs;
@@ -236,6 +237,14 @@ impl Inner {
         let state = self.state();
         let (object, access) = state.descriptors.get(fd)?;
         Ok((object.map()?.clone(), access))
+    }
+
+    /// As [`map`](Inner::map), for calls with many elements, which an old kernel does not have.
+    pub(crate) fn batch_map(&self, map: MapRef<'_>) -> Result<(Arc<Map>, Access), (Errno, u32)> {
+        if !self.features().contains(Features::MAP_BATCH) {
+            return Err((Errno::EINVAL, 0));
+        }
+        self.map(map.as_fd()).map_err(|errno| (errno, 0))
     }
 
     /// The link on a network device, if one is attached.

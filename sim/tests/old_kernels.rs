@@ -44,11 +44,13 @@ const CASES: &[(Features, &[Feature])] = &[
     (Features::LINKS, &[Feature::PerfLink]),
     (Features::ARG_CTX_TAG, &[Feature::ArgCtxTag]),
     (Features::MEMCG_ACCOUNT, &[Feature::MemcgAccount]),
+    (Features::MAP_BATCH, &[Feature::MapBatch]),
 ];
 
 /// Everything that is asked.
 const ASKED: &[Feature] = &[
     Feature::ProgName,
+    Feature::MapBatch,
     Feature::GlobalData,
     Feature::Btf,
     Feature::BtfFunc,

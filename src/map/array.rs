@@ -3,10 +3,14 @@ use std::iter::FusedIterator;
 use std::marker::PhantomData;
 
 use skep_sys::abi::UpdateFlags;
+use zerocopy::IntoBytes;
 
+use super::batch::Reading;
+use super::batches::{BatchIter, Batches};
 use super::error::MapError;
 use super::handle::Map;
 use super::kinds::{ARRAY, view};
+use super::many::ManyError;
 use super::plain::PlainData;
 
 /// An array, whose elements always exist (`BPF_MAP_TYPE_ARRAY`, Linux 3.19). Made by [`Map::typed`].
@@ -83,6 +87,41 @@ impl<V: PlainData> Array<V> {
     /// [`Denied`](super::MapErrorKind::Denied) for a frozen map.
     pub fn set(&self, index: u32, value: &V, flags: UpdateFlags) -> Result<(), MapError> {
         self.map.update(&index.to_ne_bytes(), value.as_bytes(), flags)
+    }
+
+    /// The elements with their indexes in batches of so many, each one call of the kernel, without a copy; see [`Batches`].
+    pub fn batches(&self, size: usize) -> Batches<'_, u32, V> {
+        Batches::new(&self.map, Reading::Look, size, UpdateFlags::empty())
+    }
+
+    /// All values with their indexes, in order, read in batches of so many.
+    ///
+    /// ```
+    /// # use skep::map::{Array, Map};
+    /// # use skep::sys::abi::{MapType, UpdateFlags};
+    /// # use skep::sys::request::MapCreate;
+    /// let map = Map::create(&skep::sim::kernel(), &MapCreate::new(MapType::ARRAY, 4, 8, 4))?;
+    /// let totals: Array<u64> = map.typed()?;
+    /// totals.set_many(1, &[5, 6], UpdateFlags::empty())?;
+    /// let all = totals.iter_batched(3).collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(all, [(0, 0), (1, 5), (2, 6), (3, 0)]);
+    /// # Ok::<(), skep::map::MapError>(())
+    /// ```
+    pub fn iter_batched(&self, size: usize) -> BatchIter<'_, u32, V> {
+        BatchIter::new(&self.map, Reading::Look, size, UpdateFlags::empty())
+    }
+
+    /// Writes the values at the indexes from `start` on; see [`Map::insert_many`].
+    ///
+    /// # Errors
+    /// [`ManyError`] says how many were written before the one that failed: of kind
+    /// [`Full`](super::MapErrorKind::Full) at the end of the array.
+    pub fn set_many(&self, start: u32, values: &[V], flags: UpdateFlags) -> Result<(), ManyError> {
+        // An index that would be too large is the largest, which no array has.
+        let keys: Vec<u32> = (0..values.len())
+            .map(|at| u32::try_from(at).ok().and_then(|at| start.checked_add(at)).unwrap_or(u32::MAX))
+            .collect();
+        self.map.insert_many(keys.as_bytes(), values.as_bytes(), flags)
     }
 
     /// All values in the order of their indexes. It ends after the first error.

@@ -89,6 +89,34 @@ pub enum MapError {
         /// Number of keys that were given out.
         seen: u64,
     },
+    /// There is no such CPU.
+    #[error("map `{map}` has values for {there} CPUs, and CPU {cpu} is none of them")]
+    NoSuchCpu {
+        /// Name of the map.
+        map: Arc<str>,
+        /// The CPU that was asked for.
+        cpu: u32,
+        /// Number of possible CPUs.
+        there: u32,
+    },
+    /// The kernel or the map lacks what an operation needs, and nothing else does the same.
+    #[error("cannot {operation} map `{map}`: {why}")]
+    Unsupported {
+        /// Name of the map.
+        map: Arc<str>,
+        /// What was tried.
+        operation: MapOperation,
+        /// What is lacking.
+        why: &'static str,
+    },
+    /// Memory that is shared with the kernel cannot be accessed as asked.
+    #[error("cannot access the memory of map `{map}`")]
+    Memory {
+        /// Name of the map.
+        map: Arc<str>,
+        /// Why.
+        source: skep_sys::SharedMemoryError,
+    },
     /// An operation was refused.
     #[error("cannot {operation} map `{map}`{}", colon(*hint))]
     Failed {
@@ -149,6 +177,16 @@ pub enum MapOperation {
     NextKey,
     /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`.
     LookupAndDelete,
+    /// `BPF_MAP_LOOKUP_BATCH`.
+    LookupBatch,
+    /// `BPF_MAP_LOOKUP_AND_DELETE_BATCH`.
+    LookupAndDeleteBatch,
+    /// `BPF_MAP_UPDATE_BATCH`.
+    UpdateBatch,
+    /// `BPF_MAP_DELETE_BATCH`.
+    DeleteBatch,
+    /// mmap(2).
+    Mmap,
     /// `BPF_MAP_FREEZE`.
     Freeze,
     /// `BPF_OBJ_GET_INFO_BY_FD`.
@@ -173,6 +211,11 @@ impl fmt::Display for MapOperation {
             MapOperation::Delete => "delete an element of",
             MapOperation::NextKey => "find the next key of",
             MapOperation::LookupAndDelete => "look up and delete an element of",
+            MapOperation::LookupBatch => "read elements of",
+            MapOperation::LookupAndDeleteBatch => "read and delete elements of",
+            MapOperation::UpdateBatch => "update elements of",
+            MapOperation::DeleteBatch => "delete elements of",
+            MapOperation::Mmap => "map the memory of",
             MapOperation::Freeze => "freeze",
             MapOperation::Info => "inspect",
             MapOperation::Pin => "pin",
@@ -204,7 +247,7 @@ pub enum MapErrorKind {
     /// Maps of this kind, or this kernel, do not have the operation ([`Errno::EOPNOTSUPP`], [`Errno::ENOTSUPP`],
     /// [`Errno::ENOSYS`]).
     Unsupported,
-    /// The kernel calls an argument invalid ([`Errno::EINVAL`]), as deleting from an array.
+    /// The kernel calls an argument invalid ([`Errno::EINVAL`], [`Errno::ERANGE`]), as deleting from an array.
     Invalid,
     /// A key or value has another length, or there are another number of values, than the map demands; or an event is
     /// too short.
@@ -279,11 +322,18 @@ impl MapError {
             | MapError::WrongLayout { .. } => MapErrorKind::Mismatch,
             MapError::WrongCpuCount { .. } | MapError::WrongEventSize { .. } => MapErrorKind::Length,
             MapError::Events { .. } => MapErrorKind::Other,
+            MapError::NoSuchCpu { .. } => MapErrorKind::Invalid,
+            MapError::Unsupported { .. } => MapErrorKind::Unsupported,
+            MapError::Memory { source, .. } => match source {
+                skep_sys::SharedMemoryError::OutOfRange { .. } => MapErrorKind::NotFound,
+                skep_sys::SharedMemoryError::ReadOnly => MapErrorKind::Denied,
+                _ => MapErrorKind::Invalid,
+            },
             MapError::IterationAborted { .. } => MapErrorKind::IterationAborted,
             MapError::Failed { source, .. } => match source {
-                skep_sys::MapError::KeyLength { .. } | skep_sys::MapError::ValueLength { .. } => {
-                    MapErrorKind::Length
-                }
+                skep_sys::MapError::KeyLength { .. }
+                | skep_sys::MapError::ValueLength { .. }
+                | skep_sys::MapError::CursorLength { .. } => MapErrorKind::Length,
                 _ => source.errno().map_or(MapErrorKind::Other, kind_of),
             },
             MapError::Unavailable { errno, .. } => kind_of(*errno),
@@ -301,6 +351,9 @@ impl MapError {
             | MapError::WrongEventSize { map, .. }
             | MapError::Events { map, .. }
             | MapError::IterationAborted { map, .. }
+            | MapError::NoSuchCpu { map, .. }
+            | MapError::Unsupported { map, .. }
+            | MapError::Memory { map, .. }
             | MapError::Failed { map, .. }
             | MapError::Unavailable { map, .. } => map,
         }
@@ -319,6 +372,7 @@ impl MapError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             MapError::Failed { hint, .. } | MapError::Unavailable { hint, .. } => *hint,
+            MapError::Unsupported { why, .. } => Some(why),
             _ => None,
         }
     }
@@ -355,7 +409,7 @@ fn kind_of(errno: Errno) -> MapErrorKind {
         Errno::EPERM | Errno::EACCES => MapErrorKind::Denied,
         Errno::ENOMEM => MapErrorKind::NoMemory,
         Errno::EOPNOTSUPP | Errno::ENOTSUPP | Errno::ENOSYS => MapErrorKind::Unsupported,
-        Errno::EINVAL => MapErrorKind::Invalid,
+        Errno::EINVAL | Errno::ERANGE => MapErrorKind::Invalid,
         _ => MapErrorKind::Other,
     }
 }
@@ -365,8 +419,19 @@ fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'st
         return Some(hint);
     }
     let array = matches!(map_type, MapType::ARRAY | MapType::PERCPU_ARRAY);
-    let writes =
-        matches!(operation, MapOperation::Update | MapOperation::Delete | MapOperation::LookupAndDelete);
+    // What is said of one element holds for the one that ends a batch.
+    let operation = match operation {
+        MapOperation::UpdateBatch => MapOperation::Update,
+        MapOperation::DeleteBatch => MapOperation::Delete,
+        operation => operation,
+    };
+    let writes = matches!(
+        operation,
+        MapOperation::Update
+            | MapOperation::Delete
+            | MapOperation::LookupAndDelete
+            | MapOperation::LookupAndDeleteBatch
+    );
     Some(match (operation, errno) {
         (MapOperation::Update, Errno::E2BIG) if array => "the index is not below the number of elements",
         (MapOperation::Update, Errno::E2BIG | Errno::ENOSPC) => "it is full",
@@ -378,6 +443,12 @@ fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'st
         (MapOperation::Pin, Errno::ENOENT) => "the directory does not exist",
         (MapOperation::Pin, Errno::EPERM) => {
             "the path is not on a bpffs (`mount -t bpf bpf /sys/fs/bpf`), holds a dot, or the process lacks the right"
+        }
+        (MapOperation::LookupBatch | MapOperation::LookupAndDeleteBatch, Errno::ENOSPC) => {
+            "a bucket has more elements than the map was made for"
+        }
+        (MapOperation::Mmap, Errno::EPERM | Errno::EACCES) => {
+            "it is frozen, opened for writing only, or read-only for programs"
         }
         (MapOperation::Freeze, Errno::EPERM) => "it is frozen already, or opened for reading",
         (MapOperation::Freeze, Errno::EBUSY) => "it is frozen already, or mapped for writing",
@@ -425,6 +496,7 @@ mod tests {
             (Errno::ENOTSUPP, K::Unsupported),
             (Errno::ENOSYS, K::Unsupported),
             (Errno::EINVAL, K::Invalid),
+            (Errno::ERANGE, K::Invalid),
             (Errno::EIO, K::Other),
             (Errno(9999), K::Other),
         ];

@@ -364,6 +364,10 @@ impl Map {
         ByteKeys::new(self)
     }
 
+    pub(super) fn unsupported(&self, operation: MapOperation, why: &'static str) -> MapError {
+        MapError::Unsupported { map: self.shared_name(), operation, why }
+    }
+
     /// Whether the element was there: the kernel's [`Errno::ENOENT`] is an answer, not a failure.
     pub(super) fn found(
         &self,

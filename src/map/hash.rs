@@ -3,11 +3,15 @@ use std::iter::FusedIterator;
 use std::marker::PhantomData;
 
 use skep_sys::abi::UpdateFlags;
+use zerocopy::IntoBytes;
 
+use super::batch::Reading;
+use super::batches::{BatchIter, Batches};
 use super::error::MapError;
 use super::handle::Map;
 use super::keys::Keys;
 use super::kinds::{HASH, view};
+use super::many::ManyError;
 use super::plain::PlainData;
 
 /// A hash table (`BPF_MAP_TYPE_HASH`, Linux 3.19), or one that drops what was least recently used when it is full
@@ -106,6 +110,20 @@ impl<K: PlainData, V: PlainData> HashMap<K, V> {
         Ok(found.then_some(value))
     }
 
+    /// As [`lookup_and_delete`](HashMap::lookup_and_delete), into `value`, and with flags: [`UpdateFlags::LOCK`] reads under the
+    /// value's spin lock. Answers whether there was one; if not, `value` is as before.
+    ///
+    /// # Errors
+    /// As [`lookup_and_delete`](HashMap::lookup_and_delete).
+    pub fn lookup_and_delete_into(
+        &self,
+        key: &K,
+        value: &mut V,
+        flags: UpdateFlags,
+    ) -> Result<bool, MapError> {
+        self.map.lookup_and_delete(key.as_bytes(), value.as_mut_bytes(), flags)
+    }
+
     /// All keys; see [`Keys`] for what holds while the map changes.
     pub fn keys(&self) -> Keys<'_, K> {
         Keys::new(&self.map)
@@ -119,6 +137,81 @@ impl<K: PlainData, V: PlainData> HashMap<K, V> {
     /// All values, as of [`iter`](HashMap::iter).
     pub fn values(&self) -> impl FusedIterator<Item = Result<V, MapError>> {
         self.iter().map(|element| Ok(element?.1))
+    }
+
+    /// The elements in batches of about so many, each one call of the kernel, without a copy; see [`Batches`].
+    ///
+    /// ```
+    /// use skep::map::{HashMap, Map};
+    /// use skep::sys::abi::{MapType, UpdateFlags};
+    /// use skep::sys::request::MapCreate;
+    ///
+    /// let map = Map::create(&skep::sim::kernel(), &MapCreate::new(MapType::HASH, 4, 8, 10_000))?;
+    /// let bytes: HashMap<u32, u64> = map.typed()?;
+    /// bytes.insert_many(&[1, 2, 3], &[10, 20, 30], UpdateFlags::empty())?;
+    ///
+    /// let mut batches = bytes.batches(1024);
+    /// let mut total = 0;
+    /// while let Some(batch) = batches.next_batch()? {
+    ///     total += batch.values().iter().sum::<u64>();
+    /// }
+    /// assert_eq!(total, 60);
+    /// # Ok::<(), skep::map::MapError>(())
+    /// ```
+    pub fn batches(&self, size: usize) -> Batches<'_, K, V> {
+        self.batches_with(size, UpdateFlags::empty())
+    }
+
+    /// As [`batches`](HashMap::batches), with flags: [`UpdateFlags::LOCK`] reads each value under its spin lock.
+    pub fn batches_with(&self, size: usize, flags: UpdateFlags) -> Batches<'_, K, V> {
+        Batches::new(&self.map, Reading::Look, size, flags)
+    }
+
+    /// All elements, read in batches of about so many; see [`Batches`] for what holds while the map changes, which is more
+    /// than for [`iter`](HashMap::iter).
+    pub fn iter_batched(&self, size: usize) -> BatchIter<'_, K, V> {
+        BatchIter::new(&self.map, Reading::Look, size, UpdateFlags::empty())
+    }
+
+    /// Takes all elements out of the map, in batches of about so many (`BPF_MAP_LOOKUP_AND_DELETE_BATCH`, Linux 5.6; one by
+    /// one where the kernel does not have it). What programs put there meanwhile is taken or stays.
+    ///
+    /// ```
+    /// # use skep::map::{HashMap, Map};
+    /// # use skep::sys::abi::{MapType, UpdateFlags};
+    /// # use skep::sys::request::MapCreate;
+    /// # let map = Map::create(&skep::sim::kernel(), &MapCreate::new(MapType::HASH, 4, 8, 100))?;
+    /// # let bytes: HashMap<u32, u64> = map.typed()?;
+    /// bytes.insert_many(&[1, 2, 3], &[10, 20, 30], UpdateFlags::empty())?;
+    /// let taken = bytes.drain(64).collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(taken.len(), 3);
+    /// assert_eq!(bytes.iter().count(), 0);
+    /// # Ok::<(), skep::map::MapError>(())
+    /// ```
+    pub fn drain(&self, size: usize) -> BatchIter<'_, K, V> {
+        BatchIter::new(&self.map, Reading::Take, size, UpdateFlags::empty())
+    }
+
+    /// As [`drain`](HashMap::drain), a batch at a time and without a copy.
+    pub fn drain_batches(&self, size: usize) -> Batches<'_, K, V> {
+        Batches::new(&self.map, Reading::Take, size, UpdateFlags::empty())
+    }
+
+    /// Writes many elements: the first value at the first key, and so on; see [`Map::insert_many`].
+    ///
+    /// # Errors
+    /// [`ManyError`] says how many were written before the one that failed; of kind
+    /// [`Length`](super::MapErrorKind::Length) when there are not as many keys as values.
+    pub fn insert_many(&self, keys: &[K], values: &[V], flags: UpdateFlags) -> Result<(), ManyError> {
+        self.map.insert_many(keys.as_bytes(), values.as_bytes(), flags)
+    }
+
+    /// Removes many elements. Answers how many there were; see [`Map::remove_many`].
+    ///
+    /// # Errors
+    /// [`ManyError`] says how many keys were dealt with before the one that failed.
+    pub fn remove_many(&self, keys: &[K]) -> Result<usize, ManyError> {
+        self.map.remove_many(keys.as_bytes())
     }
 }
 

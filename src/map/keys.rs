@@ -71,7 +71,7 @@ impl fmt::Debug for ByteKeys<'_> {
 }
 
 /// Memory for one key.
-trait Key {
+pub(super) trait Key {
     fn zeroed(len: usize) -> Self;
     fn bytes(&self) -> &[u8];
     fn bytes_mut(&mut self) -> &mut [u8];
@@ -109,7 +109,7 @@ impl Key for Box<[u8]> {
 }
 
 /// A walk over keys that is one key ahead of what it gave out.
-struct Walk<'a, K> {
+pub(super) struct Walk<'a, K> {
     map: &'a Map,
     begun: bool,
     /// What is given out next; none at the end.
@@ -122,7 +122,14 @@ impl<'a, K: Key> Walk<'a, K> {
         Walk { map, begun: false, ahead: None, seen: 0 }
     }
 
-    fn next(&mut self) -> Option<Result<K, MapError>> {
+    /// A walk that goes on behind `key`, or from the beginning, after so many keys were seen already.
+    pub(super) fn after(map: &'a Map, key: Option<K>, seen: u64) -> Self {
+        let mut walk = Walk { map, begun: true, ahead: None, seen };
+        walk.ahead = walk.key_after(key.as_ref());
+        walk
+    }
+
+    pub(super) fn next(&mut self) -> Option<Result<K, MapError>> {
         if !self.begun {
             self.begun = true;
             self.ahead = self.key_after(None);
@@ -134,7 +141,7 @@ impl<'a, K: Key> Walk<'a, K> {
         self.seen += 1;
         self.ahead = self.key_after(Some(&current));
         if let Some(Ok(_)) = self.ahead
-            && self.seen >= self.capacity()
+            && self.seen >= capacity(self.map)
         {
             let aborted = MapError::IterationAborted { map: self.map.shared_name(), seen: self.seen };
             self.ahead = Some(Err(aborted));
@@ -150,15 +157,15 @@ impl<'a, K: Key> Walk<'a, K> {
             Err(error) => Some(Err(error)),
         }
     }
+}
 
-    /// How many keys the map can hold at most.
-    fn capacity(&self) -> u64 {
-        let shape = self.map.shape();
-        let mut capacity = u64::from(shape.max_entries);
-        if shape.flags.contains(MapFlags::NO_COMMON_LRU) {
-            // Linux rounds it to a multiple of the CPUs.
-            capacity += u64::from(self.map.kernel().possible_cpus().unwrap_or(0));
-        }
-        capacity
+/// How many keys a map can hold at most.
+pub(super) fn capacity(map: &Map) -> u64 {
+    let shape = map.shape();
+    let mut capacity = u64::from(shape.max_entries);
+    if shape.flags.contains(MapFlags::NO_COMMON_LRU) {
+        // Linux rounds it to a multiple of the CPUs.
+        capacity += u64::from(map.kernel().possible_cpus().unwrap_or(0));
     }
+    capacity
 }

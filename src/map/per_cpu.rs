@@ -2,8 +2,12 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 
-use super::error::MapError;
+use skep_sys::abi::UpdateFlags;
+use zerocopy::IntoBytes;
+
+use super::error::{MapError, MapOperation};
 use super::handle::Map;
+use super::many::ManyError;
 use super::plain::PlainData;
 
 /// What the kernel rounds the size of one CPU's value up to.
@@ -78,7 +82,8 @@ impl<V: PlainData> PerCpuValues<V> {
 
     /// The values in the order of CPU numbers.
     pub fn iter(&self) -> PerCpuIter<'_, V> {
-        PerCpuIter { values: self, cpu: 0 }
+        let cpus = u32::try_from(self.cpus).unwrap_or(u32::MAX); // it was made of one
+        PerCpuRef::new(&self.bytes, cpus).iter()
     }
 
     /// The values as the kernel takes them.
@@ -135,9 +140,81 @@ impl<'a, V: PlainData> IntoIterator for &'a PerCpuValues<V> {
     }
 }
 
-/// The values of [`PerCpuValues`], from [`PerCpuValues::iter`].
+/// The values of an element of a per-CPU map in memory that others own, such as a batch (see
+/// [`PerCpuBatches`](super::PerCpuBatches)).
+pub struct PerCpuRef<'a, V> {
+    bytes: &'a [u8],
+    cpus: u32,
+    types: PhantomData<fn() -> V>,
+}
+
+impl<'a, V: PlainData> PerCpuRef<'a, V> {
+    /// Values as the kernel gives them, for that many CPUs.
+    pub(super) fn new(bytes: &'a [u8], cpus: u32) -> PerCpuRef<'a, V> {
+        PerCpuRef { bytes, cpus, types: PhantomData }
+    }
+
+    /// Number of CPUs.
+    pub fn len(&self) -> usize {
+        self.cpus as usize
+    }
+
+    /// Whether it has no values.
+    pub fn is_empty(&self) -> bool {
+        self.cpus == 0
+    }
+
+    /// The value of a CPU; none when there is no such CPU.
+    pub fn get(&self, cpu: u32) -> Option<V> {
+        if cpu >= self.cpus {
+            return None;
+        }
+        let start = PerCpuValues::<V>::stride().checked_mul(cpu as usize)?;
+        Some(V::read_from_prefix(self.bytes.get(start..)?).ok()?.0)
+    }
+
+    /// The values in the order of CPU numbers.
+    pub fn iter(&self) -> PerCpuIter<'a, V> {
+        PerCpuIter { values: *self, cpu: 0 }
+    }
+
+    /// The values as the kernel gives them, each at a multiple of 8 bytes.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The values in memory of their own.
+    pub fn to_values(&self) -> PerCpuValues<V> {
+        PerCpuValues { bytes: self.bytes.into(), cpus: self.cpus as usize, types: PhantomData }
+    }
+}
+
+impl<V> Clone for PerCpuRef<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for PerCpuRef<'_, V> {}
+
+impl<V: PlainData + fmt::Debug> fmt::Debug for PerCpuRef<'_, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<'a, V: PlainData> IntoIterator for PerCpuRef<'a, V> {
+    type Item = V;
+    type IntoIter = PerCpuIter<'a, V>;
+
+    fn into_iter(self) -> PerCpuIter<'a, V> {
+        self.iter()
+    }
+}
+
+/// The values of an element, from [`PerCpuValues::iter`] and [`PerCpuRef::iter`].
 pub struct PerCpuIter<'a, V> {
-    values: &'a PerCpuValues<V>,
+    values: PerCpuRef<'a, V>,
     cpu: u32,
 }
 
@@ -151,7 +228,7 @@ impl<V: PlainData> Iterator for PerCpuIter<'_, V> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.values.cpus.saturating_sub(self.cpu as usize);
+        let left = self.values.len().saturating_sub(self.cpu as usize);
         (left, Some(left))
     }
 }
@@ -163,4 +240,36 @@ impl<V> fmt::Debug for PerCpuIter<'_, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PerCpuIter").field("cpu", &self.cpu).finish_non_exhaustive()
     }
+}
+
+/// Elements that are written in one call, in bytes of their values.
+const CHUNK: usize = 64 << 10;
+
+/// Writes many elements, whose values are put one behind the other for it.
+pub(super) fn insert_many<K: PlainData, V: PlainData>(
+    map: &Map,
+    keys: &[K],
+    values: &[PerCpuValues<V>],
+    flags: UpdateFlags,
+) -> Result<(), ManyError> {
+    if keys.len() != values.len() {
+        let each = map.value_len();
+        let (got, want) = (values.len().saturating_mul(each), keys.len().saturating_mul(each));
+        let error = skep_sys::MapError::ValueLength { got, want };
+        return Err(map.failed(MapOperation::UpdateBatch, error).into());
+    }
+    let size = (CHUNK / map.value_len().max(1)).max(1);
+    let mut bytes = Vec::new();
+    let mut done = 0;
+    for (keys, values) in keys.chunks(size).zip(values.chunks(size)) {
+        bytes.clear();
+        for values in values {
+            values.check(map).map_err(|error| ManyError { done, error })?;
+            bytes.extend_from_slice(values.as_bytes());
+        }
+        map.insert_many(keys.as_bytes(), &bytes, flags)
+            .map_err(|many| ManyError { done: done + many.done, ..many })?; // at most as many as there are keys
+        done += keys.len(); // as above
+    }
+    Ok(())
 }

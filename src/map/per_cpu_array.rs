@@ -4,10 +4,12 @@ use std::marker::PhantomData;
 
 use skep_sys::abi::UpdateFlags;
 
+use super::batch::Reading;
 use super::error::MapError;
 use super::handle::Map;
 use super::kinds::{PER_CPU_ARRAY, view};
 use super::per_cpu::PerCpuValues;
+use super::per_cpu_batches::{PerCpuBatchIter, PerCpuBatches};
 use super::plain::PlainData;
 
 /// An array with a value per CPU in each element, all of which always exist (`BPF_MAP_TYPE_PERCPU_ARRAY`, Linux 4.6).
@@ -82,6 +84,17 @@ impl<V: PlainData> PerCpuArray<V> {
     pub fn set(&self, index: u32, values: &PerCpuValues<V>, flags: UpdateFlags) -> Result<(), MapError> {
         values.check(&self.map)?;
         self.map.update(&index.to_ne_bytes(), values.as_bytes(), flags)
+    }
+
+    /// The elements with their indexes in batches of so many, each one call of the kernel (Linux 5.13), without a copy; see
+    /// [`Batches`](super::Batches).
+    pub fn batches(&self, size: usize) -> PerCpuBatches<'_, u32, V> {
+        PerCpuBatches::new(&self.map, Reading::Look, size)
+    }
+
+    /// The values of all elements with their indexes, in order, read in batches of so many.
+    pub fn iter_batched(&self, size: usize) -> PerCpuBatchIter<'_, u32, V> {
+        PerCpuBatchIter::new(&self.map, Reading::Look, size)
     }
 
     /// The values of all elements in the order of their indexes. It ends after the first error.

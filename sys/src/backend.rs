@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crate::abi::{Errno, OpenFlags, StatsType, StreamId};
 use crate::map_fd::MapRef;
 use crate::request::{
-    BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory, OpenById,
-    Pin, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
+    BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
+    MapMemory, MapUsage, OpenById, Pin, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
 };
 use crate::shared::SharedMemory;
 
@@ -95,6 +95,35 @@ pub trait Backend: Debug + Send + Sync {
         Err(Errno::ENOSYS)
     }
 
+    /// `BPF_MAP_LOOKUP_BATCH` (Linux 5.6). Answers how many elements were read, also with an error: [`Errno::ENOENT`] is
+    /// the end of the map.
+    fn map_lookup_batch(&self, map: MapRef<'_>, batch: &mut BatchRead<'_>) -> Result<u32, (Errno, u32)> {
+        let _ = (map, batch);
+        Err((Errno::ENOSYS, 0))
+    }
+
+    /// `BPF_MAP_LOOKUP_AND_DELETE_BATCH` (Linux 5.6), as [`map_lookup_batch`](Backend::map_lookup_batch).
+    fn map_lookup_and_delete_batch(
+        &self,
+        map: MapRef<'_>,
+        batch: &mut BatchRead<'_>,
+    ) -> Result<u32, (Errno, u32)> {
+        let _ = (map, batch);
+        Err((Errno::ENOSYS, 0))
+    }
+
+    /// `BPF_MAP_UPDATE_BATCH` (Linux 5.6). Answers how many elements were written, also with an error.
+    fn map_update_batch(&self, map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)> {
+        let _ = (map, batch);
+        Err((Errno::ENOSYS, 0))
+    }
+
+    /// `BPF_MAP_DELETE_BATCH` (Linux 5.6). Answers how many elements were removed, also with an error.
+    fn map_delete_batch(&self, map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)> {
+        let _ = (map, batch);
+        Err((Errno::ENOSYS, 0))
+    }
+
     /// Maps a part of a map's memory: values of an array with
     /// [`MapFlags::MMAPABLE`](crate::abi::MapFlags::MMAPABLE) (Linux 5.5), a ring buffer or an arena.
     fn map_mmap(&self, map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno> {
@@ -175,6 +204,12 @@ pub trait Backend: Debug + Send + Sync {
 
     /// `BPF_OBJ_GET_INFO_BY_FD` of a map.
     fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo, Errno> {
+        let _ = map;
+        Err(Errno::ENOSYS)
+    }
+
+    /// What `/proc` says of a map's descriptor.
+    fn map_usage(&self, map: BorrowedFd<'_>) -> Result<MapUsage, Errno> {
         let _ = map;
         Err(Errno::ENOSYS)
     }

@@ -7,6 +7,7 @@
 
 pub mod abi;
 mod backend;
+mod batch;
 mod btf_fd;
 mod kernel;
 mod link_fd;
@@ -23,6 +24,7 @@ mod token;
 pub mod wrap;
 
 pub use backend::{Backend, ObjectKind, Permissions};
+pub use batch::{BatchCursor, BatchError};
 pub use btf_fd::BtfFd;
 pub use kernel::{Ids, Kernel, KernelBtfError};
 pub use link_fd::LinkFd;

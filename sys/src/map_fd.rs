@@ -4,7 +4,7 @@ use std::path::Path;
 use crate::abi::{Errno, MapFlags, MapType, UpdateFlags};
 use crate::kernel::Kernel;
 use crate::program_fd::LoadedProgram;
-use crate::request::{MapCreate, MapInfo, MapMemory, Pin};
+use crate::request::{MapCreate, MapInfo, MapMemory, MapUsage, Pin};
 use crate::shared::SharedMemory;
 
 /// The sizes and kind of a map, which decide how long its keys and values are.
@@ -99,6 +99,14 @@ pub enum MapError {
     /// A value has another length than what user space must pass (see [`MapFd::value_len`]).
     #[error("value of {got} bytes given to a map whose values have {want}")]
     ValueLength {
+        /// Length that was given.
+        got: usize,
+        /// Length that the map demands.
+        want: usize,
+    },
+    /// A batch cursor has another length than those of the map (see [`BatchCursor`](crate::BatchCursor)).
+    #[error("batch cursor of {got} bytes given to a map whose cursors have {want}")]
+    CursorLength {
         /// Length that was given.
         got: usize,
         /// Length that the map demands.
@@ -318,6 +326,14 @@ impl MapFd {
     /// What the kernel answers.
     pub fn info(&self) -> Result<MapInfo, MapError> {
         self.kernel.backend().map_info(self.as_fd()).map_err(failed("info"))
+    }
+
+    /// What the kernel says of the map's memory, and whether it is frozen (`/proc/self/fdinfo`).
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::ENOENT`] without `/proc`.
+    pub fn usage(&self) -> Result<MapUsage, MapError> {
+        self.kernel.backend().map_usage(self.as_fd()).map_err(failed("usage"))
     }
 
     /// Pins the map at a path on a bpffs (`BPF_OBJ_PIN`).

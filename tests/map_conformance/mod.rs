@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)]
 
 mod arrays;
+mod batches;
 mod descriptors;
 mod devices;
 mod guards;
@@ -35,6 +36,13 @@ pub(crate) const BODIES: &[Body] = &[
     ("iteration_while_emptying", iteration::emptying),
     ("iteration_ends", iteration::ends),
     ("iteration_among_threads", iteration::among_threads),
+    ("batches_of_hashes", batches::hashes),
+    ("batches_per_cpu", batches::per_cpu),
+    ("batches_of_arrays", batches::arrays),
+    ("batches_stop", batches::stopped),
+    ("batches_one_by_one", batches::one_by_one),
+    ("batches_among_threads", batches::among_threads),
+    ("drain_among_threads", batches::drain_among_threads),
     ("guards", guards::bytes),
     ("guards_typed", guards::typed),
     ("wrong_lengths", guards::wrong_lengths),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use skep_sys::SharedMemory;
 use skep_sys::abi::Errno;
 
-use super::elements::{Elements, Resolve, copy, index, next_index};
+use super::elements::{Batches, Elements, Resolve, copy, index, next_index};
 use super::{EXIST, NOEXIST};
 
 /// Values that exist from the start and are zero until written. Only written ones take memory.
@@ -46,6 +46,10 @@ impl Elements for Array {
 
     fn delete(&mut self, _: &[u8]) -> Result<(), Errno> {
         Err(Errno::EINVAL)
+    }
+
+    fn batches(&self) -> Batches {
+        Batches::LOOKUP | Batches::UPDATE
     }
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {

@@ -28,6 +28,8 @@ pub(crate) struct Shape {
     pub(crate) map_extra: u64,
     /// Number of possible CPUs.
     pub(crate) cpus: u32,
+    /// Whether the kernel knows the flags that choose CPUs.
+    pub(crate) cpu_flags: bool,
 }
 
 impl Shape {

@@ -2,14 +2,26 @@
 
 use std::fmt::Debug;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
 
 use skep_sys::SharedMemory;
-use skep_sys::abi::Errno;
+use skep_sys::abi::{Errno, ProgType};
 
 use crate::object::Object;
 
 /// Finds the object that a descriptor number in a map's value stands for.
 pub(crate) type Resolve<'a> = &'a dyn Fn(i32) -> Result<Object, Errno>;
+
+bitflags::bitflags! {
+    /// Calls with many elements that a kind of map has.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(crate) struct Batches: u8 {
+        const LOOKUP = 1;
+        const TAKE = 2;
+        const UPDATE = 4;
+        const DELETE = 8;
+    }
+}
 
 /// The elements of one map. Keys and values have the lengths that the map demands.
 pub(crate) trait Elements: Debug + Send {
@@ -36,6 +48,27 @@ pub(crate) trait Elements: Debug + Send {
     fn take(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
         let _ = (key, value);
         Err(Errno::ENOTSUPP)
+    }
+
+    /// What can be done with many elements in one call.
+    fn batches(&self) -> Batches {
+        Batches::empty()
+    }
+
+    /// How many buckets there are, for kinds that are read bucket by bucket.
+    fn buckets(&self) -> Option<u32> {
+        None
+    }
+
+    /// The first bucket from `bucket` on that is not empty, with its keys.
+    fn bucket_from(&self, bucket: u32) -> Option<(u32, Vec<Arc<[u8]>>)> {
+        let _ = bucket;
+        None
+    }
+
+    /// Kind of the programs that an array of programs takes, once there was one.
+    fn owner(&self) -> Option<ProgType> {
+        None
     }
 
     /// A view of the values, for kinds that have them in shared memory.

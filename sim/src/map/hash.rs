@@ -1,11 +1,11 @@
 //! Hash tables: plain, per-CPU, LRU and of maps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use skep_sys::abi::Errno;
 
-use super::elements::{Elements, Resolve, copy};
+use super::elements::{Batches, Elements, Resolve, copy};
 use super::{EXIST, NOEXIST};
 
 /// A table of entries by key, iterated in the order of their insertion.
@@ -17,6 +17,8 @@ pub(super) struct Table<V> {
     next_place: u64,
     places: HashMap<Arc<[u8]>, u64>,
     entries: BTreeMap<u64, (Arc<[u8]>, V)>,
+    /// The places by bucket, for calls that read whole buckets.
+    by_bucket: BTreeSet<(u32, u64)>,
 }
 
 impl<V> Table<V> {
@@ -26,6 +28,7 @@ impl<V> Table<V> {
             next_place: 0,
             places: HashMap::new(),
             entries: BTreeMap::new(),
+            by_bucket: BTreeSet::new(),
         }
     }
 
@@ -72,6 +75,7 @@ impl<V> Table<V> {
             return Err(Errno::E2BIG);
         }
         let key: Arc<[u8]> = key.into();
+        self.by_bucket.insert((self.bucket(&key), self.next_place));
         self.places.insert(key.clone(), self.next_place);
         self.entries.insert(self.next_place, (key, value));
         self.next_place += 1; // a u64 counter does not overflow
@@ -80,7 +84,29 @@ impl<V> Table<V> {
 
     pub(super) fn remove(&mut self, key: &[u8]) -> Result<V, Errno> {
         let place = self.places.remove(key).ok_or(Errno::ENOENT)?;
+        self.by_bucket.remove(&(self.bucket(key), place));
         self.entries.remove(&place).map(|(_, value)| value).ok_or(Errno::ENOENT)
+    }
+
+    /// Number of buckets: as many as elements, rounded up to a power of two, as in the kernel.
+    pub(super) fn buckets(&self) -> u32 {
+        u32::try_from(self.max_entries.next_power_of_two()).unwrap_or(u32::MAX)
+    }
+
+    /// The bucket of a key: by a hash that is the same in every run (FNV-1a).
+    fn bucket(&self, key: &[u8]) -> u32 {
+        let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        ((hash ^ hash >> 32) as u32) & (self.buckets() - 1) // there is at least one
+    }
+
+    /// The first bucket from `bucket` on that is not empty, with its keys.
+    pub(super) fn bucket_from(&self, bucket: u32) -> Option<(u32, Vec<Arc<[u8]>>)> {
+        let (found, _) = *self.by_bucket.range((bucket, 0)..).next()?;
+        let places = self.by_bucket.range((found, 0)..=(found, u64::MAX)).map(|(_, place)| place);
+        let keys = places.filter_map(|place| Some(self.entries.get(place)?.0.clone())).collect();
+        Some((found, keys))
     }
 
     /// The key after `key`, the first one when `key` is none or not there.
@@ -132,6 +158,18 @@ impl Elements for Hash {
 
     fn take(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
         copy(value, &self.0.remove(key)?)
+    }
+
+    fn batches(&self) -> Batches {
+        Batches::all()
+    }
+
+    fn buckets(&self) -> Option<u32> {
+        Some(self.0.buckets())
+    }
+
+    fn bucket_from(&self, bucket: u32) -> Option<(u32, Vec<Arc<[u8]>>)> {
+        self.0.bucket_from(bucket)
     }
 }
 
@@ -202,5 +240,17 @@ impl Elements for Lru {
         let (used, bytes) = self.table.remove(key)?;
         self.by_use.remove(&used);
         copy(value, &bytes)
+    }
+
+    fn batches(&self) -> Batches {
+        Batches::all()
+    }
+
+    fn buckets(&self) -> Option<u32> {
+        Some(self.table.buckets())
+    }
+
+    fn bucket_from(&self, bucket: u32) -> Option<(u32, Vec<Arc<[u8]>>)> {
+        self.table.bucket_from(bucket)
     }
 }

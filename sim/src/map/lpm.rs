@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use skep_sys::abi::Errno;
 
-use super::elements::{Elements, Resolve, copy};
+use super::elements::{Batches, Elements, Resolve, copy};
 use super::{EXIST, NOEXIST};
 
 /// A prefix as its masked bytes and its length in bits. Its order puts a prefix right before those it contains.
@@ -97,6 +97,10 @@ impl Elements for Lpm {
     fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
         let (bits, address) = self.split(key).ok_or(Errno::EINVAL)?;
         self.entries.remove(&(mask(address, bits), bits)).map(drop).ok_or(Errno::ENOENT)
+    }
+
+    fn batches(&self) -> Batches {
+        Batches::LOOKUP | Batches::UPDATE | Batches::DELETE
     }
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {

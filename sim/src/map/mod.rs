@@ -5,8 +5,10 @@
 
 mod arena;
 mod array;
+mod batch;
 mod bloom;
 mod cgroups;
+mod cpus;
 mod create;
 mod elements;
 mod hash;
@@ -25,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skep_sys::SharedMemory;
 use skep_sys::abi::{BtfObjectId, Errno, MapFlags, MapId, MapType};
-use skep_sys::request::MapInfo;
+use skep_sys::request::{MapInfo, MapUsage};
 
 use crate::btf::BtfObject;
 use crate::fd::Access;
@@ -67,6 +69,8 @@ struct State {
 const NOEXIST: u64 = 1;
 const EXIST: u64 = 2;
 const LOCK: u64 = 4;
+const CPU: u64 = 8;
+const ALL_CPUS: u64 = 16;
 /// Size of `struct bpf_spin_lock`.
 const SPIN_LOCK_SIZE: usize = 4;
 
@@ -111,6 +115,21 @@ impl Map {
         info
     }
 
+    /// Whether it is a hash table of values.
+    pub(crate) fn is_hash(&self) -> bool {
+        let kinds = [MapType::HASH, MapType::PERCPU_HASH, MapType::LRU_HASH, MapType::LRU_PERCPU_HASH];
+        kinds.contains(&self.shape.kind)
+    }
+
+    pub(crate) fn usage(&self) -> MapUsage {
+        let state = self.state();
+        let mut usage = MapUsage::default();
+        usage.memory = Some(self.shape.memory() as u64);
+        usage.frozen = Some(state.frozen);
+        usage.owner = state.elements.owner();
+        usage
+    }
+
     pub(crate) fn lookup(
         &self,
         access: Access,
@@ -121,10 +140,10 @@ impl Map {
         if !access.read {
             return Err(Errno::EPERM);
         }
-        self.check_lookup_flags(flags)?;
+        self.check_flags(flags, LOCK | CPU)?;
         self.check_key(key)?;
-        self.check_value(value)?;
-        self.state().elements.lookup(key, value)
+        self.check_value(value, flags)?;
+        self.read(&mut self.state(), key, value, flags)
     }
 
     pub(crate) fn update(
@@ -137,20 +156,10 @@ impl Map {
     ) -> Result<(), Errno> {
         let mut state = self.state();
         self.check_writable(&state, access)?;
-        if flags & LOCK != 0 && self.spin_lock.is_none() {
-            return Err(Errno::EINVAL);
-        }
+        self.check_flags(flags, u64::from(u32::MAX))?;
         self.check_key(key)?;
-        self.check_value(value)?;
-        let flags = flags & !LOCK;
-        let Some(lock) = self.spin_lock else {
-            return state.elements.update(key, value, flags, resolve);
-        };
-        let mut value = value.to_vec();
-        if let Some(lock) = value.get_mut(lock..lock.saturating_add(SPIN_LOCK_SIZE)) {
-            lock.fill(0);
-        }
-        state.elements.update(key, &value, flags, resolve)
+        self.check_value(value, flags)?;
+        self.write(&mut state, key, value, flags, resolve)
     }
 
     /// As [`update`](Map::update) with a descriptor as value.
@@ -223,9 +232,9 @@ impl Map {
         if flags != 0 && matches!(self.shape.kind, MapType::QUEUE | MapType::STACK) {
             return Err(Errno::EINVAL);
         }
-        self.check_lookup_flags(flags)?;
+        self.check_flags(flags, LOCK)?;
         self.check_key(key)?;
-        self.check_value(value)?;
+        self.check_value(value, flags)?;
         state.elements.take(key, value)
     }
 
@@ -297,13 +306,6 @@ impl Map {
         if access.write && !state.frozen { Ok(()) } else { Err(Errno::EPERM) }
     }
 
-    fn check_lookup_flags(&self, flags: u64) -> Result<(), Errno> {
-        if flags & !LOCK != 0 || flags != 0 && self.spin_lock.is_none() {
-            return Err(Errno::EINVAL);
-        }
-        Ok(())
-    }
-
     /// Kinds without keys refuse one; any other length than the map's would be read past its end.
     fn check_key(&self, key: &[u8]) -> Result<(), Errno> {
         match (key.len(), self.shape.key_size as usize) {
@@ -313,7 +315,7 @@ impl Map {
         }
     }
 
-    fn check_value(&self, value: &[u8]) -> Result<(), Errno> {
-        if value.len() == self.shape.value_len() { Ok(()) } else { Err(Errno::EFAULT) }
+    fn check_value(&self, value: &[u8], flags: u64) -> Result<(), Errno> {
+        if value.len() == self.value_len(flags) { Ok(()) } else { Err(Errno::EFAULT) }
     }
 }

@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use skep_sys::abi::{Errno, MapFlags, MapType};
+use skep_sys::abi::{Errno, MapFlags, MapType, ProgType};
 
-use super::elements::{Elements, Resolve, copy, index, next_index};
+use super::elements::{Batches, Elements, Resolve, copy, index, next_index};
 use super::hash::Table;
 use super::{Map, Shape};
 use crate::object::Object;
@@ -121,6 +121,14 @@ impl Elements for ObjectArray {
         next_index(key, self.max_entries, next)
     }
 
+    fn batches(&self) -> Batches {
+        if self.inner.is_some() { Batches::LOOKUP | Batches::UPDATE } else { Batches::empty() }
+    }
+
+    fn owner(&self) -> Option<ProgType> {
+        self.owner.as_ref().map(|prog| prog.prog_type)
+    }
+
     fn release_held(&mut self) {
         if self.inner.is_none() {
             self.slots.clear();
@@ -159,5 +167,17 @@ impl Elements for HashOfMaps {
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         self.table.next_key(key, next)
+    }
+
+    fn batches(&self) -> Batches {
+        Batches::all()
+    }
+
+    fn buckets(&self) -> Option<u32> {
+        Some(self.table.buckets())
+    }
+
+    fn bucket_from(&self, bucket: u32) -> Option<(u32, Vec<Arc<[u8]>>)> {
+        self.table.bucket_from(bucket)
     }
 }

@@ -8,7 +8,7 @@ use skep_sys::abi::Errno;
 
 use super::array::checked_index;
 use super::create::PAGE_SIZE;
-use super::elements::{Elements, Resolve, index, next_index};
+use super::elements::{Batches, Elements, Resolve, index, next_index};
 
 /// An array whose values are in memory that it shares with its mappings, eight bytes aligned.
 #[derive(Debug)]
@@ -76,6 +76,10 @@ impl Elements for SharedArray {
 
     fn delete(&mut self, _: &[u8]) -> Result<(), Errno> {
         Err(Errno::EINVAL)
+    }
+
+    fn batches(&self) -> Batches {
+        Batches::LOOKUP | Batches::UPDATE
     }
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each test target uses a part")]
 
+mod batches;
 mod maps;
 mod objects;
 mod programs;
@@ -20,7 +21,7 @@ use skep_sys::{Feature, Kernel, MapError, MapFd};
 /// Everything that is tried. `pins` is an empty directory on a bpffs.
 pub(crate) fn all(kernel: &Kernel, pins: &Path) -> Vec<String> {
     let mut lines = Vec::new();
-    for body in [maps::all, programs::all] {
+    for body in [maps::all, batches::all, programs::all] {
         body(kernel, &mut lines);
     }
     objects::all(kernel, pins, &mut lines);
@@ -30,6 +31,7 @@ pub(crate) fn all(kernel: &Kernel, pins: &Path) -> Vec<String> {
 /// Subjects that old kernels do not have.
 const LATER: &[(&str, Feature)] = &[
     ("bloom_filter", Feature::MapType(MapType::BLOOM_FILTER)),
+    ("batches of bloom_filter", Feature::MapType(MapType::BLOOM_FILTER)),
     ("user_ringbuf", Feature::MapType(MapType::USER_RINGBUF)),
 ];
 

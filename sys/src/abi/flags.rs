@@ -78,9 +78,9 @@ bitflags::bitflags! {
         const EXIST = 2;
         /// `BPF_F_LOCK`: take the value's spin lock (Linux 5.1).
         const LOCK = 4;
-        /// `BPF_F_CPU`: one CPU only, its number in the upper 32 bits.
+        /// `BPF_F_CPU`: one CPU only, its number in the upper 32 bits (see [`on_cpu`](UpdateFlags::on_cpu)).
         const CPU = 8;
-        /// `BPF_F_ALL_CPUS`: the same value on all CPUs.
+        /// `BPF_F_ALL_CPUS`: the same value on all CPUs; for updates only.
         const ALL_CPUS = 16;
         const _ = !0;
     }
@@ -125,5 +125,12 @@ bitflags::bitflags! {
         /// `BPF_F_WRONLY`: the descriptor may only write.
         const WRONLY = 1 << 4;
         const _ = !0;
+    }
+}
+
+impl UpdateFlags {
+    /// [`CPU`](UpdateFlags::CPU) with the number of the CPU whose value is meant.
+    pub fn on_cpu(cpu: u32) -> UpdateFlags {
+        UpdateFlags::from_bits_retain(UpdateFlags::CPU.bits() | u64::from(cpu) << 32)
     }
 }

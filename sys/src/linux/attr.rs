@@ -39,6 +39,10 @@ pub(super) mod cmd {
     pub(crate) const MAP_LOOKUP_AND_DELETE_ELEM: u32 = 21;
     pub(crate) const MAP_FREEZE: u32 = 22;
     pub(crate) const BTF_GET_NEXT_ID: u32 = 23;
+    pub(crate) const MAP_LOOKUP_BATCH: u32 = 24;
+    pub(crate) const MAP_LOOKUP_AND_DELETE_BATCH: u32 = 25;
+    pub(crate) const MAP_UPDATE_BATCH: u32 = 26;
+    pub(crate) const MAP_DELETE_BATCH: u32 = 27;
     pub(crate) const LINK_CREATE: u32 = 28;
     pub(crate) const LINK_UPDATE: u32 = 29;
     pub(crate) const LINK_GET_FD_BY_ID: u32 = 30;
@@ -86,6 +90,22 @@ pub(super) struct ElemAttr {
     pub(super) flags: u64,
 }
 layout!(ElemAttr, 32, key @ 8, value @ 16, flags @ 24);
+
+/// The `BPF_MAP_*_BATCH` commands.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct BatchAttr {
+    pub(super) in_batch: u64,
+    pub(super) out_batch: u64,
+    pub(super) keys: u64,
+    pub(super) values: u64,
+    /// Written by the kernel.
+    pub(super) count: u32,
+    pub(super) map_fd: u32,
+    pub(super) elem_flags: u64,
+    pub(super) flags: u64,
+}
+layout!(BatchAttr, 56, out_batch @ 8, keys @ 16, values @ 24, count @ 32, map_fd @ 36, elem_flags @ 40, flags @ 48);
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use super::attr::{ElemAttr, MapCreateAttr, MapFreezeAttr, cmd};
 use super::call::{address, address_mut, bpf, bpf_fd, name, raw, raw_or_0};
@@ -64,35 +65,65 @@ fn lookup_with(command: u32, map: MapRef<'_>, key: &[u8], value: &mut [u8], flag
     unsafe { bpf(command, &mut attr) }.map(drop)
 }
 
-pub(super) fn update(map: MapRef<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
+pub(super) fn update(
+    map: MapRef<'_>,
+    key: &[u8],
+    value: &[u8],
+    flags: u64,
+    cpu_flags: &OnceLock<bool>,
+) -> Result<(), Errno> {
     check(key.len(), map.key_len())?;
     let short = map.value_len(UpdateFlags::from_bits_retain(flags));
     check(value.len(), short)?;
-    // A kernel that does not know the flags that shorten the value copies all of it before it refuses them, so there
-    // has to be all of it.
-    let full = map.value_len(UpdateFlags::empty());
-    let padded: Vec<u8>;
-    let value = if short < full {
-        padded = value.iter().copied().chain(std::iter::repeat(0)).take(full).collect();
-        &*padded
-    } else {
-        value
-    };
+    // A kernel that does not know the flags that shorten the value copies all of it before it refuses them.
+    if short < map.value_len(UpdateFlags::empty()) {
+        check_cpu_flags(map, cpu_flags)?;
+    }
     let mut attr =
         ElemAttr { map_fd: raw(map.as_fd()), pad: 0, key: address(key), value: address(value), flags };
-    // SAFETY: `key` is borrowed for the map's key size and `value` for at least the length of a value, both of which
-    // the kernel only reads.
+    // SAFETY: `key` is borrowed for the map's key size and `value` for the length of a value as the flags have it, which
+    // the kernel was found to know; it only reads both.
     unsafe { bpf(cmd::MAP_UPDATE_ELEM, &mut attr) }.map(drop)
 }
 
 /// Writes a descriptor's number, in the width that the map's values have.
-pub(super) fn update_fd(map: MapRef<'_>, key: &[u8], value: BorrowedFd<'_>, flags: u64) -> Result<(), Errno> {
+pub(super) fn update_fd(
+    map: MapRef<'_>,
+    key: &[u8],
+    value: BorrowedFd<'_>,
+    flags: u64,
+    cpu_flags: &OnceLock<bool>,
+) -> Result<(), Errno> {
     let number = raw(value);
     match map.value_len(UpdateFlags::from_bits_retain(flags)) {
-        4 => update(map, key, &number.to_ne_bytes(), flags),
-        8 => update(map, key, &u64::from(number).to_ne_bytes(), flags),
+        4 => update(map, key, &number.to_ne_bytes(), flags, cpu_flags),
+        8 => update(map, key, &u64::from(number).to_ne_bytes(), flags, cpu_flags),
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// [`Errno::EINVAL`], as it would answer, unless the kernel knows the flags that choose CPUs. Asked once.
+///
+/// The question is an update of a CPU that there never is, without a key: a kernel that knows the flags looks at the CPU
+/// first, another one for the key.
+fn check_cpu_flags(map: MapRef<'_>, known: &OnceLock<bool>) -> Result<(), Errno> {
+    let known = match known.get() {
+        Some(known) => *known,
+        None => {
+            let flags = UpdateFlags::on_cpu(u32::MAX).bits();
+            let mut attr = ElemAttr { map_fd: raw(map.as_fd()), flags, ..ElemAttr::default() };
+            // SAFETY: the attribute holds no address: none for the key and the value is refused.
+            let answer = match unsafe { bpf(cmd::MAP_UPDATE_ELEM, &mut attr) } {
+                Err(Errno::ERANGE) => true,
+                Err(Errno::EFAULT | Errno::EINVAL) => false,
+                // Of the right to write, and nothing of the flags.
+                Err(errno) => return Err(errno),
+                Ok(_) => return Err(Errno::EINVAL),
+            };
+            *known.get_or_init(|| answer)
+        }
+    };
+    if known { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 pub(super) fn delete(map: MapRef<'_>, key: &[u8]) -> Result<(), Errno> {

@@ -1,6 +1,7 @@
 //! The Linux kernel that this process runs on.
 
 mod attr;
+mod batch;
 mod call;
 mod dump;
 mod kernel_btf;
@@ -14,6 +15,7 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 
@@ -22,8 +24,8 @@ use crate::abi::{Errno, OpenFlags, StatsType, StreamId};
 use crate::backend::{Backend, ObjectKind, Permissions};
 use crate::map_fd::MapRef;
 use crate::request::{
-    BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory, OpenById,
-    Pin, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
+    BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
+    MapMemory, MapUsage, OpenById, Pin, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
 };
 use crate::shared::SharedMemory;
 
@@ -31,14 +33,16 @@ use crate::shared::SharedMemory;
 ///
 /// What every user of the system call has to do is done here and nowhere above: a load that the kernel gives up with
 /// `EAGAIN` is tried again, at most 5 times in all; descriptors are never 0, 1 or 2, and close-on-exec.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct LinuxBackend;
+#[derive(Clone, Debug, Default)]
+pub struct LinuxBackend {
+    /// Whether the kernel knows the flags that choose CPUs, once an update with one has asked.
+    cpu_flags: OnceLock<bool>,
+}
 
 impl LinuxBackend {
     /// The running kernel. Nothing is asked yet.
     pub fn new() -> LinuxBackend {
-        LinuxBackend
+        LinuxBackend::default()
     }
 }
 
@@ -56,7 +60,7 @@ impl Backend for LinuxBackend {
     }
 
     fn map_update(&self, map: MapRef<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
-        map::update(map, key, value, flags)
+        map::update(map, key, value, flags, &self.cpu_flags)
     }
 
     fn map_update_fd(
@@ -66,7 +70,7 @@ impl Backend for LinuxBackend {
         value: BorrowedFd<'_>,
         flags: u64,
     ) -> Result<(), Errno> {
-        map::update_fd(map, key, value, flags)
+        map::update_fd(map, key, value, flags, &self.cpu_flags)
     }
 
     fn map_delete(&self, map: MapRef<'_>, key: &[u8]) -> Result<(), Errno> {
@@ -85,6 +89,26 @@ impl Backend for LinuxBackend {
         flags: u64,
     ) -> Result<(), Errno> {
         map::lookup_and_delete(map, key, value, flags)
+    }
+
+    fn map_lookup_batch(&self, map: MapRef<'_>, batch: &mut BatchRead<'_>) -> Result<u32, (Errno, u32)> {
+        batch::lookup(map, batch)
+    }
+
+    fn map_lookup_and_delete_batch(
+        &self,
+        map: MapRef<'_>,
+        batch: &mut BatchRead<'_>,
+    ) -> Result<u32, (Errno, u32)> {
+        batch::lookup_and_delete(map, batch)
+    }
+
+    fn map_update_batch(&self, map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)> {
+        batch::update(map, batch)
+    }
+
+    fn map_delete_batch(&self, map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)> {
+        batch::delete(map, batch)
     }
 
     fn map_mmap(&self, map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno> {
@@ -144,6 +168,10 @@ impl Backend for LinuxBackend {
 
     fn map_info(&self, map: BorrowedFd<'_>) -> Result<MapInfo, Errno> {
         object::map_info(map)
+    }
+
+    fn map_usage(&self, map: BorrowedFd<'_>) -> Result<MapUsage, Errno> {
+        system::map_usage(map)
     }
 
     fn prog_info(&self, prog: BorrowedFd<'_>) -> Result<ProgInfo, Errno> {

@@ -10,8 +10,9 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::statfs::statfs;
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::abi::Errno;
+use crate::abi::{Errno, ProgType};
 use crate::backend::Permissions;
+use crate::request::MapUsage;
 
 /// `BPF_FS_MAGIC`.
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
@@ -48,6 +49,25 @@ pub(super) fn memlock(object: BorrowedFd<'_>) -> Result<u64, Errno> {
     let text = fs::read_to_string(path).map_err(|error| io_errno(&error))?;
     let field = text.lines().find_map(|line| line.strip_prefix("memlock:"));
     field.and_then(|number| number.trim().parse().ok()).ok_or(Errno::EINVAL)
+}
+
+/// What `/proc` says of a map's descriptor.
+pub(super) fn map_usage(map: BorrowedFd<'_>) -> Result<MapUsage, Errno> {
+    check_kind(map, "bpf-map")?;
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd()));
+    Ok(usage(&text.map_err(|error| io_errno(&error))?))
+}
+
+fn usage(text: &str) -> MapUsage {
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.trim().parse::<u64>().ok()
+    };
+    MapUsage {
+        memory: field("memlock"),
+        frozen: field("frozen").map(|frozen| frozen != 0),
+        owner: field("owner_prog_type").and_then(|kind| u32::try_from(kind).ok()).map(ProgType),
+    }
 }
 
 pub(super) fn possible_cpus() -> Result<u32, Errno> {

@@ -3,7 +3,8 @@
 use std::os::fd::AsFd;
 
 use super::{Probe, attempt, btf, control};
-use crate::abi::{Errno, MapFlags, MapType};
+use crate::abi::{Errno, MapFlags, MapType, UpdateFlags};
+use crate::batch::BatchCursor;
 use crate::kernel::Kernel;
 use crate::request::{MapBtf, MapCreate};
 
@@ -17,6 +18,28 @@ pub(super) fn mmapable(kernel: &Kernel) -> Probe {
     let mut request = array();
     request.flags = MapFlags::MMAPABLE;
     attempt(CREATING, kernel.map_create(&request)).unless(|| control(CREATING, kernel.map_create(&array())))
+}
+
+/// A read of no elements, which a kernel that has batches grants.
+pub(super) fn batch(kernel: &Kernel) -> Probe {
+    match kernel.map_create(&MapCreate::new(MapType::HASH, 4, 4, 1)) {
+        Ok(map) => {
+            let answer =
+                map.lookup_batch(&mut BatchCursor::new(&map), &mut [], &mut [], UpdateFlags::empty());
+            attempt("read elements of a map in a batch", answer.map_err(|e| e.errno().unwrap_or(Errno::EIO)))
+        }
+        Err(errno) => Probe::unknown(CREATING, errno),
+    }
+}
+
+pub(super) fn cpu_flags(kernel: &Kernel) -> Probe {
+    match kernel.map_create(&MapCreate::new(MapType::PERCPU_ARRAY, 4, 8, 1)) {
+        Ok(map) => {
+            let answer = map.update(&[0; 4], &[0; 8], UpdateFlags::on_cpu(0));
+            attempt("write the value of one CPU", answer.map_err(|e| e.errno().unwrap_or(Errno::EIO)))
+        }
+        Err(errno) => Probe::unknown(CREATING, errno),
+    }
 }
 
 pub(super) fn kind(kernel: &Kernel, map_type: MapType) -> Probe {

@@ -62,6 +62,10 @@ pub enum Feature {
     ArgCtxTag,
     /// Offsets of 512 MiB and more in loads of addresses inside of map values.
     LdImm64FullRangeOff,
+    /// Many elements of a map in one call (Linux 5.6).
+    MapBatch,
+    /// Updates and lookups of one CPU's value, and updates of all with one value (Linux 7.0).
+    CpuFlags,
     /// Maps of a kind.
     MapType(MapType),
     /// Programs of a kind.
@@ -180,6 +184,8 @@ fn run(kernel: &Kernel, feature: Feature) -> Probe {
         Feature::BpfCookie => program::cookie(kernel),
         Feature::ArgCtxTag => program::arg_ctx_tag(kernel),
         Feature::LdImm64FullRangeOff => program::full_range_off(kernel),
+        Feature::MapBatch => map::batch(kernel),
+        Feature::CpuFlags => map::cpu_flags(kernel),
         Feature::MapType(map_type) => map::kind(kernel, map_type),
         Feature::ProgType(prog_type) => program::kind(kernel, prog_type),
         Feature::Helper(prog_type, helper) => program::helper(kernel, prog_type, helper),

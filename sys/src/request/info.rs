@@ -30,6 +30,18 @@ pub struct MapInfo {
     pub map_extra: u64,
 }
 
+/// What a kernel says of a map beside [`MapInfo`] (`/proc/PID/fdinfo/FD`). What it does not say is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MapUsage {
+    /// Memory that the map takes, in bytes (Linux 4.10). Since Linux 6.4 what it takes now, before what it can take.
+    pub memory: Option<u64>,
+    /// Whether user space may no longer write (Linux 5.2).
+    pub frozen: Option<bool>,
+    /// Kind of the programs in a program array, once there was one (Linux 4.3).
+    pub owner: Option<ProgType>,
+}
+
 /// What a kernel says of a program (`struct bpf_prog_info`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

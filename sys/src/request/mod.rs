@@ -2,6 +2,7 @@
 //!
 //! Required arguments are in the constructors, optional ones are public fields to set.
 
+mod batch;
 mod dump;
 mod info;
 mod link;
@@ -9,8 +10,9 @@ mod map;
 mod object;
 mod program;
 
+pub use batch::{BatchRead, BatchWrite};
 pub use dump::{OwnedRecords, ProgDump};
-pub use info::{BtfInfo, LinkInfo, LinkPlace, MapInfo, ProgInfo};
+pub use info::{BtfInfo, LinkInfo, LinkPlace, MapInfo, MapUsage, ProgInfo};
 pub use link::{LinkCreate, LinkTarget, LinkUpdate};
 pub use map::{MapBtf, MapCreate, MapMemory};
 pub use object::{BtfLoad, OpenById, Pin};

@@ -8,8 +8,8 @@ use crate::abi::{OpenFlags, StatsType, StreamId};
 use crate::backend::ObjectKind;
 use crate::map_fd::MapRef;
 use crate::request::{
-    BtfLoad, LinkCreate, LinkTarget, LinkUpdate, LogBuffer, MapCreate, MapMemory, OpenById, Pin, ProgLoad,
-    TestRun,
+    BatchRead, BatchWrite, BtfLoad, LinkCreate, LinkTarget, LinkUpdate, LogBuffer, MapCreate, MapMemory,
+    OpenById, Pin, ProgLoad, TestRun,
 };
 
 /// A few words for an argument.
@@ -57,6 +57,11 @@ brief! {
         if memory.writable { " writable" } else { "" },
         memory.address.map(|address| format!(" at {address:#x}")).unwrap_or_default(),
     );
+    &mut BatchRead<'_>, |batch| format!(
+        "{} elements {} flags={:#x}",
+        batch.count, if batch.cursor.position().is_some() { "on" } else { "first" }, batch.elem_flags,
+    );
+    &BatchWrite<'_>, |batch| format!("{} elements flags={:#x}", batch.count, batch.elem_flags);
     Pin<'_>, |pin| format!("{} {}", pin.fd.brief(), pin.path.brief());
     Option<&mut LogBuffer>, |log| match log {
         Some(log) => format!("log({}, {})", log.level, log.bytes.len()),

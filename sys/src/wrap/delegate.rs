@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::abi::Errno;
 use crate::backend::{Backend, Permissions};
-use crate::request::TestRunResult;
 
 /// What a wrapper does around each call.
 pub(super) trait Around {
@@ -40,9 +39,9 @@ impl<T> Answer for Result<T, Errno> {
     }
 }
 
-impl Answer for Result<TestRunResult, (Errno, TestRunResult)> {
+impl<T: Default> Answer for Result<T, (Errno, T)> {
     fn refused(errno: Errno) -> Option<Self> {
-        Some(Err((errno, TestRunResult::default())))
+        Some(Err((errno, T::default())))
     }
 
     fn failed(&self) -> Option<Errno> {
@@ -125,8 +124,9 @@ macro_rules! wrapper {
             use crate::backend::{ObjectKind, Permissions};
             use crate::map_fd::MapRef;
             use crate::request::{
-                BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo, MapMemory,
-                OpenById, Pin, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
+                BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer,
+                MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, ProgDump, ProgInfo, ProgLoad,
+                TestRun, TestRunResult,
             };
             use crate::shared::SharedMemory;
 
@@ -143,6 +143,14 @@ macro_rules! wrapper {
                 fn map_lookup_and_delete(
                     map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64,
                 ) -> Result<(), Errno>;
+                fn map_lookup_batch(
+                    map: MapRef<'_>, batch: &mut BatchRead<'_>,
+                ) -> Result<u32, (Errno, u32)>;
+                fn map_lookup_and_delete_batch(
+                    map: MapRef<'_>, batch: &mut BatchRead<'_>,
+                ) -> Result<u32, (Errno, u32)>;
+                fn map_update_batch(map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)>;
+                fn map_delete_batch(map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)>;
                 fn map_mmap(map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno>;
                 fn map_freeze(map: BorrowedFd<'_>) -> Result<(), Errno>;
                 fn prog_load(request: &ProgLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno>;
@@ -159,6 +167,7 @@ macro_rules! wrapper {
                 fn btf_load(request: &BtfLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno>;
                 fn token_create(bpffs: &Path) -> Result<OwnedFd, Errno>;
                 fn map_info(map: BorrowedFd<'_>) -> Result<MapInfo, Errno>;
+                fn map_usage(map: BorrowedFd<'_>) -> Result<MapUsage, Errno>;
                 fn prog_info(prog: BorrowedFd<'_>) -> Result<ProgInfo, Errno>;
                 fn btf_info(btf: BorrowedFd<'_>) -> Result<BtfInfo, Errno>;
                 fn btf_bytes(btf: BorrowedFd<'_>) -> Result<Bytes, Errno>;
