@@ -73,6 +73,15 @@ fn a_relocation_needs_its_symbol_also_where_no_function_is() {
 }
 
 #[test]
+fn a_call_that_counts_bytes_is_explained() {
+    let mut object = Object::new("subprogs");
+    let (_, start, _) = object.section("tc");
+    object.set(start + 0x68 + 4, &(0x110 - 1i32).to_le_bytes());
+    let error = object.error();
+    assert!(error.contains("covers instruction 306: the call counts in bytes"), "{error}");
+}
+
+#[test]
 fn relocations_of_maps_apply_to_maps() {
     let mut object = Object::new("map_in_map");
     let (header, ..) = object.section(".rel.maps");

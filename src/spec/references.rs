@@ -218,6 +218,11 @@ fn call_target(
     let at = (symbol.value / 8).wrapping_add_signed(i64::from(insn.imm) + 1);
     match code.function_at(section, at) {
         Some(index) => Ok(Some(ReferenceTarget::Call(index))),
+        // GNU's assembler once put the distance in bytes into the instruction, beside the relocation that says it again.
+        None if u64::try_from(i64::from(insn.imm) + 1) == Ok(symbol.value) => Err(format!(
+            "no function of .text covers instruction {at}: the call counts in bytes what is counted in instructions, \
+             as GNU binutils 2.40 does; build with a newer one or with clang"
+        )),
         None => Err(format!("no function of .text covers instruction {at}")),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -12,27 +13,29 @@ use anyhow::{Context, Result, ensure};
 use super::archive;
 use super::manifest::{Compile, Kind, Source};
 
-/// The compiler. Its full version is in the manifest, since other versions make other bytes.
-const CLANG: &str = "clang-19";
-
-/// What the compiler here says of itself; `None` when there is none.
-pub(super) fn compiler() -> Option<String> {
-    let out = Command::new(CLANG).arg("--version").output().ok()?;
+/// What the compiler says of itself; `None` when it is not here.
+pub(super) fn compiler(recipe: &Compile, trees: &Trees) -> Result<Option<String>> {
+    let [name, arguments @ ..] = &*recipe.command else { return Ok(None) };
+    let Some(program) = program(name, trees) else { return Ok(None) };
+    // Those that are one command among several of a program come with its name.
+    let command = arguments.iter().take_while(|argument| !argument.starts_with('-'));
+    let out = trees.quiet(&program).args(command).arg("--version").output()?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    out.status.success().then(|| text.lines().next().unwrap_or_default().to_owned())
+    Ok(out.status.success().then(|| text.lines().next().unwrap_or_default().to_owned()))
 }
 
 /// Its absolute path, since it runs without `PATH`.
-fn compiler_path() -> Result<String> {
+fn program(name: &str, trees: &Trees) -> Option<PathBuf> {
+    if let Some((package, path)) = name.strip_prefix('{').and_then(|name| name.split_once("}/")) {
+        return Some(trees.0.join(package).join(path)).filter(|path| path.exists());
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(CLANG)).find(|path| path.exists());
-    let found = found.with_context(|| format!("{CLANG} is not installed"))?;
-    found.into_os_string().into_string().map_err(|path| anyhow::anyhow!("{} is no text", path.display()))
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.exists())
 }
 
 /// Where packages are unpacked for the compiler, until this is dropped.
 ///
-/// clang 19 orders some BTF types by the addresses of its own data, and these depend on how long the paths are that it
+/// clang orders some BTF types by the addresses of its own data, and these depend on how long the paths are that it
 /// works with. So this directory's path has the same length always, and the compiler gets no others and an empty
 /// environment: then it makes the same bytes on the next machine too, as a rule.
 pub(super) struct Trees(PathBuf);
@@ -44,14 +47,30 @@ impl Trees {
         Ok(Trees(root))
     }
 
+    /// A command with nothing in its environment but where it may keep what it likes to.
+    fn quiet(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear();
+        for cache in ["ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"] {
+            command.env(cache, self.0.join("cache"));
+        }
+        command
+    }
+
+    fn tree(&self, source: &Source) -> PathBuf {
+        let other = source.compile.as_ref().map(|compile| &compile.tree).filter(|tree| !tree.is_empty());
+        self.0.join(other.unwrap_or(&source.name))
+    }
+
     /// Unpacks what the compiler reads of `package` into a directory named after its source, once.
     pub(super) fn unpack(&self, source: &Source, package: &Path) -> Result<()> {
-        let tree = self.0.join(&source.name);
+        let tree = self.tree(source);
         if tree.exists() {
             return Ok(());
         }
         let Some(compile) = source.compile.as_ref().filter(|compile| !compile.tar.is_empty()) else {
-            return archive::unpack(source.kind, package, &tree);
+            archive::unpack(source.kind, package, &tree)?;
+            return runnable(source.kind, &tree);
         };
         let outer = self.0.join("package");
         archive::unpack(source.kind, package, &outer)?;
@@ -62,6 +81,16 @@ impl Trees {
         )?;
         Ok(fs::remove_dir_all(outer)?)
     }
+}
+
+/// Lets the programs of a wheel run: who unpacks it leaves out that they may.
+fn runnable(kind: Kind, tree: &Path) -> Result<()> {
+    if kind == Kind::Wheel {
+        for file in archive::files(tree)?.iter().filter(|file| file.extension().is_none()) {
+            fs::set_permissions(file, fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Trees {
@@ -80,7 +109,7 @@ pub(super) fn compile(
     wanted: &BTreeMap<String, String>,
     out: &Path,
 ) -> Result<(usize, usize)> {
-    let mut cwd = trees.0.join(&source.name);
+    let mut cwd = trees.tree(source);
     if source.kind == Kind::Crate {
         cwd.push(format!("{}-{}", source.package, source.version));
     }
@@ -106,23 +135,26 @@ pub(super) fn compile(
     ensure!(!jobs.is_empty(), "{}: nothing to compile in {}", source.name, cwd.display());
     let made_here = trees.0.join("out");
     fs::create_dir_all(&made_here)?;
-    let clang = compiler_path()?;
+    let (name, arguments) = recipe.command.split_first().context("no compiler is named")?;
+    let program = program(name, trees).with_context(|| format!("{name} is not here"))?;
     let (next, made) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failed = Mutex::new(None);
     let work = || -> Result<()> {
         while let Some((file, object)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let status = Command::new("nice")
-                .args(["-n", "10", &clang, "--target=bpf", "-g", "-O2", "-fdebug-compilation-dir=."])
+            let status = trees
+                .quiet(Path::new("/usr/bin/nice"))
+                .args(["-n", "10"])
+                .arg(&program)
+                .args(arguments)
                 .args(&flags)
                 .arg("-c")
                 .arg(file)
                 .arg("-o")
                 .arg(up(&format!("out/{object}")))
                 .current_dir(&cwd)
-                .env_clear()
                 .stderr(Stdio::null())
                 .status()
-                .context("run clang")?;
+                .with_context(|| format!("run {name}"))?;
             if status.success() {
                 let object_here = made_here.join(object);
                 fs::copy(&object_here, out.join(object))?;
@@ -154,9 +186,10 @@ pub(super) fn compile(
 fn sources(cwd: &Path, recipe: &Compile) -> Result<Vec<PathBuf>> {
     let dir = cwd.join(&recipe.files);
     let mut files = Vec::new();
+    let wanted = |stem: &str| recipe.only.is_empty() || recipe.only.iter().any(|only| only == stem);
     for entry in fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))? {
         let name = entry?.file_name();
-        if name.to_str().is_some_and(|name| name.ends_with(&recipe.suffix)) {
+        if name.to_str().and_then(|name| name.strip_suffix(&*recipe.suffix)).is_some_and(wanted) {
             files.push(Path::new(&recipe.files).join(name));
         }
     }

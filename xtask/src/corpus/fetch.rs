@@ -21,8 +21,8 @@ enum Outcome {
     Fetched,
     /// These packages are no longer to be had.
     Gone(Vec<String>),
-    /// It needs a compiler that is not here.
-    NoCompiler,
+    /// It needs this compiler, which is not here.
+    NoCompiler(String),
     /// It was compiled here, and this many objects have other bytes than the manifest's. The sources are the same.
     OtherBytes(usize),
 }
@@ -41,7 +41,7 @@ pub(super) fn fetch(dir: &Path, manifest: &Manifest, only: &[String]) -> Result<
             Ok(outcome) => match outcome {
                 Outcome::Kept => format!("{count} objects (here already)"),
                 Outcome::Fetched => format!("{count} objects"),
-                Outcome::NoCompiler => "left out: clang-19 is not installed".to_owned(),
+                Outcome::NoCompiler(name) => format!("left out: {name} is not installed"),
                 Outcome::OtherBytes(other) => {
                     format!("{count} objects; here the compiler makes other bytes of {other} of them")
                 }
@@ -91,6 +91,7 @@ pub(super) fn pin(dir: &Path, manifest_path: &Path, only: &[String]) -> Result<u
             match extract(dir, &manifest, source, &package, &BTreeMap::new(), &mut trees)? {
                 Extracted::Into(stage, passed_over) => (stage, passed_over),
                 Extracted::Gone(packages) => bail!("{name}: there is no {}", packages.join(" or ")),
+                Extracted::NoCompiler(compiler) => bail!("{name}: {compiler} is not installed"),
             };
         let mut found = hashes(&stage)?;
         let all = found.len();
@@ -101,11 +102,10 @@ pub(super) fn pin(dir: &Path, manifest_path: &Path, only: &[String]) -> Result<u
             println!("{name}: {passed_over} files do not compile");
         }
         install(dir, source, &stage, &found)?;
-        let compiler = compile::compiler();
         let source = &mut manifest.sources[at]; // as above
         source.objects = found;
-        if let (Some(recipe), Some(compiler)) = (&mut source.compile, compiler) {
-            recipe.compiler = compiler;
+        if let (Some(recipe), Some(trees)) = (&mut source.compile, &trees) {
+            recipe.compiler = compile::compiler(recipe, trees)?.unwrap_or_default();
         }
         manifest.write(manifest_path)?;
     }
@@ -145,15 +145,13 @@ fn fetch_source(
             _ => {}
         }
     }
-    if compiled && compile::compiler().is_none() {
-        return Ok(Outcome::NoCompiler);
-    }
     let Got::Package(package) = archive::get(source, &dir.join("packages"))? else {
         return Ok(Outcome::Gone(vec![format!("{} {}", source.package, source.version)]));
     };
     let stage = match extract(dir, manifest, source, &package, &source.objects, trees)? {
         Extracted::Into(stage, _) => stage,
         Extracted::Gone(packages) => return Ok(Outcome::Gone(packages)),
+        Extracted::NoCompiler(name) => return Ok(Outcome::NoCompiler(name)),
     };
     let found = hashes(&stage)?;
     let mut differ = 0;
@@ -173,6 +171,7 @@ enum Extracted {
     /// All objects are below this directory; this many files did not compile.
     Into(PathBuf, usize),
     Gone(Vec<String>),
+    NoCompiler(String),
 }
 
 fn extract(
@@ -213,6 +212,9 @@ fn extract(
     }
     if !gone.is_empty() {
         return Ok(Extracted::Gone(gone));
+    }
+    if compile::compiler(recipe, trees)?.is_none() {
+        return Ok(Extracted::NoCompiler(recipe.command.first().cloned().unwrap_or_default()));
     }
     trees.unpack(source, package)?;
     let (_, failed) = compile::compile(source, recipe, trees, wanted, &out)?;

@@ -52,10 +52,13 @@ pub(super) enum Kind {
     Wheel,
 }
 
-/// C files that clang makes into objects.
+/// C files that a compiler makes into objects.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Compile {
+    /// The compiler and its first arguments. It is an installed one, or one that came in a package: `{NAME}/PATH`.
+    #[serde(default = "clang_19", skip_serializing_if = "is_clang_19")]
+    pub(super) command: Vec<String>,
     /// The first line that this compiler prints when asked for its version. Another one gives other bytes.
     pub(super) compiler: String,
     /// A tar archive inside the package that holds the sources.
@@ -64,6 +67,9 @@ pub(super) struct Compile {
     /// What to unpack of it: paths inside the archive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) members: Vec<String>,
+    /// The source whose unpacked files are used, when another one has them already.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) tree: String,
     /// Names of the sources whose headers are used; they are unpacked beside this one.
     pub(super) needs: Vec<String>,
     /// Where in the unpacked tree the compiler runs.
@@ -71,8 +77,20 @@ pub(super) struct Compile {
     /// The directory (below `cwd`) whose files are compiled, and how their names end.
     pub(super) files: String,
     pub(super) suffix: String,
+    /// The names of those that are compiled, without how they end; all of them when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) only: Vec<String>,
     /// Arguments beside `-c FILE -o OBJECT`. Other sources are at `{NAME}`.
     pub(super) flags: Vec<String>,
+}
+
+/// What most sources are compiled with.
+fn clang_19() -> Vec<String> {
+    ["clang-19", "--target=bpf", "-g", "-O2", "-fdebug-compilation-dir=."].map(str::to_owned).into()
+}
+
+fn is_clang_19(command: &[String]) -> bool {
+    command == clang_19()
 }
 
 impl Manifest {
