@@ -4,6 +4,7 @@
 
 mod ci;
 mod corpus;
+mod fuzz;
 mod results;
 mod tidy;
 mod vm;
@@ -21,6 +22,7 @@ enum Xtask {
     Tidy,
     Vm(vm::Args),
     Corpus(corpus::Args),
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Xtask::Tidy => tidy::check().map(|()| 0),
         Xtask::Vm(args) => vm::run(&args),
         Xtask::Corpus(args) => corpus::run(args),
+        Xtask::Fuzz(args) => fuzz::run(&args),
     };
     match status {
         Ok(status) => ExitCode::from(status),
