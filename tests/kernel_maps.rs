@@ -40,6 +40,15 @@ map_conformance::tests! {
     array
     percpu_array
     values_per_cpu_have_any_size
+    lpm_trie
+    lpm_trie_keys
+    queue
+    stack
+    bloom_filter
+    program_array
+    array_of_maps
+    hash_of_maps
+    instruction_array
     iteration
     iteration_while_emptying
     iteration_ends

@@ -4,9 +4,14 @@
 
 mod map_conformance;
 
+use skep::sim::{Features, SimKernel};
 use skep::sys::Kernel;
 
-fn kernel(_: &str) -> Option<Kernel> {
+fn kernel(name: &str) -> Option<Kernel> {
+    if name == "instruction_array" {
+        let newer = SimKernel::builder().features(Features::default() | Features::INSN_ARRAY);
+        return Some(Kernel::new(newer.build().unwrap()));
+    }
     Some(skep::sim::kernel())
 }
 
@@ -20,6 +25,15 @@ map_conformance::tests! {
     array
     percpu_array
     values_per_cpu_have_any_size
+    lpm_trie
+    lpm_trie_keys
+    queue
+    stack
+    bloom_filter
+    program_array
+    array_of_maps
+    hash_of_maps
+    instruction_array
     iteration
     iteration_while_emptying
     iteration_ends

@@ -476,6 +476,9 @@ fn check_map_attributes(kernel: &Inner, request: &MapCreate<'_>) -> Result<(), E
     if request.ifindex != 0 || request.flags.contains(MapFlags::NUMA_NODE) && request.numa_node != 0 {
         return Err(Errno::EINVAL);
     }
+    if request.map_type == MapType::INSN_ARRAY && !features.contains(Features::INSN_ARRAY) {
+        return Err(Errno::EINVAL);
+    }
     if request.flags.contains(MapFlags::MMAPABLE) && !features.contains(Features::ARRAY_MMAP) {
         return Err(Errno::EINVAL);
     }

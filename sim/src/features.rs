@@ -3,8 +3,8 @@
 bitflags::bitflags! {
     /// Things that kernels learnt over time. A simulated kernel without one refuses it as an old kernel does.
     ///
-    /// The default of [`SimKernel::builder`](crate::SimKernel::builder) is what Linux 6.18 has: all but [`BTF_LAYOUT`](Features::BTF_LAYOUT)
-    /// and [`CPU_FLAGS`](Features::CPU_FLAGS).
+    /// The default of [`SimKernel::builder`](crate::SimKernel::builder) is what Linux 6.18 has: all but [`BTF_LAYOUT`](Features::BTF_LAYOUT),
+    /// [`CPU_FLAGS`](Features::CPU_FLAGS) and [`INSN_ARRAY`](Features::INSN_ARRAY).
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
     pub struct Features: u64 {
         /// Names of programs and maps (Linux 4.15).
@@ -64,6 +64,8 @@ bitflags::bitflags! {
         const HASH_TAKE = 1 << 25;
         /// Reading and writing one CPU's value of an element, and writing all with one value (Linux 7.0).
         const CPU_FLAGS = 1 << 26;
+        /// Maps of instructions (Linux 6.19).
+        const INSN_ARRAY = 1 << 42;
         /// BTF with a layout section, a header longer than 24 bytes and unknown kinds.
         const BTF_LAYOUT = 1 << 19;
     }
@@ -71,6 +73,6 @@ bitflags::bitflags! {
 
 impl Default for Features {
     fn default() -> Self {
-        Features::all().difference(Features::BTF_LAYOUT | Features::CPU_FLAGS)
+        Features::all().difference(Features::BTF_LAYOUT | Features::CPU_FLAGS | Features::INSN_ARRAY)
     }
 }

@@ -419,6 +419,9 @@ fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'st
         return Some(hint);
     }
     let array = matches!(map_type, MapType::ARRAY | MapType::PERCPU_ARRAY);
+    let indexed =
+        array || matches!(map_type, MapType::PROG_ARRAY | MapType::ARRAY_OF_MAPS | MapType::INSN_ARRAY);
+    let of_maps = matches!(map_type, MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS);
     // What is said of one element holds for the one that ends a batch.
     let operation = match operation {
         MapOperation::UpdateBatch => MapOperation::Update,
@@ -433,7 +436,18 @@ fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'st
             | MapOperation::LookupAndDeleteBatch
     );
     Some(match (operation, errno) {
-        (MapOperation::Update, Errno::E2BIG) if array => "the index is not below the number of elements",
+        (MapOperation::Update | MapOperation::Delete, Errno::E2BIG) if indexed => {
+            "the index is not below the number of elements"
+        }
+        (MapOperation::Update, Errno::EINVAL) if of_maps => {
+            "maps in it have another kind, other sizes or flags than that one, or another number of elements"
+        }
+        (MapOperation::Update, Errno::EINVAL) if map_type == MapType::PROG_ARRAY => {
+            "programs in it are of another type than that one, or that one may not be jumped to"
+        }
+        (MapOperation::Update | MapOperation::Delete, Errno::EINVAL) if map_type == MapType::LPM_TRIE => {
+            "the prefix has more bits than the key, or the flags are unknown"
+        }
         (MapOperation::Update, Errno::E2BIG | Errno::ENOSPC) => "it is full",
         (MapOperation::Update, Errno::EEXIST) if array => "elements of an array always exist",
         (MapOperation::Update, Errno::EEXIST) => "there is such an element already",

@@ -381,6 +381,15 @@ impl Map {
         }
     }
 
+    /// Opens a map that this one holds; none when it is gone by now.
+    pub(super) fn inner(&self, id: MapId) -> Result<Option<Map>, MapError> {
+        match Map::by_id(self.kernel(), id, OpenFlags::empty()) {
+            Ok(map) => Ok(Some(map)),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) fn failed(&self, operation: MapOperation, error: skep_sys::MapError) -> MapError {
         MapError::failed(&self.0.name, self.map_type(), operation, error)
     }

@@ -75,6 +75,27 @@ pub(super) const PER_CPU_ATTACHED_CGROUP_STORAGE: ViewKind = ViewKind {
     map_types: &[MapType::PERCPU_CGROUP_STORAGE],
     since: &["4.20"],
 };
+pub(super) const LPM_TRIE: ViewKind =
+    ViewKind { view: "LpmTrie", map_types: &[MapType::LPM_TRIE], since: &["4.11"] };
+
+pub(super) const QUEUE: ViewKind = ViewKind { view: "Queue", map_types: &[MapType::QUEUE], since: &["4.20"] };
+
+pub(super) const STACK: ViewKind = ViewKind { view: "Stack", map_types: &[MapType::STACK], since: &["4.20"] };
+
+pub(super) const BLOOM_FILTER: ViewKind =
+    ViewKind { view: "BloomFilter", map_types: &[MapType::BLOOM_FILTER], since: &["5.16"] };
+
+pub(super) const PROGRAM_ARRAY: ViewKind =
+    ViewKind { view: "ProgramArray", map_types: &[MapType::PROG_ARRAY], since: &["4.2"] };
+
+pub(super) const ARRAY_OF_MAPS: ViewKind =
+    ViewKind { view: "ArrayOfMaps", map_types: &[MapType::ARRAY_OF_MAPS], since: &["4.12"] };
+
+pub(super) const HASH_OF_MAPS: ViewKind =
+    ViewKind { view: "HashOfMaps", map_types: &[MapType::HASH_OF_MAPS], since: &["4.12"] };
+
+pub(super) const INSTRUCTION_ARRAY: ViewKind =
+    ViewKind { view: "InstructionArray", map_types: &[MapType::INSN_ARRAY], since: &["6.19"] };
 
 /// One row per typed view.
 pub const KINDS: &[ViewKind] = &[
@@ -96,6 +117,14 @@ pub const KINDS: &[ViewKind] = &[
     CGRP_STORAGE,
     ATTACHED_CGROUP_STORAGE,
     PER_CPU_ATTACHED_CGROUP_STORAGE,
+    LPM_TRIE,
+    QUEUE,
+    STACK,
+    BLOOM_FILTER,
+    PROGRAM_ARRAY,
+    ARRAY_OF_MAPS,
+    HASH_OF_MAPS,
+    INSTRUCTION_ARRAY,
 ];
 
 impl ViewKind {
@@ -104,6 +133,18 @@ impl ViewKind {
         self.check_kind(map)?;
         check_part::<K>(map, MapPart::Key)?;
         check_part::<V>(map, MapPart::Value)
+    }
+
+    /// Refuses a map that has another kind than the view, other keys than its type, or whose values are no descriptors and
+    /// ids, which have no types.
+    pub(super) fn check_fds<K: PlainData>(&self, map: &Map) -> Result<(), MapError> {
+        self.check_kind(map)?;
+        check_part::<K>(map, MapPart::Key)?;
+        let (asked, there) = (size_of::<u32>(), map.shape().value_size as usize);
+        if asked == there {
+            return Ok(());
+        }
+        Err(MapError::WrongValueSize { map: map.shared_name(), asked, there })
     }
 
     /// Refuses a map that has another kind than the view.
@@ -143,13 +184,19 @@ pub(super) fn check_part<T: PlainData>(map: &Map, part: MapPart) -> Result<(), M
 }
 
 /// What every view has beside its operations: how it is made of a [`Map`] and back.
+///
+/// After the view stand its row and the types of its keys and values, or what checks a map (`|map| check`).
 macro_rules! view {
     ($view:ident<$($param:ident),+>, $kind:expr, $key:ty, $value:ty) => {
+        view!($view<$($param),+>, $kind, |map| $kind.check::<$key, $value>(map));
+    };
+    ($view:ident<$($param:ident),+>, $kind:expr, |$map:ident| $check:expr) => {
         impl<$($param: PlainData),+> TryFrom<Map> for $view<$($param),+> {
             type Error = MapError;
 
             fn try_from(map: Map) -> Result<Self, MapError> {
-                $kind.check::<$key, $value>(&map)?;
+                let $map = &map;
+                $check?;
                 Ok($view { map, types: PhantomData })
             }
         }
@@ -174,6 +221,42 @@ macro_rules! view {
         }
 
         impl<$($param),+> fmt::Debug for $view<$($param),+> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple($kind.view).field(&self.map).finish()
+            }
+        }
+    };
+    ($view:ident, $kind:expr, |$map:ident| $check:expr) => {
+        impl TryFrom<Map> for $view {
+            type Error = MapError;
+
+            fn try_from(map: Map) -> Result<Self, MapError> {
+                let $map = &map;
+                $check?;
+                Ok($view { map })
+            }
+        }
+
+        impl $view {
+            /// The map, of which this is a view.
+            pub fn as_map(&self) -> &Map {
+                &self.map
+            }
+        }
+
+        impl From<$view> for Map {
+            fn from(view: $view) -> Map {
+                view.map
+            }
+        }
+
+        impl Clone for $view {
+            fn clone(&self) -> Self {
+                $view { map: self.map.clone() }
+            }
+        }
+
+        impl fmt::Debug for $view {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.debug_tuple($kind.view).field(&self.map).finish()
             }

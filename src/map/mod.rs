@@ -23,6 +23,14 @@
 //! | [`CgroupStorage`] | `BPF_MAP_TYPE_CGRP_STORAGE` | `cgroup_storage.rs` |
 //! | [`AttachedCgroupStorage`] | `BPF_MAP_TYPE_CGROUP_STORAGE` | `attached_cgroup_storage.rs` |
 //! | [`PerCpuAttachedCgroupStorage`] | `BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE` | `per_cpu_attached_cgroup_storage.rs` |
+//! | [`LpmTrie`] | `BPF_MAP_TYPE_LPM_TRIE` | `lpm.rs`, `prefix.rs` |
+//! | [`Queue`] | `BPF_MAP_TYPE_QUEUE` | `queue.rs` |
+//! | [`Stack`] | `BPF_MAP_TYPE_STACK` | `stack.rs` |
+//! | [`BloomFilter`] | `BPF_MAP_TYPE_BLOOM_FILTER` | `bloom.rs` |
+//! | [`ProgramArray`] | `BPF_MAP_TYPE_PROG_ARRAY` | `program_array.rs` |
+//! | [`ArrayOfMaps`] | `BPF_MAP_TYPE_ARRAY_OF_MAPS` | `array_of_maps.rs` |
+//! | [`HashOfMaps`] | `BPF_MAP_TYPE_HASH_OF_MAPS` | `hash_of_maps.rs` |
+//! | [`InstructionArray`] | `BPF_MAP_TYPE_INSN_ARRAY` | `instruction_array.rs` |
 //!
 //! ```
 //! use skep::map::{HashMap, Map};
@@ -54,9 +62,11 @@
 //! a `pub use` line below, a line in the table above, and a conformance body in `tests/map_conformance`.
 
 mod array;
+mod array_of_maps;
 mod attached_cgroup_storage;
 mod batch;
 mod batches;
+mod bloom;
 mod byte_batches;
 mod cgroup_array;
 mod cgroup_storage;
@@ -67,11 +77,14 @@ mod dev_map_hash;
 mod error;
 mod handle;
 mod hash;
+mod hash_of_maps;
 mod hints;
 mod inode_storage;
+mod instruction_array;
 mod keys;
 mod kinds;
 mod layout;
+mod lpm;
 mod many;
 pub mod memory;
 mod per_cpu;
@@ -80,31 +93,41 @@ mod per_cpu_attached_cgroup_storage;
 mod per_cpu_batches;
 mod per_cpu_hash;
 mod plain;
+mod prefix;
+mod program_array;
+mod queue;
 mod reuseport_array;
 mod sk_storage;
 mod sock_hash;
 mod sock_map;
+mod stack;
 mod storage;
 mod task_storage;
 pub mod traits;
+mod usage;
 mod xsk_map;
+
 pub use array::{Array, ArrayIter};
+pub use array_of_maps::{ArrayOfMaps, ArrayOfMapsIter};
 pub use attached_cgroup_storage::{AttachedCgroupKey, AttachedCgroupStorage};
+pub use batches::{Batch, BatchIter, Batches};
+pub use bloom::BloomFilter;
+pub use byte_batches::{ByteBatch, ByteBatches, ByteEntries};
 pub use cgroup_array::CgroupArray;
 pub use cgroup_storage::CgroupStorage;
 pub use cpu_map::{CpuMap, CpuQueue};
 pub use dev_map::{DevMap, Device};
 pub use dev_map_hash::DevMapHash;
-mod usage;
-pub use batches::{Batch, BatchIter, Batches};
-pub use byte_batches::{ByteBatch, ByteBatches, ByteEntries};
 pub use error::{MapError, MapErrorKind, MapOperation, MapPart};
 pub use handle::{Map, MapTypes};
 pub use hash::{HashMap, HashMapIter};
+pub use hash_of_maps::{HashOfMaps, HashOfMapsIter};
 pub use inode_storage::InodeStorage;
+pub use instruction_array::{InstructionArray, InstructionArrayIter, InstructionPlace};
 pub use keys::{ByteKeys, Keys};
 pub use kinds::{KINDS, ViewKind};
 pub use layout::{Field, Layout, LayoutKind, LayoutLine, LayoutMismatch};
+pub use lpm::{LpmTrie, LpmTrieIter};
 pub use many::ManyError;
 pub use per_cpu::{PerCpuIter, PerCpuRef, PerCpuValues};
 pub use per_cpu_array::{PerCpuArray, PerCpuArrayIter};
@@ -114,10 +137,14 @@ pub use per_cpu_hash::{PerCpuHashMap, PerCpuHashMapIter};
 #[doc(hidden)]
 pub use plain::Plain;
 pub use plain::{Opaque, PlainData};
+pub use prefix::{Ipv4Prefix, Ipv6Prefix, Prefix, PrefixError};
+pub use program_array::{ProgramArray, ProgramArrayIter};
+pub use queue::{Queue, QueueDrain};
 pub use reuseport_array::ReuseportArray;
 pub use sk_storage::SkStorage;
 pub use skep_derive::PlainData;
 pub use sock_hash::SockHash;
 pub use sock_map::SockMap;
+pub use stack::{Stack, StackDrain};
 pub use task_storage::TaskStorage;
 pub use xsk_map::XskMap;

@@ -294,6 +294,12 @@ impl Program {
     }
 }
 
+impl AsRef<LoadedProgram> for Program {
+    fn as_ref(&self) -> &LoadedProgram {
+        &self.loaded
+    }
+}
+
 impl AsFd for Program {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.loaded.as_fd()

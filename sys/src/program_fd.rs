@@ -129,6 +129,12 @@ impl LoadedProgram {
     }
 }
 
+impl AsRef<LoadedProgram> for LoadedProgram {
+    fn as_ref(&self) -> &LoadedProgram {
+        self
+    }
+}
+
 impl AsFd for LoadedProgram {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -11,7 +11,10 @@ mod handles;
 mod hashes;
 mod iteration;
 mod layouts;
+mod lpm;
+mod objects;
 mod owners;
+mod queues;
 mod sockets;
 
 use skep::map::{Map, MapError, MapErrorKind, PlainData};
@@ -32,6 +35,15 @@ pub(crate) const BODIES: &[Body] = &[
     ("array", arrays::plain),
     ("percpu_array", arrays::per_cpu),
     ("values_per_cpu_have_any_size", arrays::per_cpu_sizes),
+    ("lpm_trie", lpm::longest),
+    ("lpm_trie_keys", lpm::keys_of_any_shape),
+    ("queue", queues::queue),
+    ("stack", queues::stack),
+    ("bloom_filter", queues::bloom),
+    ("program_array", objects::programs),
+    ("array_of_maps", objects::array_of_maps),
+    ("hash_of_maps", objects::hash_of_maps),
+    ("instruction_array", objects::instructions),
     ("iteration", iteration::complete),
     ("iteration_while_emptying", iteration::emptying),
     ("iteration_ends", iteration::ends),

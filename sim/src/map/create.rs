@@ -8,6 +8,7 @@ use super::bloom::Bloom;
 use super::cgroups::Cgroups;
 use super::elements::Elements;
 use super::hash::{Hash, Lru};
+use super::instructions::Instructions;
 use super::limited::Limited;
 use super::lpm::Lpm;
 use super::objects::{HashOfMaps, InnerShape, ObjectArray};
@@ -95,6 +96,7 @@ impl Shape {
                 Box::new(Storage::new(self.kind))
             }
             MapType::ARENA => Box::new(Arena::new(max)),
+            MapType::INSN_ARRAY => Box::new(Instructions::new(max)),
             kind => Box::new(Limited::new(kind, max)),
         })
     }
@@ -154,6 +156,7 @@ fn known_flags(kind: MapType) -> Option<MapFlags> {
         MapType::SK_STORAGE | MapType::INODE_STORAGE | MapType::TASK_STORAGE | MapType::CGRP_STORAGE => {
             F::NO_PREALLOC | F::CLONE
         }
+        MapType::INSN_ARRAY => F::empty(),
         _ => return None,
     })
 }
@@ -231,6 +234,7 @@ pub(crate) fn check(shape: &Shape) -> Result<(), Errno> {
         MapType::RINGBUF | MapType::USER_RINGBUF => {
             invalid_unless(key == 0 && value == 0 && max.is_power_of_two() && max >= PAGE_SIZE)
         }
+        MapType::INSN_ARRAY => invalid_unless(max > 0 && key == 4 && value == 16),
         MapType::ARENA => invalid_unless(key == 0 && value == 0 && max > 0 && flags.contains(F::MMAPABLE)),
         MapType::SK_STORAGE | MapType::INODE_STORAGE | MapType::TASK_STORAGE | MapType::CGRP_STORAGE => {
             invalid_unless(max == 0 && key == 4 && value > 0 && flags.contains(F::NO_PREALLOC))?;

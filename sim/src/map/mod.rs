@@ -12,6 +12,7 @@ mod cpus;
 mod create;
 mod elements;
 mod hash;
+mod instructions;
 mod limited;
 mod lpm;
 mod objects;

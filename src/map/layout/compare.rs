@@ -19,6 +19,9 @@ pub(in crate::map) fn compare(btf: &Btf, id: TypeId, layout: &'static Layout) ->
     walk.types(0, layout, id, 0).map_err(|differs| show::mismatch(btf, id, layout, differs))
 }
 
+/// How many members something may have of which only one takes room.
+const WRAPPED: u32 = 4;
+
 /// The first place where they differ.
 #[derive(Debug)]
 pub(super) struct Differs {
@@ -329,11 +332,11 @@ impl<'b> Walk<'b> {
             let bits = btf::size(self.btf, ty.id()) as u64 * 8;
             let inner = match ty.kind() {
                 Kind::ARRAY => ty.array().filter(|array| array.len == 1).map(|array| array.element),
-                Kind::STRUCT if ty.vlen() == 1 => {
-                    let members = btf::members(self.btf, &ty);
-                    let only = members.first().filter(|only| !only.bitfield && only.end - only.start == bits);
-                    only.map(|only| only.id)
-                }
+                // Beside it may be what takes no room: the flexible array of a header.
+                Kind::STRUCT if ty.vlen() <= WRAPPED => match &*btf::members(self.btf, &ty) {
+                    [only] if !only.bitfield && only.end - only.start == bits => Some(only.id),
+                    _ => None,
+                },
                 _ => None,
             };
             match inner {

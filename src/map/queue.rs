@@ -1,0 +1,111 @@
+use std::fmt;
+use std::iter::FusedIterator;
+use std::marker::PhantomData;
+
+use skep_sys::abi::UpdateFlags;
+
+use super::error::MapError;
+use super::handle::Map;
+use super::kinds::{QUEUE, view};
+use super::plain::PlainData;
+
+/// Values that come out in the order in which they came in (`BPF_MAP_TYPE_QUEUE`, Linux 4.20).
+/// Made by [`Map::typed`].
+///
+/// It has no keys, cannot be iterated, and nobody can tell how many values are in it.
+///
+/// ```
+/// use skep::map::{Map, MapErrorKind, Queue};
+/// use skep::sys::abi::MapType;
+/// use skep::sys::request::MapCreate;
+///
+/// let map = Map::create(&skep::sim::kernel(), &MapCreate::new(MapType::QUEUE, 0, 4, 2))?;
+/// let jobs: Queue<u32> = map.typed()?;
+/// jobs.push(&1)?;
+/// jobs.push(&2)?;
+/// assert_eq!(jobs.push(&3).unwrap_err().kind(), MapErrorKind::Full);
+/// jobs.push_over(&4)?; // 1, the oldest, makes room
+/// assert_eq!(jobs.peek()?, Some(2));
+/// assert_eq!(jobs.drain().collect::<Result<Vec<_>, _>>()?, [2, 4]);
+/// assert_eq!(jobs.pop()?, None);
+/// # Ok::<(), skep::map::MapError>(())
+/// ```
+#[doc(alias = "BPF_MAP_TYPE_QUEUE")]
+pub struct Queue<V> {
+    map: Map,
+    types: PhantomData<fn() -> V>,
+}
+
+view!(Queue<V>, QUEUE, (), V);
+
+impl<V> Queue<V> {
+    /// How many values it can hold.
+    pub fn capacity(&self) -> u32 {
+        self.map.max_entries()
+    }
+}
+
+impl<V: PlainData> Queue<V> {
+    /// Puts a value behind all others.
+    ///
+    /// # Errors
+    /// [`MapError::Failed`], of kind [`Full`](super::MapErrorKind::Full) when it holds as many as it can, and
+    /// [`Denied`](super::MapErrorKind::Denied) for a frozen map.
+    pub fn push(&self, value: &V) -> Result<(), MapError> {
+        self.map.update(&[], value.as_bytes(), UpdateFlags::empty())
+    }
+
+    /// Puts a value behind all others; where there is no room, the oldest value goes ([`UpdateFlags::EXIST`]).
+    ///
+    /// # Errors
+    /// [`MapError::Failed`], of kind [`Denied`](super::MapErrorKind::Denied) for a frozen map.
+    pub fn push_over(&self, value: &V) -> Result<(), MapError> {
+        self.map.update(&[], value.as_bytes(), UpdateFlags::EXIST)
+    }
+
+    /// Takes the oldest value out; none from an empty one.
+    ///
+    /// # Errors
+    /// [`MapError::Failed`], of kind [`Denied`](super::MapErrorKind::Denied) for a frozen map.
+    pub fn pop(&self) -> Result<Option<V>, MapError> {
+        let mut value = V::new_zeroed();
+        let found = self.map.lookup_and_delete(&[], value.as_mut_bytes(), UpdateFlags::empty())?;
+        Ok(found.then_some(value))
+    }
+
+    /// The oldest value, which stays; none from an empty one.
+    ///
+    /// # Errors
+    /// [`MapError::Failed`].
+    pub fn peek(&self) -> Result<Option<V>, MapError> {
+        let mut value = V::new_zeroed();
+        let found = self.map.lookup_into(&[], value.as_mut_bytes(), UpdateFlags::empty())?;
+        Ok(found.then_some(value))
+    }
+
+    /// Takes values out until there is none, those among them that others put in meanwhile. It ends after the first error.
+    /// What is not iterated stays.
+    pub fn drain(&self) -> QueueDrain<'_, V> {
+        QueueDrain { view: Some(self) }
+    }
+}
+
+/// Takes the values out of a [`Queue`]; from [`Queue::drain`].
+#[derive(Debug)]
+pub struct QueueDrain<'a, V> {
+    view: Option<&'a Queue<V>>,
+}
+
+impl<V: PlainData> Iterator for QueueDrain<'_, V> {
+    type Item = Result<V, MapError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let value = self.view?.pop().transpose();
+        if !matches!(value, Some(Ok(_))) {
+            self.view = None;
+        }
+        value
+    }
+}
+
+impl<V: PlainData> FusedIterator for QueueDrain<'_, V> {}
