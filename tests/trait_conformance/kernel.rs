@@ -1,6 +1,8 @@
-use skep::map::{Array, HashMap, Map, MapError, PerCpuArray, PerCpuHashMap};
+use skep::map::{
+    Array, BloomFilter, HashMap, Ipv4Prefix, LpmTrie, Map, MapError, PerCpuArray, PerCpuHashMap, Queue, Stack,
+};
 use skep::sys::Kernel;
-use skep::sys::abi::MapType;
+use skep::sys::abi::{Errno, MapFlags, MapType};
 use skep::sys::request::MapCreate;
 
 use super::Maps;
@@ -14,6 +16,12 @@ impl KernelMaps {
         request.name = "under_test";
         Map::create(&self.0, &request).unwrap()
     }
+
+    fn without_keys(&self, map_type: MapType, entries: u32) -> Result<Map, MapError> {
+        let mut request = MapCreate::new(map_type, 0, 4, entries);
+        request.name = "under_test";
+        Map::create(&self.0, &request)
+    }
 }
 
 impl Maps for KernelMaps {
@@ -21,6 +29,10 @@ impl Maps for KernelMaps {
     type Array = Array<u64>;
     type PerCpuHash = PerCpuHashMap<u32, u64>;
     type PerCpuArray = PerCpuArray<u64>;
+    type Trie = LpmTrie<Ipv4Prefix, u64>;
+    type Queue = Queue<u32>;
+    type Stack = Stack<u32>;
+    type Bloom = BloomFilter<u32>;
 
     fn hash(&self, entries: u32) -> Self::Hash {
         self.map(MapType::HASH, entries).typed().unwrap()
@@ -44,6 +56,31 @@ impl Maps for KernelMaps {
 
     fn per_cpu_array(&self, entries: u32) -> Self::PerCpuArray {
         self.map(MapType::PERCPU_ARRAY, entries).typed().unwrap()
+    }
+
+    fn trie(&self, entries: u32) -> Self::Trie {
+        let mut request = MapCreate::new(MapType::LPM_TRIE, 8, 8, entries);
+        request.name = "under_test";
+        request.flags = MapFlags::NO_PREALLOC;
+        Map::create(&self.0, &request).unwrap().typed().unwrap()
+    }
+
+    fn queue(&self, entries: u32) -> Self::Queue {
+        self.without_keys(MapType::QUEUE, entries).unwrap().typed().unwrap()
+    }
+
+    fn stack(&self, entries: u32) -> Self::Stack {
+        self.without_keys(MapType::STACK, entries).unwrap().typed().unwrap()
+    }
+
+    fn bloom(&self, entries: u32) -> Option<Self::Bloom> {
+        match self.without_keys(MapType::BLOOM_FILTER, entries) {
+            Err(error) if error.errno() == Some(Errno::EINVAL) => {
+                println!("skip: bloom: this kernel has no bloom filters");
+                None
+            }
+            map => Some(map.unwrap().typed().unwrap()),
+        }
     }
 
     fn freeze_hash(map: &Self::Hash) -> Result<(), MapError> {

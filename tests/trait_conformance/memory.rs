@@ -1,4 +1,4 @@
-use skep::map::{MapError, memory};
+use skep::map::{Ipv4Prefix, MapError, memory};
 
 use crate::trait_conformance::Maps;
 
@@ -12,6 +12,10 @@ impl Maps for MemoryMaps {
     type Array = memory::Array<u64>;
     type PerCpuHash = memory::PerCpuHashMap<u32, u64>;
     type PerCpuArray = memory::PerCpuArray<u64>;
+    type Trie = memory::LpmTrie<Ipv4Prefix, u64>;
+    type Queue = memory::Queue<u32>;
+    type Stack = memory::Stack<u32>;
+    type Bloom = memory::BloomFilter<u32>;
 
     fn hash(&self, entries: u32) -> Self::Hash {
         memory::HashMap::new(entries).unwrap().named("under_test")
@@ -35,6 +39,22 @@ impl Maps for MemoryMaps {
 
     fn per_cpu_array(&self, entries: u32) -> Self::PerCpuArray {
         memory::PerCpuArray::new(entries, self.cpus).unwrap().named("under_test")
+    }
+
+    fn trie(&self, entries: u32) -> Self::Trie {
+        memory::LpmTrie::new(entries).unwrap().named("under_test")
+    }
+
+    fn queue(&self, entries: u32) -> Self::Queue {
+        memory::Queue::new(entries).unwrap().named("under_test")
+    }
+
+    fn stack(&self, entries: u32) -> Self::Stack {
+        memory::Stack::new(entries).unwrap().named("under_test")
+    }
+
+    fn bloom(&self, entries: u32) -> Option<Self::Bloom> {
+        Some(memory::BloomFilter::new(entries).unwrap().named("under_test"))
     }
 
     fn freeze_hash(map: &Self::Hash) -> Result<(), MapError> {

@@ -5,11 +5,14 @@
 mod kernel;
 pub(crate) mod objects;
 pub(crate) mod tables;
+pub(crate) mod values;
 
 use std::fmt::Debug;
 
-use skep::map::traits::{MapDrain, MapIter, MapRead, MapTable, MapTake, MapWrite, PerCpu};
-use skep::map::{MapError, MapErrorKind, PerCpuValues};
+use skep::map::traits::{
+    Contains, MapDrain, MapIter, MapRead, MapTable, MapTake, MapWrite, PerCpu, Pop, Push,
+};
+use skep::map::{Ipv4Prefix, MapError, MapErrorKind, PerCpuValues};
 use skep::sys::abi::{Errno, UpdateFlags};
 
 pub(crate) use kernel::KernelMaps;
@@ -27,12 +30,23 @@ pub(crate) trait Maps {
         + MapIter<u32, PerCpuValues<u64>>
         + PerCpu;
 
+    type Trie: MapTable<Ipv4Prefix, u64>;
+    type Queue: Push<u32> + Pop<u32>;
+    type Stack: Push<u32> + Pop<u32>;
+    type Bloom: Push<u32> + Contains<u32>;
+
     fn hash(&self, entries: u32) -> Self::Hash;
     fn lru(&self, entries: u32) -> Self::Hash;
     fn array(&self, entries: u32) -> Self::Array;
     fn per_cpu_hash(&self, entries: u32) -> Self::PerCpuHash;
     fn per_cpu_lru(&self, entries: u32) -> Self::PerCpuHash;
     fn per_cpu_array(&self, entries: u32) -> Self::PerCpuArray;
+
+    fn trie(&self, entries: u32) -> Self::Trie;
+    fn queue(&self, entries: u32) -> Self::Queue;
+    fn stack(&self, entries: u32) -> Self::Stack;
+    /// None where the kernel has none.
+    fn bloom(&self, entries: u32) -> Option<Self::Bloom>;
 
     fn freeze_hash(map: &Self::Hash) -> Result<(), MapError>;
     fn freeze_array(map: &Self::Array) -> Result<(), MapError>;
@@ -51,12 +65,14 @@ macro_rules! tests {
         )*
     };
     (objects of $maps:path) => {
-        $crate::trait_conformance::tests! { $maps: objects::devices objects::cpus objects::sockets objects::storage_of_sockets }
+        $crate::trait_conformance::tests! { $maps: objects::devices objects::cpus objects::sockets objects::storage_of_sockets
+            objects::maps_of_maps objects::programs }
     };
     ($maps:path) => {
         $crate::trait_conformance::tests! { $maps:
             tables::hash tables::lru tables::full tables::taken tables::drained tables::frozen tables::changed_while_visited
             tables::array tables::per_cpu_hash tables::per_cpu_lru tables::per_cpu_array tables::behind_pointers
+            tables::trie values::queue values::stack values::bloom
         }
     };
 }

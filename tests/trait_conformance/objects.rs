@@ -1,13 +1,18 @@
-//! Maps of devices, CPUs and sockets, and values that belong to sockets, behind the same traits.
+//! Maps of devices, CPUs, sockets, maps and programs, and values that belong to sockets, behind the same traits.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 
+use skep::asm::{Assembler, Reg};
 use skep::btf::{BtfBuilder, IntEncoding};
 use skep::map::traits::{MapIter, MapRead, MapRemove, MapWrite};
-use skep::map::{CpuMap, DevMap, DevMapHash, Device, Map, MapErrorKind, SkStorage, SockMap};
-use skep::sys::abi::{Errno, MapFlags, MapType, UpdateFlags};
-use skep::sys::request::{MapBtf, MapCreate};
+use skep::map::{
+    ArrayOfMaps, CpuMap, DevMap, DevMapHash, Device, HashOfMaps, Map, MapErrorKind, ProgramArray, SkStorage,
+    SockMap,
+};
+use skep::sys::LoadedProgram;
+use skep::sys::abi::{Errno, MapFlags, MapId, MapType, ProgType, UpdateFlags};
+use skep::sys::request::{MapBtf, MapCreate, ProgLoad};
 
 use super::{ANY, KernelMaps, assert_error};
 
@@ -100,4 +105,47 @@ pub(crate) fn storage_of_sockets(maps: &KernelMaps) {
         assert!(!map.remove(&socket).unwrap());
     }
     body(&map);
+}
+
+pub(crate) fn maps_of_maps(maps: &KernelMaps) {
+    fn body(
+        map: &(impl MapRead<u32, MapId> + MapWrite<u32, Map> + MapRemove<u32> + MapIter<u32, MapId>),
+        inner: &Map,
+    ) {
+        let id = inner.id().unwrap();
+        assert_eq!(map.get(&1).unwrap(), None);
+        map.insert(&1, inner, ANY).unwrap();
+        assert_eq!(map.get(&1).unwrap(), Some(id));
+        assert_eq!(map.to_vec().unwrap(), [(1, id)]);
+        assert_error(map.insert(&0, inner, UpdateFlags::LOCK), MapErrorKind::Invalid, Some(Errno::EINVAL));
+        assert!(map.remove(&1).unwrap());
+        assert_eq!(map.to_vec().unwrap(), []);
+    }
+
+    let inner = Map::create(&maps.0, &request(MapType::ARRAY, 4)).unwrap();
+    let mut outer = request(MapType::ARRAY_OF_MAPS, 4);
+    outer.inner_map = Some(inner.as_fd());
+    body(&Map::create(&maps.0, &outer).unwrap().typed::<ArrayOfMaps>().unwrap(), &inner);
+    outer.map_type = MapType::HASH_OF_MAPS;
+    body(&Map::create(&maps.0, &outer).unwrap().typed::<HashOfMaps<u32>>().unwrap(), &inner);
+}
+
+pub(crate) fn programs(maps: &KernelMaps) {
+    let mut code = Assembler::new();
+    code.mov64_imm(Reg::R0, 0).exit();
+    let code = code.finish().unwrap();
+    let program = maps.0.prog_load(&ProgLoad::new(ProgType::SOCKET_FILTER, &code, "GPL"), None).unwrap();
+    let id = program.info().unwrap().id;
+    let map: ProgramArray = Map::create(&maps.0, &request(MapType::PROG_ARRAY, 4)).unwrap().typed().unwrap();
+    let write: &dyn MapWrite<u32, LoadedProgram> = &map;
+    write.insert(&1, &program, ANY).unwrap();
+    assert_error(
+        write.insert(&0, &program, UpdateFlags::NOEXIST),
+        MapErrorKind::Invalid,
+        Some(Errno::EINVAL),
+    );
+    assert_eq!(MapRead::get(&map, &1).unwrap(), Some(id));
+    assert_eq!(map.to_vec().unwrap(), [(1, id)]);
+    assert!(MapRemove::remove(&map, &1).unwrap());
+    assert!(!MapRemove::remove(&map, &1).unwrap());
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use skep::map::traits::{MapDrain, MapIter, MapRead, MapRemove, MapTable, MapTake, MapWrite, PerCpu};
-use skep::map::{MapErrorKind, PerCpuValues};
+use skep::map::{Ipv4Prefix, MapErrorKind, PerCpuValues};
 use skep::sys::abi::{Errno, UpdateFlags};
 
 use super::{ANY, Maps, assert_error, takes};
@@ -236,6 +236,37 @@ pub(crate) fn per_cpu_array<M: Maps>(maps: &M) {
     assert_error(map.insert(&2, &zero, ANY), MapErrorKind::Full, Some(Errno::E2BIG));
     assert_error(map.insert(&0, &zero, UpdateFlags::NOEXIST), MapErrorKind::Exists, Some(Errno::EEXIST));
     assert_error(map.insert(&0, &PerCpuValues::zeroed(cpus + 1), ANY), MapErrorKind::Length, None);
+}
+
+pub(crate) fn trie<M: Maps>(maps: &M) {
+    let net = |text: &str| text.parse::<Ipv4Prefix>().unwrap();
+    let map = maps.trie(3);
+    assert_error(
+        map.insert(&net("10.0.0.0/8"), &1, UpdateFlags::EXIST),
+        MapErrorKind::NotFound,
+        Some(Errno::ENOENT),
+    );
+    map.insert(&net("10.0.0.0/8"), &1, UpdateFlags::NOEXIST).unwrap();
+    map.insert(&net("10.1.0.0/16"), &2, ANY).unwrap();
+    assert_error(
+        map.insert(&net("10.1.0.0/16"), &3, UpdateFlags::NOEXIST),
+        MapErrorKind::Exists,
+        Some(Errno::EEXIST),
+    );
+    // The longest prefix is found, and only the very one is removed.
+    assert_eq!(map.get(&net("10.1.2.3")).unwrap(), Some(2));
+    assert_eq!(map.get(&net("10.2.0.0/16")).unwrap(), Some(1));
+    assert_eq!(map.get(&net("11.0.0.1")).unwrap(), None);
+    assert!(!map.contains(&net("0.0.0.0/0")).unwrap());
+    assert!(!map.remove(&net("10.1.2.3")).unwrap());
+    map.insert(&net("0.0.0.0/0"), &9, ANY).unwrap();
+    assert_eq!(
+        map.to_vec().unwrap(),
+        [(net("10.1.0.0/16"), 2), (net("10.0.0.0/8"), 1), (net("0.0.0.0/0"), 9)]
+    );
+    assert_error(map.insert(&net("12.0.0.0/8"), &1, ANY), MapErrorKind::Full, Some(Errno::ENOSPC));
+    assert!(map.remove(&net("10.1.0.0/16")).unwrap());
+    assert_eq!(map.get(&net("10.1.2.3")).unwrap(), Some(1));
 }
 
 /// What points to a map is one, also as a trait object.

@@ -9,8 +9,8 @@
 //! | [`HashMap`] | [`HashMap`](super::HashMap); [`HashMap::lru`] drops what was least recently used |
 //! | [`PerCpuHashMap`] | [`PerCpuHashMap`](super::PerCpuHashMap); [`PerCpuHashMap::lru`] too |
 //! | [`Array`], [`PerCpuArray`] | [`Array`](super::Array), [`PerCpuArray`](super::PerCpuArray) |
-//! | [`LpmTrie`] | a trie of prefixes |
-//! | [`Queue`], [`Stack`], [`BloomFilter`] | maps without keys |
+//! | [`LpmTrie`] | [`LpmTrie`](super::LpmTrie) |
+//! | [`Queue`], [`Stack`], [`BloomFilter`] | [`Queue`](super::Queue), [`Stack`](super::Stack), [`BloomFilter`](super::BloomFilter) |
 //! | [`Events`] | the reader of a ring or perf buffer; [`EventSender`] is the program |
 //!
 //! What they do is in the traits; beside these there is what a test needs:

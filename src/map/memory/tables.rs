@@ -144,30 +144,24 @@ impl<K, V> PerCpu for PerCpuHashMap<K, V> {
     }
 }
 
-/// A trie in memory that finds the longest prefix (`BPF_MAP_TYPE_LPM_TRIE`). A key is the length of the prefix in bits as
-/// a native `u32`, then the bytes of the address.
+/// A trie in memory that finds the longest prefix, as [`map::LpmTrie`](crate::map::LpmTrie) is one in a kernel. A key is a
+/// [`Prefix`](crate::map::Prefix), or other data that begin with the length in bits as a native `u32`.
 ///
 /// ```
-/// use skep::map::{PlainData, memory};
+/// use std::net::Ipv4Addr;
+///
 /// use skep::map::traits::{MapRead, MapRemove, MapWrite};
+/// use skep::map::{Ipv4Prefix, memory};
 /// use skep::sys::abi::UpdateFlags;
-/// use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 ///
-/// #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, PlainData)]
-/// #[repr(C)]
-/// struct Net {
-///     bits: u32,
-///     address: [u8; 4],
-/// }
-///
-/// let blocked = memory::LpmTrie::<Net, u32>::new(8)?;
-/// blocked.insert(&Net { bits: 8, address: [10, 0, 0, 0] }, &1, UpdateFlags::empty())?;
-/// blocked.insert(&Net { bits: 16, address: [10, 1, 0, 0] }, &2, UpdateFlags::empty())?;
-/// assert_eq!(blocked.get(&Net { bits: 32, address: [10, 1, 2, 3] })?, Some(2));
-/// assert_eq!(blocked.get(&Net { bits: 32, address: [10, 2, 2, 3] })?, Some(1));
-/// assert!(!blocked.remove(&Net { bits: 32, address: [10, 1, 2, 3] })?);
-/// assert!(blocked.remove(&Net { bits: 16, address: [10, 1, 0, 0] })?);
-/// # Ok::<(), skep::map::MapError>(())
+/// let blocked = memory::LpmTrie::<Ipv4Prefix, u32>::new(8)?;
+/// blocked.insert(&"10.0.0.0/8".parse()?, &1, UpdateFlags::empty())?;
+/// blocked.insert(&"10.1.0.0/16".parse()?, &2, UpdateFlags::empty())?;
+/// assert_eq!(blocked.get(&Ipv4Addr::new(10, 1, 2, 3).into())?, Some(2));
+/// assert_eq!(blocked.get(&Ipv4Addr::new(10, 2, 2, 3).into())?, Some(1));
+/// assert!(!blocked.remove(&"10.1.2.3".parse()?)?);
+/// assert!(blocked.remove(&"10.1.0.0/16".parse()?)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct LpmTrie<K, V> {
     core: Core,

@@ -42,7 +42,7 @@
 //!
 //! | trait | operation | implemented by |
 //! |---|---|---|
-//! | [`MapRead<K, V>`](MapRead) | look up | hashes, arrays, tries; slots of devices, CPUs and sockets; storage |
+//! | [`MapRead<K, V>`](MapRead) | look up | hashes, arrays, tries; slots of devices, CPUs, sockets, programs and maps; storage |
 //! | [`MapWrite<K, V>`](MapWrite) | update, with the kernel's flags | the same, cgroup arrays, XDP socket maps |
 //! | [`MapRemove<K>`](MapRemove) | delete | the same but arrays and XDP socket maps |
 //! | [`MapIter<K, V>`](MapIter) | go through all elements | hashes, arrays, tries; slots |
@@ -57,7 +57,8 @@
 //! Arrays have indexes for keys (`MapRead<u32, V>`), and lack what the kernel refuses them: they are no `MapRemove`.
 //! Per-CPU kinds have [`PerCpuValues<V>`](super::PerCpuValues) for values (`MapRead<K, PerCpuValues<V>>`).
 //! Where a map holds objects, what is written is not what is read: a socket goes into a
-//! [`SockMap`](super::SockMap) (`MapWrite<u32, S>` for any descriptor `S`) and its cookie comes out (`MapRead<u32, u64>`).
+//! [`SockMap`](super::SockMap) (`MapWrite<u32, S>` for any descriptor `S`) and its cookie comes out (`MapRead<u32, u64>`);
+//! of programs and maps the ids come out.
 //! Storage has descriptors of its owners for keys.
 //!
 //! # Handing maps over

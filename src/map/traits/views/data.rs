@@ -5,11 +5,16 @@ use std::ops::ControlFlow;
 use skep_sys::abi::UpdateFlags;
 
 use super::{read, remove, visit, write};
-use crate::map::traits::{MapDrain, MapIter, MapRead, MapRemove, MapTake, MapWrite, PerCpu};
-use crate::map::{
-    Array, AttachedCgroupStorage, HashMap, MapError, PerCpuArray, PerCpuAttachedCgroupStorage, PerCpuHashMap,
-    PerCpuValues, PlainData,
+use crate::map::traits::{
+    Contains, MapDrain, MapIter, MapRead, MapRemove, MapTake, MapWrite, PerCpu, Pop, Push,
 };
+use crate::map::{
+    Array, AttachedCgroupStorage, BloomFilter, HashMap, LpmTrie, MapError, PerCpuArray,
+    PerCpuAttachedCgroupStorage, PerCpuHashMap, PerCpuValues, PlainData, Queue, Stack,
+};
+
+/// How many elements are taken out in one call.
+const BATCH: usize = 256;
 
 /// Hashes.
 macro_rules! hash {
@@ -27,11 +32,9 @@ macro_rules! hash {
 
         impl<K: PlainData, V: PlainData> MapDrain<K, $element> for $view {
             fn drain_all(&self, each: &mut dyn FnMut(K, $element)) -> Result<(), MapError> {
-                for key in self.keys() {
-                    let key = key?;
-                    if let Some(value) = self.lookup_and_delete(&key)? {
-                        each(key, value);
-                    }
+                for element in self.drain(BATCH) {
+                    let (key, value) = element?;
+                    each(key, value);
                 }
                 Ok(())
             }
@@ -55,6 +58,47 @@ macro_rules! array {
 
 array!(Array<V>: V);
 array!(PerCpuArray<V>: PerCpuValues<V>);
+
+read!([P: PlainData, V: PlainData] LpmTrie<P, V>: P => V, |map, key| map.longest_match(key));
+write!([P: PlainData, V: PlainData] LpmTrie<P, V>: P => V, |map, key, value, flags| map.insert(key, value, flags));
+remove!([P: PlainData, V: PlainData] LpmTrie<P, V>: P, |map, key| map.remove(key));
+visit!([P: PlainData, V: PlainData] LpmTrie<P, V>: P => V, |map| map.iter());
+
+/// Maps without keys that values come out of again.
+macro_rules! ends {
+    ($view:ident) => {
+        impl<V: PlainData> Push<V> for $view<V> {
+            fn push(&self, value: &V, flags: UpdateFlags) -> Result<(), MapError> {
+                self.as_map().update(&[], value.as_bytes(), flags)
+            }
+        }
+
+        impl<V: PlainData> Pop<V> for $view<V> {
+            fn pop(&self) -> Result<Option<V>, MapError> {
+                $view::pop(self)
+            }
+
+            fn peek(&self) -> Result<Option<V>, MapError> {
+                $view::peek(self)
+            }
+        }
+    };
+}
+
+ends!(Queue);
+ends!(Stack);
+
+impl<V: PlainData> Push<V> for BloomFilter<V> {
+    fn push(&self, value: &V, flags: UpdateFlags) -> Result<(), MapError> {
+        self.as_map().update(&[], value.as_bytes(), flags)
+    }
+}
+
+impl<V: PlainData> Contains<V> for BloomFilter<V> {
+    fn contains(&self, value: &V) -> Result<bool, MapError> {
+        self.may_contain(value)
+    }
+}
 
 /// Storage whose elements come and go with attachments.
 macro_rules! attached {

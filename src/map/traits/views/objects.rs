@@ -1,18 +1,21 @@
-//! Maps whose values, or keys, are objects of the kernel: devices, CPUs, sockets, cgroups, tasks.
+//! Maps whose values, or keys, are objects of the kernel: devices, CPUs, sockets, cgroups, tasks, programs, maps.
 //!
 //! What is written there and what is read are different things: a descriptor of a socket goes in, and its cookie comes
-//! out.
+//! out; a map goes in, and its id comes out.
 
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
-use skep_sys::abi::UpdateFlags;
+use skep_sys::LoadedProgram;
+use skep_sys::abi::{MapId, ProgId, UpdateFlags};
+use zerocopy::IntoBytes;
 
 use super::{read, remove, visit, write};
 use crate::map::traits::{MapIter, MapRead, MapRemove, MapWrite};
 use crate::map::{
-    CgroupArray, CgroupStorage, CpuMap, CpuQueue, DevMap, DevMapHash, Device, InodeStorage, MapError,
-    PlainData, ReuseportArray, SkStorage, SockHash, SockMap, TaskStorage, XskMap,
+    ArrayOfMaps, CgroupArray, CgroupStorage, CpuMap, CpuQueue, DevMap, DevMapHash, Device, HashOfMaps,
+    InodeStorage, InstructionArray, InstructionPlace, Map, MapError, MapOperation, PlainData, ProgramArray,
+    ReuseportArray, SkStorage, SockHash, SockMap, TaskStorage, XskMap,
 };
 
 /// Slots of devices and of CPUs: what is written is an index or a length, which is a number. The kernel does not say
@@ -74,3 +77,32 @@ storage!(SkStorage);
 storage!(TaskStorage);
 storage!(InodeStorage);
 storage!(CgroupStorage);
+
+read!([] ArrayOfMaps: u32 => MapId, |map, index| map.id(*index));
+write!([] ArrayOfMaps: u32 => Map, |map, index, inner, flags| {
+    let result = map.as_map().as_map_fd().update_map(&index.to_ne_bytes(), inner.as_map_fd(), flags);
+    result.map_err(|error| map.as_map().failed(MapOperation::Update, error))
+});
+remove!([] ArrayOfMaps: u32, |map, index| map.clear(*index));
+visit!([] ArrayOfMaps: u32 => MapId, |map| map.iter());
+
+read!([K: PlainData] HashOfMaps<K>: K => MapId, |map, key| map.id(key));
+write!([K: PlainData] HashOfMaps<K>: K => Map, |map, key, inner, flags| map.insert(key, inner, flags));
+remove!([K: PlainData] HashOfMaps<K>: K, |map, key| map.remove(key));
+visit!([K: PlainData] HashOfMaps<K>: K => MapId, |map| map.iter());
+
+read!([] ProgramArray: u32 => ProgId, |map, index| map.get(*index));
+write!([P: AsRef<LoadedProgram>] ProgramArray: u32 => P, |map, index, program, flags| {
+    let result = map.as_map().as_map_fd().update_program(&index.to_ne_bytes(), program.as_ref(), flags);
+    result.map_err(|error| map.as_map().failed(MapOperation::Update, error))
+});
+remove!([] ProgramArray: u32, |map, index| map.clear(*index));
+visit!([] ProgramArray: u32 => ProgId, |map| map.iter());
+
+read!([] InstructionArray: u32 => InstructionPlace, |map, index| map.get(*index));
+write!([] InstructionArray: u32 => InstructionPlace, |map, index, place, flags| {
+    map.as_map().update(&index.to_ne_bytes(), place.as_bytes(), flags)
+});
+visit!([] InstructionArray: u32 => InstructionPlace, |map| {
+    (0..map.len()).zip(map.iter()).map(|(index, place)| Ok::<_, MapError>((index, place?)))
+});
