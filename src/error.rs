@@ -163,6 +163,26 @@ pub enum Error {
         /// Why.
         source: Box<LinkError>,
     },
+    /// A pin could not be made, opened or removed.
+    #[error("pin {}: {step}{hint}", path.display())]
+    Pin {
+        /// Where.
+        path: PathBuf,
+        /// What was being done.
+        step: &'static str,
+        /// What may help, with its own separator; empty when nothing is known.
+        hint: String,
+        /// What the kernel answered.
+        source: Errno,
+    },
+    /// A directory of pinned state cannot be used so.
+    #[error("pinned state in {}: {reason}", directory.display())]
+    PinnedState {
+        /// The directory.
+        directory: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A `struct_ops` table could not be registered.
     #[error("register struct_ops table `{map}` of object `{object}`")]
     Register {
@@ -217,6 +237,7 @@ impl Error {
             | Error::GlobalReadOnly { .. }
             | Error::Kconfig { .. }
             | Error::KconfigText { .. }
+            | Error::PinnedState { .. }
             | Error::NotAttachable { .. } => ErrorKind::InvalidInput,
             Error::Read { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound => ErrorKind::NotFound,
@@ -257,6 +278,7 @@ impl Error {
             Error::Global { source, .. } => source.errno(),
             Error::Map(source) => source.errno(),
             Error::Program { source, .. }
+            | Error::Pin { source, .. }
             | Error::Open { source, .. }
             | Error::Query { source, .. }
             | Error::Stats { source, .. } => Some(*source),

@@ -7,7 +7,7 @@ mod load_conformance;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use load_conformance::legacy_maps;
+use load_conformance::{legacy_maps, reuse};
 use skep::sys::abi::{MapType, UpdateFlags};
 use skep::sys::request::TestRun;
 use skep::sys::{Backend, Feature, LinuxBackend, Probe};
@@ -220,4 +220,63 @@ fn records_are_cut_to_what_the_kernel_knows() {
     let _one = ONE.lock();
     let Some(backend) = linux("records_are_cut_to_what_the_kernel_knows") else { return };
     load_conformance::records_are_cut_to_what_the_kernel_knows(&Kernel::from_arc(backend));
+}
+
+#[test]
+fn maps_can_be_given() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("maps_can_be_given") else { return };
+    reuse::maps_can_be_given(&Kernel::from_arc(backend));
+}
+
+#[test]
+fn data_maps_can_be_given() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("data_maps_can_be_given") else { return };
+    reuse::data_maps_can_be_given(&Kernel::from_arc(backend));
+}
+
+#[test]
+fn given_maps_are_put_into_others() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("given_maps_are_put_into_others") else { return };
+    reuse::given_maps_are_put_into_others(&Kernel::from_arc(backend));
+}
+
+#[test]
+fn pinned_maps_have_successors() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("pinned_maps_have_successors") else { return };
+    reuse::pinned_maps_have_successors(&backend, &pin_root("pinned_maps_have_successors"));
+}
+
+#[test]
+fn a_failed_load_keeps_pinned_maps() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("a_failed_load_keeps_pinned_maps") else { return };
+    reuse::a_failed_load_keeps_pinned_maps(&backend, &pin_root("a_failed_load_keeps_pinned_maps"));
+}
+
+#[test]
+fn values_per_cpu_grow() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("values_per_cpu_grow") else { return };
+    reuse::values_per_cpu_grow(&Kernel::from_arc(backend), &pin_root("values_per_cpu_grow"));
+}
+
+#[test]
+fn objects_are_pinned_as_a_whole() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("objects_are_pinned_as_a_whole") else { return };
+    reuse::objects_are_pinned_as_a_whole(&backend, &pin_root("objects_are_pinned_as_a_whole"));
+}
+
+#[test]
+fn handles_can_be_for_reading_only() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("handles_can_be_for_reading_only") else { return };
+    reuse::handles_can_be_for_reading_only(
+        &Kernel::from_arc(backend),
+        &pin_root("handles_can_be_for_reading_only"),
+    );
 }

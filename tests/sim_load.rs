@@ -7,7 +7,7 @@ mod load_conformance;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use load_conformance::legacy_maps;
+use load_conformance::{legacy_maps, reuse};
 use skep::sim::{Features, SimKernel};
 use skep::sys::Backend;
 use skep::{Kernel, Loader, Spec};
@@ -150,4 +150,64 @@ fn configuration_values_need_their_map() {
     let error = Loader::new(&Kernel::new(sim())).load(&spec).expect_err("the program needs the map");
     let text = std::error::Error::source(&error).expect("it has a cause").to_string();
     assert!(text.contains("`.kconfig`") && text.contains("was not created"), "{text}");
+}
+
+#[test]
+fn maps_can_be_given() {
+    let _one = ONE.lock();
+    reuse::maps_can_be_given(&skep::sim::kernel());
+}
+
+#[test]
+fn data_maps_can_be_given() {
+    let _one = ONE.lock();
+    reuse::data_maps_can_be_given(&skep::sim::kernel());
+}
+
+#[test]
+fn given_maps_are_put_into_others() {
+    let _one = ONE.lock();
+    reuse::given_maps_are_put_into_others(&skep::sim::kernel());
+}
+
+#[test]
+fn pinned_maps_have_successors() {
+    let _one = ONE.lock();
+    reuse::pinned_maps_have_successors(
+        &skep::sim::kernel().backend_arc(),
+        Path::new("/sys/fs/bpf/pinned_maps_have_successors"),
+    );
+}
+
+#[test]
+fn a_failed_load_keeps_pinned_maps() {
+    let _one = ONE.lock();
+    reuse::a_failed_load_keeps_pinned_maps(
+        &skep::sim::kernel().backend_arc(),
+        Path::new("/sys/fs/bpf/a_failed_load_keeps_pinned_maps"),
+    );
+}
+
+#[test]
+fn values_per_cpu_grow() {
+    let _one = ONE.lock();
+    reuse::values_per_cpu_grow(&skep::sim::kernel(), Path::new("/sys/fs/bpf/values_per_cpu_grow"));
+}
+
+#[test]
+fn objects_are_pinned_as_a_whole() {
+    let _one = ONE.lock();
+    reuse::objects_are_pinned_as_a_whole(
+        &skep::sim::kernel().backend_arc(),
+        Path::new("/sys/fs/bpf/objects_are_pinned_as_a_whole"),
+    );
+}
+
+#[test]
+fn handles_can_be_for_reading_only() {
+    let _one = ONE.lock();
+    reuse::handles_can_be_for_reading_only(
+        &skep::sim::kernel(),
+        Path::new("/sys/fs/bpf/handles_can_be_for_reading_only"),
+    );
 }

@@ -3,14 +3,14 @@
 use std::ffi::OsStr;
 use std::io::{Cursor, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use skep_sys::abi::{AttachType, Errno, MapFlags, MapType, OpenFlags, ProgType, StatsType, StreamId};
 use skep_sys::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkTarget, LinkUpdate, LogBuffer, MapBtf,
-    MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, ProgDump, ProgInfo, ProgLoad, TestRun,
+    MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProgDump, ProgInfo, ProgLoad, TestRun,
     TestRunResult,
 };
 use skep_sys::{Backend, MapRef, ObjectKind, Permissions, SharedMemory};
@@ -303,7 +303,7 @@ impl Backend for SimKernel {
 
     fn pin(&self, pin: Pin<'_>) -> Result<(), Errno> {
         let object = self.0.object(pin.fd)?;
-        if matches!(object, Object::Btf(_) | Object::Token | Object::Stats) {
+        if matches!(object, Object::Btf(_) | Object::Token | Object::Stats | Object::Lock(_)) {
             return Err(Errno::EINVAL);
         }
         self.0.state().bpffs.pin(pin.path, object)
@@ -316,8 +316,10 @@ impl Backend for SimKernel {
     }
 
     fn unpin(&self, path: &Path) -> Result<(), Errno> {
-        let object = self.0.state().bpffs.unpin(path)?;
-        self.0.release(object);
+        let removed = self.0.state().bpffs.unpin(path)?;
+        if let Some(object) = removed {
+            self.0.release(object);
+        }
         Ok(())
     }
 
@@ -327,6 +329,40 @@ impl Backend for SimKernel {
 
     fn remove_pin_dir(&self, path: &Path) -> Result<(), Errno> {
         self.0.state().bpffs.remove_dir(path)
+    }
+
+    fn rename_pin(&self, from: &Path, to: &Path) -> Result<(), Errno> {
+        let replaced = self.0.state().bpffs.rename(from, to)?;
+        if let Some(object) = replaced {
+            self.0.release(object);
+        }
+        Ok(())
+    }
+
+    fn symlink_pin(&self, text: &Path, path: &Path) -> Result<(), Errno> {
+        self.0.state().bpffs.symlink(text, path)
+    }
+
+    fn read_pin_link(&self, path: &Path) -> Result<PathBuf, Errno> {
+        self.0.state().bpffs.read_link(path)
+    }
+
+    fn pin_dir_entries(&self, path: &Path) -> Result<Vec<PinEntry>, Errno> {
+        self.0.state().bpffs.entries(path)
+    }
+
+    fn lock_pin_dir(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let mut state = self.0.swept();
+        let directory = state.bpffs.directory(path)?;
+        let held = |object: &Object| matches!(object, Object::Lock(held) if *held == directory);
+        if state.descriptors.objects().any(held) {
+            return Err(Errno::EAGAIN);
+        }
+        state.descriptors.open(Object::Lock(directory), Access::ALL)
+    }
+
+    fn mount_bpffs(&self, path: &Path) -> Result<(), Errno> {
+        self.0.state().bpffs.mount(path)
     }
 
     fn is_bpffs(&self, path: &Path) -> Result<bool, Errno> {

@@ -4,6 +4,7 @@
 //! Ids do not, so an object goes with its last holder, and its id with it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use skep_sys::abi::Errno;
@@ -23,6 +24,8 @@ pub(crate) enum Object {
     Token,
     /// What keeps statistics on.
     Stats,
+    /// The lock of a directory.
+    Lock(PathBuf),
 }
 
 impl Object {

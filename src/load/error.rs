@@ -38,13 +38,17 @@ pub enum LoadError {
         /// What is wrong.
         reason: String,
     },
-    /// The map that is pinned under a map's name is another one.
-    #[error("map `{map}`: the map pinned at {} differs: {}; remove the pin or adapt the definition", path.display(), differences.join(", "))]
+    /// The map that is pinned under a map's name, or that an earlier version of the object had, is another one.
+    #[error(
+        "map `{map}`: the map {} differs: {}; remove it, adapt the definition, or say by `on_mismatch` what becomes of it",
+        path.as_ref().map_or_else(|| "of the version before".to_owned(), |path| format!("pinned at {}", path.display())),
+        differences.join(", ")
+    )]
     PinnedMapDiffers {
         /// Its name.
         map: String,
-        /// Where the pin is.
-        path: PathBuf,
+        /// Where the pin is; none for a map of an earlier version.
+        path: Option<PathBuf>,
         /// What differs, as `what: pinned / wanted`.
         differences: Vec<String>,
     },
@@ -59,6 +63,14 @@ pub enum LoadError {
         hint: String,
         /// What the kernel answered.
         source: Errno,
+    },
+    /// What is in a map could not be brought into the one that takes its place.
+    #[error("map `{map}`: bring what is in the old one into the new one")]
+    Migrate {
+        /// Its name.
+        map: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The kernel lacks something that there is no other way for.
     #[error("{subject}: {reason}")]

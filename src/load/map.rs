@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use skep_sys::abi::{Errno, MapFlags, MapType, OpenFlags, UpdateFlags};
 use skep_sys::request::{MapBtf, MapCreate, MapMemory};
-use skep_sys::{BtfFd, Feature, Kernel, MapFd, MapShape, Probe, SharedMemory};
+use skep_sys::{BtfFd, Feature, Kernel, MapFd, Probe, SharedMemory};
 
 use super::pins::{self, Pins};
 use super::report::{LoadReport, NoteKind};
+use super::reuse::{OnMismatch, Reuse, differences};
 use super::target::KernelTarget;
 use super::{LoadError, fallback, hint};
+use crate::map::Map;
 use crate::reloc::MapPlan;
 use crate::spec::{MapSpec, Pinning, SlotValue, round_ring};
 
@@ -21,6 +23,7 @@ pub(super) struct Maker<'l, 'k> {
     pub(super) btf: Option<&'l BtfFd>,
     pub(super) pins: &'l mut Pins<'k>,
     pub(super) pin_root: &'l Path,
+    pub(super) reuse: &'l Reuse,
     pub(super) report: &'l mut LoadReport,
 }
 
@@ -31,8 +34,26 @@ pub(super) struct Made {
 }
 
 impl Maker<'_, '_> {
-    /// Opens the map's pin, or creates the map and pins it.
+    /// Takes a map that is there for it, or creates one and pins it.
     pub(super) fn make(&mut self, plan: &MapPlan) -> Result<Made, LoadError> {
+        let reuse = self.reuse;
+        let given = |maps: &'_ [(String, Map)]| {
+            maps.iter().find(|(name, _)| *name == plan.spec.name).map(|(_, map)| map.clone())
+        };
+        if let Some(map) = given(&reuse.replacements) {
+            return self.take_replacement(plan, &map);
+        }
+        if let Some(map) = given(&reuse.inherited) {
+            let info = map.as_map_fd().info();
+            let info =
+                info.map_err(|error| self.failed(&plan.spec, "tell of the one before", errno_of(&error)))?;
+            let differences = differences(&plan.spec, self.max_entries(plan)?, &info);
+            if differences.is_empty() {
+                return self.take(plan, map.as_map_fd(), "the one of the version before".to_owned());
+            }
+            let fd = self.successor(plan, &map, &differences, None)?;
+            return Ok(Made { fd, reused: false });
+        }
         let directories: &[&str] = match plan.spec.pinning {
             Pinning::None => return Ok(Made { fd: self.create_filled(plan)?, reused: false }),
             Pinning::ByName => &[],
@@ -40,8 +61,8 @@ impl Maker<'_, '_> {
         };
         let directory = self.pin_root.join(directories.iter().collect::<PathBuf>());
         let path = pins::path(&directory, &plan.spec.name)?;
-        if let Some(fd) = self.open_pinned(plan, &path)? {
-            return Ok(Made { fd, reused: true });
+        if let Some(made) = self.make_from_pin(plan, &path)? {
+            return Ok(made);
         }
         self.pins.directory(self.pin_root)?;
         let mut directory = self.pin_root.to_owned();
@@ -50,36 +71,113 @@ impl Maker<'_, '_> {
             self.pins.directory(&directory)?;
         }
         let fd = self.create_filled(plan)?;
-        match fd.pin(&path).map_err(|error| error.errno().unwrap_or(Errno::EINVAL)) {
+        match fd.pin(&path).map_err(|error| errno_of(&error)) {
             Ok(()) => {
                 self.pins.add(path);
                 Ok(Made { fd, reused: false })
             }
             // Someone else pinned one meanwhile: theirs it is.
-            Err(Errno::EEXIST) => match self.open_pinned(plan, &path)? {
-                Some(fd) => Ok(Made { fd, reused: true }),
-                None => Err(pins::failed(&path, "pin the map", Errno::EEXIST)),
+            Err(Errno::EEXIST) => match self.make_from_pin(plan, &path)? {
+                Some(made) => Ok(made),
+                None => Err(pins::failed(self.kernel, &path, "pin the map", Errno::EEXIST)),
             },
-            Err(errno) => Err(pins::failed(&path, "pin the map", errno)),
+            Err(errno) => Err(pins::failed(self.kernel, &path, "pin the map", errno)),
         }
     }
 
-    fn open_pinned(&mut self, plan: &MapPlan, path: &Path) -> Result<Option<MapFd>, LoadError> {
+    /// The map that is pinned at a path, or one that takes its place; none when nothing is pinned there.
+    fn make_from_pin(&mut self, plan: &MapPlan, path: &Path) -> Result<Option<Made>, LoadError> {
+        let failed = |step, errno| pins::failed(self.kernel, path, step, errno);
         let fd = match self.kernel.backend().open_pinned(path, OpenFlags::empty()) {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => return Ok(None),
-            Err(errno) => return Err(pins::failed(path, "open what is pinned there", errno)),
+            Err(errno) => return Err(failed("open what is pinned there", errno)),
         };
         let info = self.kernel.backend().map_info(fd.as_fd());
-        let info = info.map_err(|errno| pins::failed(path, "read what is pinned there as a map", errno))?;
-        let fd = self.kernel.map_from_fd(fd).map_err(|errno| pins::failed(path, "open the map", errno))?;
-        let differences = differences(&plan.spec, self.max_entries(plan)?, fd.shape(), info.map_extra);
-        if !differences.is_empty() {
-            let map = plan.spec.name.clone();
-            return Err(LoadError::PinnedMapDiffers { map, path: path.to_owned(), differences });
+        let info = info.map_err(|errno| failed("read what is pinned there as a map", errno))?;
+        let fd = self.kernel.map_from_fd(fd).map_err(|errno| failed("open the map", errno))?;
+        let differences = differences(&plan.spec, self.max_entries(plan)?, &info);
+        if differences.is_empty() {
+            self.note_reused(plan, format!("the map pinned at {}", path.display()));
+            return Ok(Some(Made { fd, reused: true }));
         }
-        self.report.add(NoteKind::Reused, &plan.spec.name, format!("the map pinned at {}", path.display()));
-        Ok(Some(fd))
+        let old = Map::new(&plan.spec.name, fd);
+        let fd = self.successor(plan, &old, &differences, Some(path))?;
+        let old = old.as_map_fd().try_clone();
+        let old = old.map_err(|error| self.failed(&plan.spec, "open it again", errno_of(&error)))?;
+        self.pins.replace(path.to_owned(), old, &fd)?;
+        Ok(Some(Made { fd, reused: false }))
+    }
+
+    fn take_replacement(&mut self, plan: &MapPlan, map: &Map) -> Result<Made, LoadError> {
+        let unfit = |reason: String| Err(LoadError::MapDefinition { map: plan.spec.name.clone(), reason });
+        if !map.kernel().same(self.kernel) {
+            return unfit("the map that is to replace it is in another kernel".into());
+        }
+        if plan.struct_ops.is_some() {
+            return unfit("a struct_ops table cannot be replaced by another map".into());
+        }
+        let info = map.as_map_fd().info();
+        let info = info
+            .map_err(|error| self.failed(&plan.spec, "tell of the one that replaces it", errno_of(&error)))?;
+        let differences = differences(&plan.spec, self.max_entries(plan)?, &info);
+        if !differences.is_empty() {
+            return unfit(format!("the map that is to replace it differs: {}", differences.join(", ")));
+        }
+        self.take(plan, map.as_map_fd(), format!("map `{}` that was given for it", map.name()))
+    }
+
+    /// Takes a map that fits as it is, with what is in it.
+    fn take(&mut self, plan: &MapPlan, map: &MapFd, from: String) -> Result<Made, LoadError> {
+        let fd = map.try_clone();
+        let fd = fd.map_err(|error| self.failed(&plan.spec, "open it again", errno_of(&error)))?;
+        if plan.spec.role.is_read_only() {
+            match fd.freeze().map_err(|error| errno_of(&error)) {
+                // It is frozen already, or this kernel has no such thing.
+                Ok(()) | Err(Errno::EPERM | Errno::EBUSY | Errno::EINVAL) => {}
+                Err(errno) => return Err(self.failed(&plan.spec, "freeze it", errno)),
+            }
+        }
+        self.note_reused(plan, from);
+        Ok(Made { fd, reused: true })
+    }
+
+    /// Makes the map that takes the place of one that does not fit, if that is allowed.
+    fn successor(
+        &mut self,
+        plan: &MapPlan,
+        old: &Map,
+        differences: &[String],
+        path: Option<&Path>,
+    ) -> Result<MapFd, LoadError> {
+        let name = &plan.spec.name;
+        let migration = match self.reuse.policy(name) {
+            OnMismatch::Fail => {
+                return Err(LoadError::PinnedMapDiffers {
+                    map: name.clone(),
+                    path: path.map(Path::to_owned),
+                    differences: differences.to_vec(),
+                });
+            }
+            OnMismatch::Replace => None,
+            OnMismatch::Migrate(migration) => Some(migration),
+        };
+        let fd = self.create_filled(plan)?;
+        let mut text = format!("takes the place of one that differs ({})", differences.join(", "));
+        if let Some(migration) = migration {
+            let new = fd.try_clone();
+            let new = new.map_err(|error| self.failed(&plan.spec, "open it again", errno_of(&error)))?;
+            migration
+                .run(old, &Map::new(name, new))
+                .map_err(|source| LoadError::Migrate { map: name.clone(), source })?;
+            text.push_str(", with what was in it");
+        }
+        self.report.add(NoteKind::Replaced, name, text);
+        Ok(fd)
+    }
+
+    fn note_reused(&mut self, plan: &MapPlan, from: String) {
+        self.report.add(NoteKind::Reused, &plan.spec.name, from);
     }
 
     fn create_filled(&mut self, plan: &MapPlan) -> Result<MapFd, LoadError> {
@@ -353,26 +451,6 @@ fn describe(spec: &MapSpec) -> String {
     )
 }
 
-/// What differs between a map that was asked for and one that is there.
-fn differences(spec: &MapSpec, max_entries: u32, there: MapShape, extra: u64) -> Vec<String> {
-    let mut flags = there.flags;
-    // The kernel sets this one by itself.
-    if matches!(there.map_type, MapType::DEVMAP | MapType::DEVMAP_HASH)
-        && !spec.flags.contains(MapFlags::RDONLY_PROG)
-    {
-        flags -= MapFlags::RDONLY_PROG;
-    }
-    let mut differences = Vec::new();
-    let mut compare = |what: &str, pinned: String, wanted: String| {
-        if pinned != wanted {
-            differences.push(format!("{what} {pinned} there, {wanted} wanted"));
-        }
-    };
-    compare("type", there.map_type.to_string(), spec.map_type.to_string());
-    compare("key size", there.key_size.to_string(), spec.key_size.to_string());
-    compare("value size", there.value_size.to_string(), spec.value_size.to_string());
-    compare("max entries", there.max_entries.to_string(), max_entries.to_string());
-    compare("flags", format!("{:#x}", flags.bits()), format!("{:#x}", spec.flags.bits()));
-    compare("map_extra", extra.to_string(), spec.map_extra.to_string());
-    differences
+fn errno_of(error: &skep_sys::MapError) -> Errno {
+    error.errno().unwrap_or(Errno::EINVAL)
 }

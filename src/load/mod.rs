@@ -7,9 +7,11 @@ mod fallback;
 pub(crate) mod hint;
 mod map;
 mod object;
-mod pins;
+pub(crate) mod pin_all;
+pub(crate) mod pins;
 pub(crate) mod program;
 mod report;
+mod reuse;
 mod struct_ops;
 mod target;
 mod token;
@@ -27,6 +29,7 @@ pub use crate::reloc::SourceLine;
 pub use error::LoadError;
 pub use object::Object;
 pub use report::{LoadReport, Note, NoteKind};
+pub use reuse::{Migration, OnMismatch};
 pub use target::KernelTarget;
 pub use verifier::{FailedInstruction, ProgramError};
 
@@ -34,6 +37,7 @@ use self::map::Maker;
 use self::object::{Arena, ObjectMap};
 use self::pins::Pins;
 use self::program::Context;
+use self::reuse::Reuse;
 use self::struct_ops::Table;
 use crate::error::Error;
 use crate::map::{Map, MapTypes};
@@ -64,6 +68,7 @@ pub struct Loader {
     types: Option<Btf>,
     /// What programs attach to, by their names.
     programs: Vec<(String, Arc<LoadedProgram>)>,
+    reuse: Reuse,
     token_path: Option<PathBuf>,
     token: OnceLock<token::Found>,
 }
@@ -78,6 +83,7 @@ impl Loader {
             prune: false,
             types: None,
             programs: Vec::new(),
+            reuse: Reuse::default(),
             token_path: None,
             token: OnceLock::new(),
         }
@@ -152,6 +158,48 @@ impl Loader {
         })?;
         self.programs.push((program.to_owned(), Arc::new(to)));
         Ok(self)
+    }
+
+    /// Uses a map that is there instead of making one: of another object, opened from a pin, or made by hand. It must have
+    /// the kind, sizes and flags that the object says, and keeps what is in it; one for constants is frozen if it is not.
+    ///
+    /// ```
+    /// use skep::{Loader, Spec};
+    ///
+    /// # fn main() -> Result<(), skep::Error> {
+    /// let kernel = skep::sim::kernel();
+    /// let spec = Spec::parse("xdp_count", include_bytes!("../../testdata/xdp_count.o"))?;
+    /// let first = Loader::new(&kernel).load(&spec)?;
+    /// let second = Loader::new(&kernel).replace_map("flows", first.map("flows")?).load(&spec)?;
+    /// assert_eq!(first.map("flows")?.id()?, second.map("flows")?.id()?);
+    /// assert_ne!(first.map("packets")?.id()?, second.map("packets")?.id()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Loads fail when the object has no map of the name, or the map does not fit.
+    #[doc(alias = "bpf_map__reuse_fd")]
+    #[doc(alias = "MapReplacements")]
+    pub fn replace_map(mut self, name: &str, map: &Map) -> Self {
+        self.reuse.replacements.retain(|(replaced, _)| replaced != name);
+        self.reuse.replacements.push((name.to_owned(), map.clone()));
+        self
+    }
+
+    /// What becomes of maps that are pinned by their names and do not fit the object's. If nothing is said, the load
+    /// fails.
+    ///
+    /// New maps are made and filled first, pinned beside the old ones as `NAME_next`, and take the places of the old
+    /// ones, each at once, when everything is loaded. A load that fails leaves the old ones.
+    pub fn on_mismatch(mut self, policy: OnMismatch) -> Self {
+        self.reuse.on_mismatch = policy;
+        self
+    }
+
+    /// As [`on_mismatch`](Loader::on_mismatch), for one map.
+    pub fn on_mismatch_of(mut self, map: &str, policy: OnMismatch) -> Self {
+        self.reuse.on_mismatch_of.push((map.to_owned(), policy));
+        self
     }
 
     /// Loads with the rights of a BPF token (Linux 6.9), which the bpffs at this path gives to processes of the user
@@ -231,6 +279,16 @@ impl Loader {
                 });
             }
         }
+        for map in self.reuse.names() {
+            if spec.map(map).is_none() {
+                return Err(Error::NoSuch {
+                    object: spec.name.clone(),
+                    what: "map",
+                    name: map.to_owned(),
+                    there: spec.maps.iter().map(|map| map.name.clone()).collect(),
+                });
+            }
+        }
         let token = self.token().map_err(in_load)?;
         let kernel = &token.map_or_else(|| self.kernel.clone(), |found| self.kernel.with_token(&found.token));
         let target = self.target_in(kernel);
@@ -295,6 +353,7 @@ impl Loader {
             btf: btf_fd.as_ref(),
             pins: &mut pins,
             pin_root: &self.pin_root,
+            reuse: &self.reuse,
             report: &mut report,
         };
         for map in &plan.maps {
@@ -364,7 +423,7 @@ impl Loader {
                 )?;
             }
         }
-        pins.keep();
+        pins.keep()?;
         let types_of = |map: &MapPlan, fresh: bool| {
             // What was pinned before may have other types, which the kernel knows.
             let btf = types.filter(|_| fresh)?.clone();

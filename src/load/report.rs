@@ -46,6 +46,7 @@ impl fmt::Display for Note {
             NoteKind::Skipped => "skipped",
             NoteKind::Adapted => "adapted",
             NoteKind::Reused => "reused",
+            NoteKind::Replaced => "replaced",
             NoteKind::Poisoned => "poisoned",
             NoteKind::Delegated => "delegated",
         };
@@ -61,8 +62,10 @@ pub enum NoteKind {
     Skipped,
     /// Asked for in another way, since this kernel refused the first.
     Adapted,
-    /// Taken from a pin instead of made.
+    /// Taken from a pin, or from whom loads it, instead of made.
     Reused,
+    /// Made to take the place of one that does not fit.
+    Replaced,
     /// An instruction was made one that must not be reached.
     Poisoned,
     /// Done with the right that a token gives.

@@ -2,7 +2,7 @@ use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::io::Read;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use crate::abi::{Errno, OpenFlags, StatsType, StreamId};
 use crate::map_fd::MapRef;
 use crate::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
-    MapMemory, MapUsage, OpenById, Pin, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
+    MapMemory, MapUsage, OpenById, Pin, PinEntry, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
 };
 use crate::shared::SharedMemory;
 
@@ -276,6 +276,45 @@ pub trait Backend: Debug + Send + Sync {
 
     /// Removes an empty directory on a bpffs.
     fn remove_pin_dir(&self, path: &Path) -> Result<(), Errno> {
+        let _ = path;
+        Err(Errno::ENOSYS)
+    }
+
+    /// Gives a pin, symbolic link or directory of a bpffs another path on it (`rename(2)`). What is there already is
+    /// replaced, at once for whoever looks: a pin or link by a pin or link, an empty directory by a directory.
+    fn rename_pin(&self, from: &Path, to: &Path) -> Result<(), Errno> {
+        let _ = (from, to);
+        Err(Errno::ENOSYS)
+    }
+
+    /// Makes a symbolic link on a bpffs, whose text may be anything but empty.
+    fn symlink_pin(&self, text: &Path, path: &Path) -> Result<(), Errno> {
+        let _ = (text, path);
+        Err(Errno::ENOSYS)
+    }
+
+    /// The text of a symbolic link; [`Errno::EINVAL`] when it is something else.
+    fn read_pin_link(&self, path: &Path) -> Result<PathBuf, Errno> {
+        let _ = path;
+        Err(Errno::ENOSYS)
+    }
+
+    /// What is in a directory of a bpffs, by name.
+    fn pin_dir_entries(&self, path: &Path) -> Result<Vec<PinEntry>, Errno> {
+        let _ = path;
+        Err(Errno::ENOSYS)
+    }
+
+    /// Locks a directory (`flock(2)`) until all duplicates of the descriptor are closed, as when the process ends.
+    /// [`Errno::EAGAIN`] when someone else has it locked.
+    fn lock_pin_dir(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let _ = path;
+        Err(Errno::ENOSYS)
+    }
+
+    /// Mounts a new bpffs at a path (`mount(2)`), in the mount namespace of the calling thread. Makes the directory if it
+    /// is not there; its parent must be.
+    fn mount_bpffs(&self, path: &Path) -> Result<(), Errno> {
         let _ = path;
         Err(Errno::ENOSYS)
     }

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test target uses a part")]
 
 pub(crate) mod legacy_maps;
+pub(crate) mod reuse;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test target uses a part")]
 
 mod batches;
+mod bpffs;
 mod maps;
 mod objects;
 mod programs;
@@ -25,6 +26,7 @@ pub(crate) fn all(kernel: &Kernel, pins: &Path) -> Vec<String> {
         body(kernel, &mut lines);
     }
     objects::all(kernel, pins, &mut lines);
+    bpffs::all(kernel, pins, &mut lines);
     lines
 }
 

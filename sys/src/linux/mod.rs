@@ -14,7 +14,7 @@ mod system;
 use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use crate::backend::{Backend, ObjectKind, Permissions};
 use crate::map_fd::MapRef;
 use crate::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
-    MapMemory, MapUsage, OpenById, Pin, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
+    MapMemory, MapUsage, OpenById, Pin, PinEntry, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
 };
 use crate::shared::SharedMemory;
 
@@ -216,6 +216,30 @@ impl Backend for LinuxBackend {
 
     fn remove_pin_dir(&self, path: &Path) -> Result<(), Errno> {
         system::remove_pin_dir(path)
+    }
+
+    fn rename_pin(&self, from: &Path, to: &Path) -> Result<(), Errno> {
+        system::rename_pin(from, to)
+    }
+
+    fn symlink_pin(&self, text: &Path, path: &Path) -> Result<(), Errno> {
+        system::symlink_pin(text, path)
+    }
+
+    fn read_pin_link(&self, path: &Path) -> Result<PathBuf, Errno> {
+        system::read_pin_link(path)
+    }
+
+    fn pin_dir_entries(&self, path: &Path) -> Result<Vec<PinEntry>, Errno> {
+        system::pin_dir_entries(path)
+    }
+
+    fn lock_pin_dir(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        system::lock_pin_dir(path)
+    }
+
+    fn mount_bpffs(&self, path: &Path) -> Result<(), Errno> {
+        system::mount_bpffs(path)
     }
 
     fn is_bpffs(&self, path: &Path) -> Result<bool, Errno> {

@@ -4,15 +4,16 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::sys::statfs::statfs;
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::abi::{Errno, ProgType};
 use crate::backend::Permissions;
-use crate::request::MapUsage;
+use crate::request::{MapUsage, PinEntry, PinEntryKind};
 
 /// `BPF_FS_MAGIC`.
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
@@ -213,6 +214,55 @@ pub(super) fn create_pin_dir(path: &Path) -> Result<(), Errno> {
 
 pub(super) fn remove_pin_dir(path: &Path) -> Result<(), Errno> {
     fs::remove_dir(path).map_err(|error| io_errno(&error))
+}
+
+pub(super) fn rename_pin(from: &Path, to: &Path) -> Result<(), Errno> {
+    fs::rename(from, to).map_err(|error| io_errno(&error))
+}
+
+pub(super) fn symlink_pin(text: &Path, path: &Path) -> Result<(), Errno> {
+    std::os::unix::fs::symlink(text, path).map_err(|error| io_errno(&error))
+}
+
+pub(super) fn read_pin_link(path: &Path) -> Result<PathBuf, Errno> {
+    fs::read_link(path).map_err(|error| io_errno(&error))
+}
+
+pub(super) fn pin_dir_entries(path: &Path) -> Result<Vec<PinEntry>, Errno> {
+    let read = || -> io::Result<Vec<PinEntry>> {
+        fs::read_dir(path)?
+            .map(|entry| {
+                let entry = entry?;
+                let kind = match entry.file_type()? {
+                    kind if kind.is_dir() => PinEntryKind::Directory,
+                    kind if kind.is_symlink() => PinEntryKind::Symlink,
+                    _ => PinEntryKind::Pin,
+                };
+                Ok(PinEntry { name: entry.file_name(), kind })
+            })
+            .collect()
+    };
+    let mut entries = read().map_err(|error| io_errno(&error))?;
+    entries.sort();
+    Ok(entries)
+}
+
+pub(super) fn lock_pin_dir(path: &Path) -> Result<OwnedFd, Errno> {
+    let directory = fs::File::from(open_directory(path)?);
+    match directory.try_lock() {
+        Ok(()) => Ok(directory.into()),
+        Err(fs::TryLockError::WouldBlock) => Err(Errno::EAGAIN),
+        Err(fs::TryLockError::Error(error)) => Err(io_errno(&error)),
+    }
+}
+
+pub(super) fn mount_bpffs(path: &Path) -> Result<(), Errno> {
+    match create_pin_dir(path) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("bpf"), path, Some("bpf"), flags, Some("mode=0700")).map_err(nix_errno)
 }
 
 #[cfg(test)]

@@ -15,5 +15,5 @@ pub use dump::{OwnedRecords, ProgDump};
 pub use info::{BtfInfo, LinkInfo, LinkPlace, MapInfo, MapUsage, ProgInfo};
 pub use link::{LinkCreate, LinkTarget, LinkUpdate};
 pub use map::{MapBtf, MapCreate, MapMemory};
-pub use object::{BtfLoad, OpenById, Pin};
+pub use object::{BtfLoad, OpenById, Pin, PinEntry, PinEntryKind};
 pub use program::{AttachTarget, KnownRecords, LogBuffer, ProgLoad, Records, TestRun, TestRunResult};

@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
@@ -49,4 +50,24 @@ pub struct Pin<'a> {
     pub fd: BorrowedFd<'a>,
     /// Path on a bpffs.
     pub path: &'a Path,
+}
+
+/// One thing in a directory of a bpffs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PinEntry {
+    /// Its name in the directory.
+    pub name: OsString,
+    /// What it is.
+    pub kind: PinEntryKind,
+}
+
+/// Kinds of things in a directory of a bpffs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PinEntryKind {
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A pinned object, of whatever kind: the file system does not tell.
+    Pin,
 }

@@ -116,7 +116,7 @@ macro_rules! wrapper {
             use std::ffi::OsStr;
             use std::io::Read;
             use std::os::fd::{BorrowedFd, OwnedFd};
-            use std::path::Path;
+            use std::path::{Path, PathBuf};
 
             use bytes::Bytes;
 
@@ -125,8 +125,8 @@ macro_rules! wrapper {
             use crate::map_fd::MapRef;
             use crate::request::{
                 BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer,
-                MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, ProgDump, ProgInfo, ProgLoad,
-                TestRun, TestRunResult,
+                MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProgDump, ProgInfo,
+                ProgLoad, TestRun, TestRunResult,
             };
             use crate::shared::SharedMemory;
 
@@ -179,6 +179,12 @@ macro_rules! wrapper {
                 fn unpin(path: &Path) -> Result<(), Errno>;
                 fn create_pin_dir(path: &Path) -> Result<(), Errno>;
                 fn remove_pin_dir(path: &Path) -> Result<(), Errno>;
+                fn rename_pin(from: &Path, to: &Path) -> Result<(), Errno>;
+                fn symlink_pin(text: &Path, path: &Path) -> Result<(), Errno>;
+                fn read_pin_link(path: &Path) -> Result<PathBuf, Errno>;
+                fn pin_dir_entries(path: &Path) -> Result<Vec<PinEntry>, Errno>;
+                fn lock_pin_dir(path: &Path) -> Result<OwnedFd, Errno>;
+                fn mount_bpffs(path: &Path) -> Result<(), Errno>;
                 fn is_bpffs(path: &Path) -> Result<bool, Errno>;
                 fn link_create(request: &LinkCreate<'_>) -> Result<OwnedFd, Errno>;
                 fn link_update(request: &LinkUpdate<'_>) -> Result<(), Errno>;

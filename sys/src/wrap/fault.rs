@@ -24,7 +24,20 @@ struct State {
     calls: u64,
     calls_of: BTreeMap<&'static str, u64>,
     rules: Vec<Rule>,
+    /// Calls that still go through before all fail, and with what.
+    dead: Option<(u64, Errno)>,
+    /// Calls before one that something is run at.
+    hook: Option<(u64, Hook)>,
     fired: u64,
+}
+
+/// What is run before a call.
+struct Hook(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 #[derive(Debug)]
@@ -65,9 +78,23 @@ impl Faults {
         self.state().rules.push(Rule { command: command.map(str::to_owned), before, errno });
     }
 
+    /// Lets the `n`-th call from now on and every later one fail, counting from 1: to the kernel behind, whoever calls
+    /// is dead from then on, but for the descriptors that it still closes.
+    pub fn fail_from(&self, n: u64, errno: Errno) {
+        self.state().dead = Some((n.saturating_sub(1), errno));
+    }
+
+    /// Runs `run` before the `n`-th call from now on, counting from 1: to change something in between, or to end the
+    /// process there. No call may come from `run`.
+    pub fn before_call(&self, n: u64, run: impl FnOnce() + Send + 'static) {
+        self.state().hook = Some((n.saturating_sub(1), Hook(Box::new(run))));
+    }
+
     /// Lets nothing fail any more. The counts stay.
     pub fn disarm(&self) {
-        self.state().rules.clear();
+        let mut state = self.state();
+        state.rules.clear();
+        (state.dead, state.hook) = (None, None);
     }
 
     /// Number of calls so far, failed ones included.
@@ -102,7 +129,21 @@ impl State {
     fn call(&mut self, command: &'static str) -> Option<Errno> {
         self.calls += 1;
         *self.calls_of.entry(command).or_default() += 1;
+        if let Some((left, _)) = &mut self.hook {
+            if *left > 0 {
+                *left -= 1;
+            } else if let Some((_, Hook(run))) = self.hook.take() {
+                run();
+            }
+        }
         let mut errno = None;
+        if let Some((left, dead)) = &mut self.dead {
+            if *left > 0 {
+                *left -= 1;
+            } else {
+                errno = Some(*dead);
+            }
+        }
         self.rules.retain_mut(|rule| {
             if rule.command.as_deref().is_some_and(|wanted| wanted != command) {
                 return true;

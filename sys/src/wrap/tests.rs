@@ -102,3 +102,31 @@ fn calls_are_recorded() {
     assert_eq!(lines[3], "possible_cpus = ENOSYS");
     assert!(calls.is_empty());
 }
+
+#[test]
+fn a_dead_caller_gets_nothing_more() {
+    let (backend, faults) = FaultInjection::around(Arc::new(Stub));
+    let kernel = Kernel::new(backend);
+    faults.fail_from(3, Errno::EIO);
+    assert!(kernel.map_create(&request()).is_ok());
+    assert!(kernel.map_create(&request()).is_ok());
+    for _ in 0..3 {
+        assert_eq!(kernel.map_create(&request()).unwrap_err(), Errno::EIO);
+    }
+    assert_eq!(faults.fired(), 3);
+    faults.disarm();
+    assert!(kernel.map_create(&request()).is_ok());
+}
+
+#[test]
+fn something_runs_before_a_call() {
+    let (backend, faults) = FaultInjection::around(Arc::new(Stub));
+    let kernel = Kernel::new(backend);
+    let (send, ran) = std::sync::mpsc::channel();
+    faults.before_call(2, move || send.send(()).unwrap());
+    assert!(kernel.map_create(&request()).is_ok());
+    assert!(ran.try_recv().is_err());
+    assert!(kernel.map_create(&request()).is_ok());
+    assert!(kernel.map_create(&request()).is_ok());
+    assert_eq!(ran.iter().count(), 1);
+}
