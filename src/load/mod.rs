@@ -202,6 +202,17 @@ impl Loader {
         self
     }
 
+    /// Takes maps of an earlier version of the object where they fit, by their names.
+    pub(crate) fn inherit(mut self, maps: Vec<(String, Map)>) -> Self {
+        self.reuse.inherited = maps;
+        self
+    }
+
+    /// The kernel that it loads into.
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
     /// Loads with the rights of a BPF token (Linux 6.9), which the bpffs at this path gives to processes of the user
     /// namespace that it was mounted for. Loads fail when it gives none; an empty path is for no token at all.
     ///
