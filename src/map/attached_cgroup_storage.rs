@@ -93,7 +93,8 @@ impl<K: PlainData, V: PlainData> AttachedCgroupStorage<K, V> {
         self.map.update(key.as_bytes(), value.as_bytes(), flags)
     }
 
-    /// All keys; see [`Keys`] for what holds while the map changes.
+    /// All keys; see [`Keys`] for what holds while the map changes. Some old kernels (5.10) give one more after the last,
+    /// which has no value; [`iter`](Self::iter) leaves it out.
     pub fn keys(&self) -> Keys<'_, K> {
         Keys::new(&self.map)
     }

@@ -162,6 +162,10 @@ impl<'a, K: Key> Walk<'a, K> {
 /// How many keys a map can hold at most.
 pub(super) fn capacity(map: &Map) -> u64 {
     let shape = map.shape();
+    if shape.max_entries == 0 {
+        // Storage of cgroups, which is bounded by their number.
+        return u32::MAX.into();
+    }
     let mut capacity = u64::from(shape.max_entries);
     if shape.flags.contains(MapFlags::NO_COMMON_LRU) {
         // Linux rounds it to a multiple of the CPUs.
