@@ -167,9 +167,12 @@ impl Backend for SimKernel {
     fn prog_test_run(
         &self,
         prog: BorrowedFd<'_>,
-        _: &mut TestRun<'_>,
+        run: &mut TestRun<'_>,
     ) -> Result<TestRunResult, (Errno, TestRunResult)> {
-        let fail = |errno| (errno, TestRunResult::default());
+        let mut untouched = TestRunResult::default();
+        // The room that was given, where a kernel has not written the length of the packet in its place.
+        untouched.data_size_out = u32::try_from(run.data_out.len()).unwrap_or(u32::MAX);
+        let fail = |errno| (errno, untouched);
         let object = self.0.object(prog).map_err(fail)?;
         let prog = object.prog().map_err(fail)?;
         Err(fail(if prog.can_be_tested() { Errno::ENOSYS } else { Errno::ENOTSUPP }))
@@ -508,6 +511,9 @@ fn check_map_attributes(kernel: &Inner, request: &MapCreate<'_>) -> Result<(), E
         || request.btf.is_some() && !features.contains(Features::BTF)
     {
         return Err(Errno::E2BIG);
+    }
+    if request.vmlinux_value_type_id != 0 && request.map_type != MapType::STRUCT_OPS {
+        return Err(Errno::EINVAL);
     }
     if request.ifindex != 0 || request.flags.contains(MapFlags::NUMA_NODE) && request.numa_node != 0 {
         return Err(Errno::EINVAL);

@@ -41,6 +41,10 @@ impl Elements for Arena {
     }
 
     fn mmap(&mut self, offset: u64, len: usize, writable: bool) -> Result<SharedMemory, Errno> {
+        // Only once there is a mapping does the kernel tell that one is too long.
+        if offset == 0 && len as u64 > self.size && self.words.is_some() {
+            return Err(Errno::E2BIG);
+        }
         if offset != 0 || len as u64 != self.size {
             return Err(Errno::EINVAL);
         }

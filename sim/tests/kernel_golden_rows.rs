@@ -1,0 +1,71 @@
+//! The running kernel against what was recorded on Linux 6.18: on another one the differences are counted, not held
+//! against it.
+
+#![cfg(target_os = "linux")]
+#![allow(missing_docs, clippy::print_stdout)]
+
+mod bodies;
+mod rows;
+
+use std::path::{Path, PathBuf};
+
+use nix::sched::{CloneFlags, unshare};
+use skep_sys::Kernel;
+use skep_sys::abi::{Errno, MapType};
+use skep_sys::request::MapCreate;
+
+fn skip(reason: &str) {
+    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: rows: {reason}");
+    println!("skip: rows: {reason}");
+}
+
+/// A directory that goes with everything in it.
+struct Dir(PathBuf);
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn drift() {
+    let kernel = Kernel::linux();
+    match kernel.map_create(&MapCreate::new(MapType::HASH, 4, 4, 1)) {
+        Err(Errno::EPERM) => return skip("no right to create maps"),
+        other => drop(other.unwrap()),
+    }
+    let root = Path::new("/sys/fs/bpf");
+    if kernel.backend().is_bpffs(root) != Ok(true) {
+        return skip("no bpffs at /sys/fs/bpf");
+    }
+    let code = kernel.version_code().unwrap();
+    let is_recorded = code >> 8 == 6 << 8 | 18;
+    let mut transcript = rows::Transcript::default();
+    transcript.play_sockets(&kernel);
+    // Of this thread alone, so that no device of the machine is touched.
+    if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
+        return skip(&format!("no network namespace: {errno}"));
+    }
+    let dir = Dir(root.join(format!("skep-rows-{}", std::process::id())));
+    kernel.backend().create_pin_dir(&dir.0).unwrap();
+    transcript.play_rest(&kernel, &dir.0);
+    let played = rows::compare(&transcript.lines);
+    println!("{}", rows::counts(&played));
+    let drifted: Vec<String> = played
+        .iter()
+        .filter(|row| !row.holds())
+        .map(|row| match &row.found {
+            Some(found) => format!("{}: {found}, and Linux 6.18 {}", row.name(), row.row.result),
+            None => format!("{}: not asked here", row.name()),
+        })
+        .collect();
+    println!("{} of {} rows differ on this kernel", drifted.len(), played.len());
+    println!("{}", drifted.join("\n"));
+    for part in &transcript.stopped {
+        println!("skip: rows: the rest of {part}: this kernel lacks what it needs");
+    }
+    let asked = played.iter().filter(|row| row.found.is_some() && !row.holds()).count();
+    assert!(!is_recorded || transcript.stopped.is_empty(), "stopped: {:?}", transcript.stopped);
+    assert!(!is_recorded || asked == 0, "{asked} rows differ on the kernel that they were recorded on");
+}

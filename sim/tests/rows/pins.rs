@@ -1,0 +1,33 @@
+//! Pins.
+
+use std::path::Path;
+
+use skep_sys::Kernel;
+use skep_sys::abi::{MapFlags, MapType, OpenFlags, ProgType};
+use skep_sys::request::ProgLoad;
+
+use crate::bodies::{Numbers, Outcome, Script, create};
+
+/// `dir` is an empty directory on a bpffs.
+pub(super) fn all(kernel: &Kernel, dir: &Path, lines: &mut Vec<String>) {
+    let mut s = Script::new(kernel, "pin", lines);
+    let backend = kernel.backend();
+    let map = create(kernel, MapType::HASH, [4, 8, 4], MapFlags::empty());
+    let insns = skep_asm::Assembler::new().mov64_imm(skep_asm::Reg::R0, 0).exit().finish().unwrap();
+    let prog = kernel.prog_load(&ProgLoad::new(ProgType::XDP, &insns, "GPL"), None).unwrap();
+    Numbers(&map).update(1, 1).unwrap();
+    s.row("pin outside bpffs (/tmp/zz)", map.pin(std::env::temp_dir().join("skep-no-such-pin")));
+    map.pin(dir.join("m")).unwrap();
+    prog.pin(dir.join("q")).unwrap();
+    let open =
+        |name: &str, flags: u32| kernel.map_open_pinned(dir.join(name), OpenFlags::from_bits_retain(flags));
+    s.row("get map", open("m", 0));
+    s.row("get RDONLY then lookup", Numbers(&open("m", 8).unwrap()).lookup(1).map(drop));
+    s.row("get regular file", kernel.map_open_pinned("/proc/self/comm", OpenFlags::empty()));
+    let id = map.info().unwrap().id;
+    drop(map);
+    let kept = kernel.map_by_id(id, OpenFlags::empty()).is_ok();
+    s.row("pin keeps map alive after close", kept.text());
+    s.row("unlink", backend.unpin(&dir.join("m")));
+    backend.unpin(&dir.join("q")).unwrap();
+}
