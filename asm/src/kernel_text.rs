@@ -34,6 +34,9 @@ pub fn kernel_text(insn: &Insn, next: Option<&Insn>, names: &impl KernelNames) -
     if text.starts_with("BUG") { text } else { format!("({:02x}) {text}", insn.opcode) }
 }
 
+/// `BPF_ST | BPF_NOSPEC`, which only the kernel makes.
+const NOSPEC: u8 = 0xc2;
+
 fn text(insn: &Insn, next: Option<&Insn>, names: &impl KernelNames) -> String {
     match insn.class() {
         op::CLASS_ALU | op::CLASS_ALU64 => alu(insn),
@@ -42,6 +45,8 @@ fn text(insn: &Insn, next: Option<&Insn>, names: &impl KernelNames) -> String {
             let sign = if insn.opcode & op::MODE_MASK == op::MODE_MEMSX { "s" } else { "u" };
             format!("r{} = {}", insn.dst_raw(), memory(sign, insn, insn.src_raw()))
         }
+        // The barrier that the verifier puts in against speculation.
+        op::CLASS_ST if insn.opcode == NOSPEC => "nospec".to_owned(),
         op::CLASS_ST => format!("{} = {}", memory("u", insn, insn.dst_raw()), insn.imm),
         op::CLASS_STX if insn.opcode & op::MODE_MASK == op::MODE_MEM => {
             format!("{} = r{}", memory("u", insn, insn.dst_raw()), insn.src_raw())
@@ -99,6 +104,14 @@ fn alu(insn: &Insn) -> String {
             return format!("r{dst} = {how}{} r{dst}", insn.imm);
         }
         op::ALU_NEG => return format!("{r}{dst} = -{r}{dst}"),
+        op::ALU_MOV if by_register && wide && insn.off == 1 => {
+            let spaces = insn.imm.cast_unsigned();
+            return format!("r{dst} = addr_space_cast(r{src}, {}, {})", spaces >> 16, spaces & 0xffff);
+        }
+        // What the verifier makes of the address of a value per CPU.
+        op::ALU_MOV if by_register && wide && insn.off == -1 => {
+            return format!("r{dst} = &(void __percpu *)(r{src})");
+        }
         op::ALU_MOV if by_register && matches!(insn.off, 8 | 16 | 32) => {
             return format!("{r}{dst} = (s{}){r}{src}", insn.off);
         }
@@ -138,6 +151,7 @@ fn jump(insn: &Insn, names: &impl KernelNames) -> String {
         }
         op::JMP_EXIT => return "exit".to_owned(),
         op::JMP_JA if insn.opcode == op::GOTOL => return format!("gotol pc{:+}", insn.imm),
+        op::JMP_JA if insn.opcode & op::SRC_MASK == op::SRC_X => return format!("gotox r{}", insn.dst_raw()),
         op::JMP_JA => return format!("goto pc{:+}", insn.off),
         op::JMP_JCOND => return format!("may_goto pc{:+}", insn.off),
         op::JMP_JEQ => "==",

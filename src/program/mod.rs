@@ -33,6 +33,7 @@
 
 mod builder;
 mod context;
+mod dump;
 mod open;
 mod run;
 mod stats;
@@ -56,6 +57,7 @@ pub use builder::{BuildError, ProgramBuilder};
 pub(crate) use open::opened;
 
 pub use context::{FlowKeys, NfHookState, SkBuff, SkLookup, XdpMd};
+pub use dump::{Jited, JitedFunction, JitedLine, Xlated, XlatedEntry, XlatedLine};
 pub use run::{RunInput, RunOutput};
 pub use stats::{ProgramStats, enable_stats};
 pub use stream::StreamReader;

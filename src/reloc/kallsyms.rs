@@ -1,6 +1,6 @@
 //! Addresses of kernel symbols, from the text of `/proc/kallsyms`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
 
 use super::TargetError;
@@ -22,12 +22,7 @@ pub(crate) fn find(mut text: impl BufRead, names: &[&str]) -> Result<Vec<Option<
     let mut found: Vec<Option<u64>> = vec![None; names.len()];
     let mut hidden = true;
     let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = std::io::Read::take(&mut text, LINE_MAX).read_until(b'\n', &mut line);
-        if read.map_err(|error| fail(error.to_string()))? == 0 {
-            break;
-        }
+    while next_line(&mut text, &mut line).map_err(|error| fail(error.to_string()))? {
         let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) else {
             continue;
@@ -61,9 +56,35 @@ pub(crate) fn find(mut text: impl BufRead, names: &[&str]) -> Result<Vec<Option<
     Ok(found)
 }
 
+/// The names of the symbols at these addresses, of several the first one.
+pub(crate) fn names<V>(
+    mut text: impl BufRead,
+    addresses: &BTreeMap<u64, V>,
+) -> std::io::Result<BTreeMap<u64, String>> {
+    let mut found = BTreeMap::new();
+    let mut line = Vec::new();
+    while next_line(&mut text, &mut line)? {
+        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let (Some(address), Some(_), Some(name)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
+        let address = std::str::from_utf8(address).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
+        if let Some(address) = address.filter(|address| addresses.contains_key(address)) {
+            found.entry(address).or_insert_with(|| String::from_utf8_lossy(name).into_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// Reads the next line, or a piece of one that is too long. Answers whether there was one.
+fn next_line(text: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
+    line.clear();
+    std::io::Read::take(text, LINE_MAX).read_until(b'\n', line).map(|read| read > 0)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::find;
+    use super::{find, names};
 
     const TEXT: &str = "ffffffff81000000 T _stext\nffffffff81000010 t twin\nffffffff81000020 t twin\n\
         ffffffff82000000 d counter.llvm.123\nffffffff82000008 D plain\t[module]\nnonsense\n0 A\n";
@@ -75,6 +96,14 @@ mod tests {
         assert_eq!(find(&["counter", "plain"]), Ok(vec![Some(0xffffffff82000000), Some(0xffffffff82000008)]));
         assert!(find(&["twin"]).is_err());
         assert_eq!(find(&[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn names_are_found_by_addresses() {
+        let wanted =
+            [0xffffffff81000010, 0xffffffff82000008, 0xffffffff83000000].map(|address| (address, ()));
+        let found = names(TEXT.as_bytes(), &wanted.into()).unwrap();
+        assert_eq!(found, [(0xffffffff81000010, "twin".into()), (0xffffffff82000008, "plain".into())].into());
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) fn with_maps(kernel: &Kernel) {
 }
 
 /// Types of a function `entry`, and a source line for it.
-fn types() -> (Btf, FuncInfo, [LineInfo; 2]) {
+pub(super) fn types() -> (Btf, FuncInfo, [LineInfo; 2]) {
     let mut btf = BtfBuilder::new();
     let int = btf.add_int("int", 4, IntEncoding::SIGNED).unwrap();
     let proto = btf.add_func_proto(int).unwrap();

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)]
 
 mod building;
+mod dumps;
 mod handles;
 mod queries;
 
@@ -30,6 +31,9 @@ pub(crate) const BODIES: &[Body] = &[
     ("information", handles::information),
     ("statistics", handles::statistics),
     ("streams", handles::streams),
+    ("dumps_with_source", dumps::with_source),
+    ("dumps_with_names", dumps::with_names),
+    ("machine_code", dumps::machine_code),
     ("queries_of_programs", queries::programs),
     ("queries_of_the_rest", queries::the_rest),
     ("queries_while_objects_go", queries::while_objects_go),

@@ -5,10 +5,12 @@
 
 mod errno;
 mod flags;
+mod helpers;
 mod kinds;
 
 pub use errno::Errno;
 pub use flags::{AttachFlags, MapFlags, OpenFlags, ProgFlags, TestRunFlags, UpdateFlags};
+pub use helpers::helper_name;
 pub use kinds::{
     AttachType, BtfObjectId, LinkId, LinkType, MapId, MapType, ProgId, ProgType, StatsType, StreamId,
 };
