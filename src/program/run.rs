@@ -69,9 +69,11 @@ pub struct RunOutput {
 }
 
 impl RunOutput {
-    /// The context afterwards, as far as `T` goes; none when there are fewer bytes.
-    pub fn context<T: FromBytes>(&self) -> Option<T> {
-        T::read_from_prefix(&self.ctx).ok().map(|(context, _)| context)
+    /// The context afterwards, as far as `T` goes; what the kernel does not know of it is 0. None when there is none.
+    pub fn context<T: FromBytes + IntoBytes>(&self) -> Option<T> {
+        let mut context = T::new_zeroed();
+        context.as_mut_bytes().iter_mut().zip(&self.ctx).for_each(|(to, from)| *to = *from);
+        (!self.ctx.is_empty()).then_some(context)
     }
 
     /// What a flow dissector found.

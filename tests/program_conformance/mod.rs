@@ -36,6 +36,7 @@ pub(crate) const BODIES: &[Body] = &[
     ("machine_code", dumps::machine_code),
     ("queries_of_programs", queries::programs),
     ("queries_of_the_rest", queries::the_rest),
+    ("queries_of_pins", queries::pins),
     ("queries_while_objects_go", queries::while_objects_go),
 ];
 

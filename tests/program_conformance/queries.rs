@@ -100,3 +100,51 @@ pub(super) fn while_objects_go(kernel: &Kernel) {
         }
     });
 }
+
+pub(super) fn pins(kernel: &Kernel) {
+    let root = std::path::PathBuf::from(format!("/sys/fs/bpf/skep_queries_{}", std::process::id()));
+    let below = root.join("below");
+    let backend = kernel.backend();
+    backend.create_pin_dir(&root).unwrap();
+    backend.create_pin_dir(&below).unwrap();
+    let (pinned, loose) = (returning(kernel, "pinned", 3), returning(kernel, "loose", 3));
+    let array = map(kernel, MapType::ARRAY, 4, 4, 1);
+    let places = [root.join("program"), below.join("again"), below.join("map")];
+    pinned.pin(&places[0]).unwrap();
+    pinned.pin(&places[1]).unwrap();
+    array.pin(&places[2]).unwrap();
+
+    let found = query::pins(kernel, &root).unwrap();
+    let paths: Vec<_> = found.iter().map(|pin| pin.path.clone()).collect();
+    let expected = [places[1].clone(), places[2].clone(), places[0].clone()];
+    let id = pinned.info().unwrap().id;
+    let objects: Vec<_> = found
+        .iter()
+        .map(|pin| match &pin.object {
+            query::PinnedObject::Program(info) => info.id == id,
+            query::PinnedObject::Map(info) => info.id == array.id().unwrap(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let programs = query::programs(kernel).pinned_below(&root).unwrap();
+    let programs: Vec<_> = programs.map(|info| info.unwrap().id).collect();
+    let maps = query::maps(kernel).pinned_below(&root).unwrap().count();
+    let links = query::links(kernel).pinned_below(&root).unwrap().filter(Result::is_ok).count();
+    let loose_id = loose.info().unwrap().id;
+
+    for place in &places {
+        backend.unpin(place).unwrap();
+    }
+    backend.remove_pin_dir(&below).unwrap();
+    assert_eq!(query::pins(kernel, &root).unwrap(), []);
+    backend.remove_pin_dir(&root).unwrap();
+
+    assert_eq!(paths, expected);
+    assert_eq!(objects, [true; 3]);
+    assert_eq!((programs.as_slice(), maps, links), ([id].as_slice(), 1, 0));
+    assert!(!programs.contains(&loose_id));
+    let gone = query::pins(kernel, &root).unwrap_err();
+    assert!(gone.to_string().ends_with(" is not there)"), "{gone}");
+    let other = query::pins(kernel, "/proc").unwrap_err();
+    assert_eq!(other.to_string(), "list pins of the kernel (/proc is not on a bpffs)");
+}

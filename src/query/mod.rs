@@ -25,6 +25,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod pins;
+
 use std::fmt;
 use std::os::fd::OwnedFd;
 
@@ -39,6 +41,8 @@ use crate::error::Error;
 use crate::load::hint;
 use crate::map::Map;
 use crate::program::{Program, opened};
+
+pub use pins::{Pinned, PinnedObject, pins};
 
 /// All programs of a kernel (`BPF_PROG_GET_NEXT_ID`, Linux 4.13).
 pub fn programs(kernel: &Kernel) -> Query<Program> {
