@@ -48,7 +48,10 @@ fn wrong_types_name_both() {
     let error = map.typed::<Array<[u64; 2]>>().expect_err("each CPU has its own");
     assert_eq!(error.to_string(), "map `per_protocol` is of type percpu_array, and Array takes array");
     let error = map.typed::<PerCpuArray<u64>>().expect_err("it has two");
-    assert!(error.to_string().starts_with("values of map `per_protocol` are not laid out as `u64`"), "{error}");
+    assert!(
+        error.to_string().starts_with("values of map `per_protocol` are not laid out as `u64`"),
+        "{error}"
+    );
     let error = object.set_global("sample_every", &2u32).expect_err("it is constant");
     assert!(error.to_string().ends_with("is constant: set it before the object is loaded"), "{error}");
 }
