@@ -8,10 +8,12 @@ use bytes::Bytes;
 
 use crate::abi::{Errno, OpenFlags, StatsType, StreamId};
 use crate::map_fd::MapRef;
+use crate::perf_ring::PerfRingMemory;
 use crate::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
     MapMemory, MapUsage, OpenById, Pin, PinEntry, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
 };
+use crate::request::{PerfControl, PerfEventOpen, PerfMemory};
 use crate::shared::SharedMemory;
 
 /// Kinds of objects that have ids in a kernel.
@@ -355,6 +357,38 @@ pub trait Backend: Debug + Send + Sync {
         Err(Errno::ENOSYS)
     }
 
+    /// `perf_event_open`.
+    fn perf_event_open(&self, request: &PerfEventOpen<'_>) -> Result<OwnedFd, Errno> {
+        let _ = request;
+        Err(Errno::ENOSYS)
+    }
+
+    /// An ioctl of a perf event.
+    fn perf_event_control(&self, event: BorrowedFd<'_>, control: PerfControl) -> Result<(), Errno> {
+        let _ = (event, control);
+        Err(Errno::ENOSYS)
+    }
+
+    /// Reads a perf event's counter as its read format says. Answers how many bytes there are;
+    /// [`Errno::ENOSPC`] when they are more than `to` takes.
+    fn perf_event_read(&self, event: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno> {
+        let _ = (event, to);
+        Err(Errno::ENOSYS)
+    }
+
+    /// Maps the ring of a perf event, which a process has once: [`Errno::EBUSY`] for a second time.
+    fn perf_event_mmap(&self, event: BorrowedFd<'_>, memory: PerfMemory) -> Result<PerfRingMemory, Errno> {
+        let _ = (event, memory);
+        Err(Errno::ENOSYS)
+    }
+
+    /// Says that a perf event was seen to be readable, and that its ring is looked at next. Linux makes a descriptor
+    /// unreadable when it is polled, so there is nothing to do for it.
+    fn perf_event_seen(&self, event: BorrowedFd<'_>) -> Result<(), Errno> {
+        let _ = event;
+        Ok(())
+    }
+
     /// The kernel's own BTF (`/sys/kernel/btf/vmlinux`), mapped where the kernel allows it.
     fn kernel_btf(&self) -> Result<Bytes, Errno> {
         Err(Errno::ENOSYS)
@@ -367,6 +401,11 @@ pub trait Backend: Debug + Send + Sync {
 
     /// Number of possible CPUs: the number of values that a per-CPU element has.
     fn possible_cpus(&self) -> Result<u32, Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// The CPUs that are online now, ascending.
+    fn online_cpus(&self) -> Result<Vec<u32>, Errno> {
         Err(Errno::ENOSYS)
     }
 

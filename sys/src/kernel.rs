@@ -11,9 +11,10 @@ use crate::backend::{Backend, ObjectKind};
 use crate::btf_fd::BtfFd;
 use crate::link_fd::LinkFd;
 use crate::map_fd::{MapFd, MapShape};
+use crate::perf_event::PerfEventFd;
 use crate::probe::{Feature, Probe};
 use crate::program_fd::LoadedProgram;
-use crate::request::{BtfLoad, LinkCreate, LogBuffer, MapCreate, OpenById, ProgLoad};
+use crate::request::{BtfLoad, LinkCreate, LogBuffer, MapCreate, OpenById, PerfEventOpen, ProgLoad};
 use crate::token::Token;
 
 /// How many BTF objects are remembered.
@@ -52,6 +53,8 @@ struct Inner {
     /// BTF objects that were read, the oldest first. Ids are not used twice.
     objects: Mutex<Vec<(BtfObjectId, Btf)>>,
     features: Mutex<BTreeMap<Feature, Probe>>,
+    /// Which perf event was put last into a slot of a map, by the event's serial number.
+    perf_slots: Mutex<BTreeMap<(MapId, Box<[u8]>), u64>>,
 }
 
 impl Kernel {
@@ -75,6 +78,7 @@ impl Kernel {
             version_code: OnceLock::new(),
             objects: Mutex::new(Vec::new()),
             features: Mutex::new(BTreeMap::new()),
+            perf_slots: Mutex::new(BTreeMap::new()),
         };
         Kernel { inner: Arc::new(inner), token: None }
     }
@@ -332,6 +336,23 @@ impl Kernel {
         Ok(LinkFd::new(fd, self.clone()))
     }
 
+    /// Opens a perf event (`perf_event_open`): a counter, or what programs write records to.
+    ///
+    /// # Errors
+    /// What the kernel answers: [`Errno::ENODEV`] for a CPU that is offline, [`Errno::ENOENT`] for what the machine
+    /// does not count, [`Errno::EACCES`] without the right (`CAP_PERFMON`, before Linux 5.8 `CAP_SYS_ADMIN`).
+    pub fn perf_event_open(&self, request: &PerfEventOpen<'_>) -> Result<PerfEventFd, Errno> {
+        Ok(PerfEventFd::new(self.backend().perf_event_open(request)?, self.clone(), request))
+    }
+
+    /// The CPUs that are online now, ascending. They can come and go, so nothing is remembered.
+    ///
+    /// # Errors
+    /// What the backend answers.
+    pub fn online_cpus(&self) -> Result<Vec<u32>, Errno> {
+        self.backend().online_cpus()
+    }
+
     /// The ids of all objects of a kind, ascending (`BPF_*_GET_NEXT_ID`). Objects can come and go meanwhile.
     pub fn ids(&self, kind: ObjectKind) -> Ids {
         Ids { kernel: self.clone(), kind, last: Some(0) }
@@ -349,6 +370,10 @@ impl Kernel {
 
     pub(crate) fn remember_feature(&self, feature: Feature, probe: Probe) {
         self.features().insert(feature, probe);
+    }
+
+    pub(crate) fn perf_slots(&self) -> MutexGuard<'_, BTreeMap<(MapId, Box<[u8]>), u64>> {
+        self.inner.perf_slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn features(&self) -> MutexGuard<'_, BTreeMap<Feature, Probe>> {

@@ -243,7 +243,7 @@ impl MapFd {
         self.update_object(key, prog.kernel(), prog.as_fd(), flags)
     }
 
-    fn update_object(
+    pub(crate) fn update_object(
         &self,
         key: &[u8],
         kernel: &Kernel,

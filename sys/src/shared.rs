@@ -129,6 +129,11 @@ impl SharedMemory {
         Ok(())
     }
 
+    /// Whether it is a mapping, which only a kernel shares, and not words that safe code may hold.
+    pub(crate) fn is_mapping(&self) -> bool {
+        !matches!(self.owner, Owner::Heap { .. })
+    }
+
     /// Copies `from` to the bytes at `offset`.
     ///
     /// # Errors
@@ -190,6 +195,18 @@ impl SharedMemory {
         self.check_writable()?;
         self.check_aligned(offset, 8)?;
         Ok(self.word(offset))
+    }
+
+    /// The bytes at `offset` themselves, without a copy.
+    ///
+    /// # Safety
+    /// Nothing writes these bytes while they are borrowed: no kernel, no program, no other view.
+    #[inline]
+    pub(crate) unsafe fn lend(&self, offset: usize, len: usize) -> &[u8] {
+        assert!(offset <= self.len && len <= self.len - offset, "callers check the range");
+        // SAFETY: `base + offset .. + len` is inside of the `len` bytes that `owner` keeps valid for the life of `self`,
+        // and by the caller's promise nothing writes them while they are borrowed.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(offset), len) }
     }
 
     fn check(&self, offset: usize, len: usize) -> Result<(), SharedMemoryError> {

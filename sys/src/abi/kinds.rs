@@ -47,6 +47,7 @@ macro_rules! kinds {
         }
     };
 }
+pub(super) use kinds;
 
 kinds! {
     /// Kind of a map (`enum bpf_map_type`).

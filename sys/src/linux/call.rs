@@ -47,7 +47,7 @@ pub(super) unsafe fn bpf_fd<A: Attr>(command: u32, attr: &mut A) -> Result<Owned
 }
 
 /// The same object by a descriptor that is no standard stream.
-fn above_streams(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+pub(super) fn above_streams(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     if fd.as_raw_fd() >= LOWEST_FD {
         return Ok(fd);
     }

@@ -15,6 +15,8 @@ pub(crate) struct Mapping {
     base: NonNull<u8>,
     len: usize,
     writable: bool,
+    /// Given back when nothing is mapped any more.
+    _only: Option<super::perf::Mapped>,
 }
 
 // SAFETY: a mapping belongs to the process; nothing ties it to the thread that made it.
@@ -44,11 +46,17 @@ impl Mapping {
         }
         // Address 0 is never chosen unless asked for.
         let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::EFAULT)?;
-        let mapping = Mapping { base, len, writable };
+        let mapping = Mapping { base, len, writable, _only: None };
         if address != 0 && mapping.base.addr().get() != address {
             return Err(Errno::EEXIST);
         }
         Ok(mapping)
+    }
+
+    /// The same mapping as the only one of a perf event.
+    pub(super) fn only(mut self, only: super::perf::Mapped) -> Mapping {
+        self._only = Some(only);
+        self
     }
 
     /// Start, a multiple of the page size.

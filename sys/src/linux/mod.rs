@@ -8,6 +8,7 @@ mod kernel_btf;
 mod map;
 mod mapping;
 mod object;
+mod perf;
 mod program;
 mod system;
 
@@ -23,10 +24,12 @@ pub(crate) use self::mapping::Mapping;
 use crate::abi::{Errno, OpenFlags, StatsType, StreamId};
 use crate::backend::{Backend, ObjectKind, Permissions};
 use crate::map_fd::MapRef;
+use crate::perf_ring::PerfRingMemory;
 use crate::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
     MapMemory, MapUsage, OpenById, Pin, PinEntry, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
 };
+use crate::request::{PerfControl, PerfEventOpen, PerfMemory};
 use crate::shared::SharedMemory;
 
 /// The running kernel, through bpf(2).
@@ -267,6 +270,22 @@ impl Backend for LinuxBackend {
         object::raw_tracepoint_open(prog, name, cookie)
     }
 
+    fn perf_event_open(&self, request: &PerfEventOpen<'_>) -> Result<OwnedFd, Errno> {
+        perf::open(request)
+    }
+
+    fn perf_event_control(&self, event: BorrowedFd<'_>, control: PerfControl) -> Result<(), Errno> {
+        perf::control(event, control)
+    }
+
+    fn perf_event_read(&self, event: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno> {
+        perf::read(event, to)
+    }
+
+    fn perf_event_mmap(&self, event: BorrowedFd<'_>, memory: PerfMemory) -> Result<PerfRingMemory, Errno> {
+        perf::mmap(event, memory)
+    }
+
     fn kernel_btf(&self) -> Result<Bytes, Errno> {
         kernel_btf::open(&system::release()?)
     }
@@ -277,6 +296,10 @@ impl Backend for LinuxBackend {
 
     fn possible_cpus(&self) -> Result<u32, Errno> {
         system::possible_cpus()
+    }
+
+    fn online_cpus(&self) -> Result<Vec<u32>, Errno> {
+        system::online_cpus()
     }
 
     fn release(&self) -> Result<String, Errno> {

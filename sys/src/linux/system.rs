@@ -76,15 +76,40 @@ pub(super) fn possible_cpus() -> Result<u32, Errno> {
     count_cpus(&list).ok_or(Errno::EINVAL)
 }
 
+pub(super) fn online_cpus() -> Result<Vec<u32>, Errno> {
+    let list = fs::read_to_string("/sys/devices/system/cpu/online").map_err(|error| io_errno(&error))?;
+    list_cpus(&list).ok_or(Errno::EINVAL)
+}
+
 /// Number of CPUs in a list such as `0-3,6`.
 fn count_cpus(list: &str) -> Option<u32> {
-    let mut count = 0u32;
-    for part in list.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        count = count.checked_add(last.checked_sub(first)?.checked_add(1)?)?;
+    cpu_ranges(list).try_fold(0u32, |count, range| {
+        let (first, last) = range?;
+        count.checked_add(last.checked_sub(first)?.checked_add(1)?)
+    })
+}
+
+/// The CPUs in such a list, if there are no more than any Linux kernel has.
+fn list_cpus(list: &str) -> Option<Vec<u32>> {
+    const MANY: u32 = 1 << 16;
+
+    if count_cpus(list)? > MANY {
+        return None;
     }
-    Some(count)
+    let mut cpus = Vec::new();
+    for range in cpu_ranges(list) {
+        let (first, last) = range?;
+        cpus.extend(first..=last);
+    }
+    Some(cpus)
+}
+
+/// First and last of each range in such a list.
+fn cpu_ranges(list: &str) -> impl Iterator<Item = Option<(u32, u32)>> {
+    list.trim().split(',').map(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some((first.parse().ok()?, last.parse().ok()?))
+    })
 }
 
 pub(super) fn release() -> Result<String, Errno> {
@@ -275,8 +300,10 @@ mod tests {
             assert_eq!(count_cpus(list), Some(count), "{list}");
         }
         for list in ["", "\n", "a", "3-1", "0-", "0-4294967295", "1,,2"] {
-            assert_eq!(count_cpus(list), None, "{list}");
+            assert_eq!((count_cpus(list), list_cpus(list)), (None, None), "{list}");
         }
+        assert_eq!(list_cpus("0,2-4,8\n"), Some(vec![0, 2, 3, 4, 8]));
+        assert_eq!(list_cpus("0-4294967294"), None);
     }
 
     #[test]

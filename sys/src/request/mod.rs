@@ -8,6 +8,7 @@ mod info;
 mod link;
 mod map;
 mod object;
+mod perf;
 mod program;
 
 pub use batch::{BatchRead, BatchWrite};
@@ -16,4 +17,5 @@ pub use info::{BtfInfo, LinkInfo, LinkPlace, MapInfo, MapUsage, ProgInfo};
 pub use link::{LinkCreate, LinkTarget, LinkUpdate};
 pub use map::{MapBtf, MapCreate, MapMemory};
 pub use object::{BtfLoad, OpenById, Pin, PinEntry, PinEntryKind};
+pub use perf::{PerfControl, PerfEventOpen, PerfMemory, PerfTarget, PerfWakeup};
 pub use program::{AttachTarget, KnownRecords, LogBuffer, ProgLoad, Records, TestRun, TestRunResult};

@@ -11,6 +11,7 @@ use crate::request::{
     BatchRead, BatchWrite, BtfLoad, LinkCreate, LinkTarget, LinkUpdate, LogBuffer, MapCreate, MapMemory,
     OpenById, Pin, ProgLoad, TestRun,
 };
+use crate::request::{PerfControl, PerfEventOpen, PerfMemory, PerfTarget};
 
 /// A few words for an argument.
 pub(super) trait Brief {
@@ -62,6 +63,24 @@ brief! {
         batch.count, if batch.cursor.position().is_some() { "on" } else { "first" }, batch.elem_flags,
     );
     &BatchWrite<'_>, |batch| format!("{} elements flags={:#x}", batch.count, batch.elem_flags);
+    PerfControl, |control| match control {
+        PerfControl::Enable => "enable".to_owned(),
+        PerfControl::Disable => "disable".to_owned(),
+        PerfControl::Reset => "reset".to_owned(),
+        PerfControl::PauseOutput(pause) => format!("pause_output={}", u32::from(*pause)),
+    };
+    PerfMemory, |memory| format!("1+{} pages{}", memory.pages, if memory.writable { " writable" } else { "" });
+    &PerfEventOpen<'_>, |event| format!(
+        "{} {} period={} sample={:#x} {:?}",
+        event.kind,
+        match event.target {
+            PerfTarget::Cpu(cpu) => format!("cpu{cpu}"),
+            PerfTarget::Process { pid, cpu: Some(cpu) } => format!("pid{pid} cpu{cpu}"),
+            PerfTarget::Process { pid, cpu: None } => format!("pid{pid}"),
+            PerfTarget::Cgroup { cgroup, cpu } => format!("cgroup {} cpu{cpu}", cgroup.brief()),
+        },
+        event.sample_period, event.sample_type.bits(), event.wakeup,
+    );
     Pin<'_>, |pin| format!("{} {}", pin.fd.brief(), pin.path.brief());
     Option<&mut LogBuffer>, |log| match log {
         Some(log) => format!("log({}, {})", log.level, log.bytes.len()),

@@ -123,11 +123,13 @@ macro_rules! wrapper {
             use crate::abi::{Errno, OpenFlags, StatsType, StreamId};
             use crate::backend::{ObjectKind, Permissions};
             use crate::map_fd::MapRef;
+            use crate::perf_ring::PerfRingMemory;
             use crate::request::{
                 BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer,
                 MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProgDump, ProgInfo,
                 ProgLoad, TestRun, TestRunResult,
             };
+            use crate::request::{PerfControl, PerfEventOpen, PerfMemory};
             use crate::shared::SharedMemory;
 
             crate::wrap::delegate::delegate! {
@@ -192,9 +194,17 @@ macro_rules! wrapper {
                 fn raw_tracepoint_open(
                     prog: BorrowedFd<'_>, name: Option<&str>, cookie: u64,
                 ) -> Result<OwnedFd, Errno>;
+                fn perf_event_open(request: &PerfEventOpen<'_>) -> Result<OwnedFd, Errno>;
+                fn perf_event_control(event: BorrowedFd<'_>, control: PerfControl) -> Result<(), Errno>;
+                fn perf_event_read(event: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno>;
+                fn perf_event_mmap(
+                    event: BorrowedFd<'_>, memory: PerfMemory,
+                ) -> Result<PerfRingMemory, Errno>;
+                fn perf_event_seen(event: BorrowedFd<'_>) -> Result<(), Errno>;
                 fn kernel_btf() -> Result<Bytes, Errno>;
                 fn page_size() -> u32;
                 fn possible_cpus() -> Result<u32, Errno>;
+                fn online_cpus() -> Result<Vec<u32>, Errno>;
                 fn release() -> Result<String, Errno>;
                 fn version_code() -> Result<u32, Errno>;
                 fn config() -> Result<Box<dyn Read + Send>, Errno>;
