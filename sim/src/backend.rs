@@ -13,10 +13,11 @@ use skep_sys::request::{
     MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProgDump, ProgInfo, ProgLoad, TestRun,
     TestRunResult,
 };
-use skep_sys::{Backend, MapRef, ObjectKind, Permissions, SharedMemory};
+use skep_sys::request::{PerfControl, PerfEventOpen, PerfMemory};
+use skep_sys::{Backend, MapRef, ObjectKind, PerfRingMemory, Permissions, SharedMemory};
 
 use crate::btf::{self, BtfObject};
-use crate::fd::Access;
+use crate::fd::{Access, Descriptors};
 use crate::features::Features;
 use crate::kernel::{Inner, SimKernel};
 use crate::link::{Link, Place};
@@ -306,7 +307,10 @@ impl Backend for SimKernel {
 
     fn pin(&self, pin: Pin<'_>) -> Result<(), Errno> {
         let object = self.0.object(pin.fd)?;
-        if matches!(object, Object::Btf(_) | Object::Token | Object::Stats | Object::Lock(_)) {
+        if matches!(
+            object,
+            Object::Btf(_) | Object::Token | Object::Stats | Object::Lock(_) | Object::Perf(_)
+        ) {
             return Err(Errno::EINVAL);
         }
         self.0.state().bpffs.pin(pin.path, object)
@@ -447,12 +451,38 @@ impl Backend for SimKernel {
         }
     }
 
+    fn perf_event_open(&self, request: &PerfEventOpen<'_>) -> Result<OwnedFd, Errno> {
+        self.0.perf_event_open(request)
+    }
+
+    fn perf_event_control(&self, event: BorrowedFd<'_>, control: PerfControl) -> Result<(), Errno> {
+        self.0.object(event)?.perf()?.control(control, self.0.now())
+    }
+
+    fn perf_event_read(&self, event: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno> {
+        self.0.object(event)?.perf()?.read(to, self.0.now())
+    }
+
+    fn perf_event_mmap(&self, event: BorrowedFd<'_>, memory: PerfMemory) -> Result<PerfRingMemory, Errno> {
+        self.0.object(event)?.perf()?.mmap(memory)
+    }
+
+    fn perf_event_seen(&self, event: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.0.object(event)?.perf()?;
+        Descriptors::take_wakeups(event)
+    }
+
     fn kernel_btf(&self) -> Result<Bytes, Errno> {
         self.0.vmlinux().map(|btf| btf.btf.bytes().clone()).ok_or(Errno::ENOENT)
     }
 
     fn possible_cpus(&self) -> Result<u32, Errno> {
         Ok(self.0.config().cpus)
+    }
+
+    fn online_cpus(&self) -> Result<Vec<u32>, Errno> {
+        let state = self.0.state();
+        Ok((0..self.0.config().cpus).filter(|cpu| !state.offline.contains(cpu)).collect())
     }
 
     fn release(&self) -> Result<String, Errno> {

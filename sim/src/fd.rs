@@ -9,7 +9,9 @@ use std::fs;
 use std::io::{self, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 use skep_sys::abi::{Errno, OpenFlags};
@@ -69,7 +71,7 @@ impl Inode {
 struct Entry {
     object: Object,
     access: Access,
-    writer: PipeWriter,
+    writer: Arc<PipeWriter>,
 }
 
 /// All open descriptors of one simulated kernel.
@@ -89,6 +91,13 @@ impl Descriptors {
         let (reader, writer) = io::pipe().map_err(io_errno)?;
         let fd = above_stdio(OwnedFd::from(reader))?;
         let inode = Inode::of_fd(fd.as_fd())?;
+        let writer = Arc::new(writer);
+        if let Object::Perf(event) = &object {
+            let mut flags = fcntl(&fd, FcntlArg::F_GETFL).map(OFlag::from_bits_retain).map_err(errno)?;
+            flags.insert(OFlag::O_NONBLOCK);
+            fcntl(&fd, FcntlArg::F_SETFL(flags)).map_err(errno)?;
+            event.set_writer(&writer);
+        }
         self.entries.insert(inode, Entry { object, access, writer });
         Ok(fd)
     }
@@ -146,6 +155,19 @@ impl Descriptors {
         self.entries.get(&inode).map(|e| (&e.object, e.access)).ok_or(Errno::EINVAL)
     }
 
+    /// Takes the wakeups from a descriptor of a perf event.
+    pub(crate) fn take_wakeups(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        let mut bytes = [0; 512];
+        loop {
+            match nix::unistd::read(fd, &mut bytes) {
+                Ok(read) if read == bytes.len() => {}
+                Ok(_) | Err(nix::errno::Errno::EAGAIN) => return Ok(()),
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(errno(error)),
+            }
+        }
+    }
+
     /// Everything that an open descriptor stands for.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
         self.entries.values().map(|e| &e.object)
@@ -160,6 +182,10 @@ fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     }
     // The standard library duplicates to numbers above 2, and sets the close-on-exec flag.
     fd.try_clone().map_err(io_errno)
+}
+
+fn errno(errno: nix::errno::Errno) -> Errno {
+    Errno(errno as i32)
 }
 
 fn io_errno(error: io::Error) -> Errno {

@@ -1,5 +1,6 @@
 //! The simulated kernel: what it is made of, and what its calls have in common.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +9,7 @@ use std::time::Instant;
 use skep_btf::{Btf, BtfError};
 use skep_sys::MapRef;
 use skep_sys::abi::{Errno, MapType};
+use skep_sys::request::PerfEventOpen;
 
 use crate::bpffs::Bpffs;
 use crate::btf::BtfObject;
@@ -17,6 +19,7 @@ use crate::features::Features;
 use crate::link::{Link, Place};
 use crate::map::Map;
 use crate::object::{Ids, Object};
+use crate::perf::PerfEvent;
 use crate::prog::Prog;
 
 /// A kernel in the process.
@@ -67,6 +70,9 @@ pub(crate) struct State {
     pub(crate) btfs: Ids<BtfObject>,
     pub(crate) links: Ids<Link>,
     pub(crate) memlock_raised: bool,
+    pub(crate) offline: BTreeSet<u32>,
+    /// The last id of a perf event.
+    pub(crate) perf_events: u64,
 }
 
 impl Default for SimKernel {
@@ -127,6 +133,46 @@ impl SimKernel {
         }
     }
 
+    /// Takes a CPU offline, or back online. What is bound to it counts and writes no more, also when it is back, as on
+    /// Linux. Nothing happens when there is no such CPU, or it is the last one that is online.
+    pub fn set_online(&self, cpu: u32, online: bool) {
+        let mut state = self.0.state();
+        if online {
+            state.offline.remove(&cpu);
+            return;
+        }
+        let cpus = self.0.config().cpus;
+        if cpu >= cpus || state.offline.len() + 1 >= cpus as usize || !state.offline.insert(cpu) {
+            return;
+        }
+        let held = state.perf_events();
+        drop(state);
+        let now = self.0.now();
+        for event in held.iter().filter(|event| event.cpu() == Some(cpu)) {
+            event.go_off(now);
+        }
+    }
+
+    /// Does what a program does on a CPU with `bpf_perf_event_output`: writes `data` to the perf event at an index of
+    /// the map, of the CPU's number for none (`BPF_F_CURRENT_CPU`).
+    ///
+    /// # Errors
+    /// What the program gets: [`Errno::ENOENT`] when there is no event, [`Errno::E2BIG`] when the map has no such index,
+    /// [`Errno::EOPNOTSUPP`] when the event is of another CPU or does not count, [`Errno::ENOSPC`] when the ring is full or
+    /// nobody has it mapped, [`Errno::EINVAL`] when the event is no
+    /// [`BPF_OUTPUT`](skep_sys::abi::PerfEventKind::BPF_OUTPUT) or the map none of perf events.
+    pub fn perf_event_output(
+        &self,
+        map: BorrowedFd<'_>,
+        index: Option<u32>,
+        cpu: u32,
+        data: &[u8],
+    ) -> Result<(), Errno> {
+        let object = self.0.object(map)?;
+        let event = object.map()?.perf_event(index.unwrap_or(cpu))?;
+        event.output(cpu, data, self.0.now())
+    }
+
     /// The paths of all pins and pin directories, sorted.
     pub fn pins(&self) -> Vec<PathBuf> {
         self.0.state().bpffs.paths().map(PathBuf::from).collect()
@@ -148,6 +194,8 @@ impl Inner {
             btfs,
             links: Ids::default(),
             memlock_raised: false,
+            offline: BTreeSet::new(),
+            perf_events: 0,
         };
         Inner { config, vmlinux, modules, boot: Instant::now(), state: Mutex::new(state) }
     }
@@ -256,9 +304,28 @@ impl Inner {
     /// Lets go of an object that was unpinned.
     pub(crate) fn release(&self, object: Object) {
         let Object::Map(map) = object else { return };
-        if map.shape.kind == MapType::PROG_ARRAY && !self.swept().is_used(&map) {
+        if map.lets_go() && !self.swept().is_used(&map) {
             map.release_held();
         }
+    }
+
+    /// Makes a perf event.
+    pub(crate) fn perf_event_open(&self, request: &PerfEventOpen<'_>) -> Result<OwnedFd, Errno> {
+        if self.config.delegating.is_some() {
+            return Err(Errno::EACCES);
+        }
+        if let Some(group) = request.group {
+            self.object(group)?.perf().map_err(|_| Errno::EBADF)?;
+        }
+        let now = self.now();
+        let mut state = self.state();
+        let event = PerfEvent::open(request, state.perf_events + 1, self.config.cpus, now)?;
+        if event.cpu().is_some_and(|cpu| state.offline.contains(&cpu)) {
+            return Err(Errno::ENODEV);
+        }
+        state.perf_events += 1;
+        drop(state);
+        self.open(Object::Perf(Arc::new(event)), Access::ALL)
     }
 
     /// Opens a descriptor of an object.
@@ -279,14 +346,13 @@ impl Inner {
 }
 
 impl State {
-    /// Forgets closed descriptors. Answers the program arrays that no descriptor or pin is left of: what they hold
-    /// has to be released, once this state is no longer locked.
+    /// Forgets closed descriptors. Answers the arrays of programs and perf events that nobody has any more: what they
+    /// hold has to be released, once this state is no longer locked.
     fn sweep(&mut self) -> Vec<Arc<Map>> {
         if !self.descriptors.sweep() {
             return Vec::new();
         }
-        let arrays: Vec<Arc<Map>> =
-            self.maps.iter().filter(|map| map.shape.kind == MapType::PROG_ARRAY).collect();
+        let arrays: Vec<Arc<Map>> = self.maps.iter().filter(|map| map.lets_go()).collect();
         self.prune();
         arrays.into_iter().filter(|map| !self.is_used(map)).collect()
     }
@@ -294,7 +360,18 @@ impl State {
     /// Whether a descriptor or pin of a map is left.
     fn is_used(&self, map: &Arc<Map>) -> bool {
         let is_it = |object: &Object| matches!(object, Object::Map(m) if Arc::ptr_eq(m, map));
-        self.descriptors.objects().any(is_it) || self.bpffs.objects().any(is_it)
+        // Perf events go with the descriptor that they were set by; a pin does not keep them.
+        let pinned = map.shape.kind == MapType::PROG_ARRAY && self.bpffs.objects().any(is_it);
+        pinned || self.descriptors.objects().any(is_it)
+    }
+
+    /// The perf events that a descriptor is left of.
+    fn perf_events(&self) -> Vec<Arc<PerfEvent>> {
+        let events = self.descriptors.objects().filter_map(|object| match object {
+            Object::Perf(event) => Some(event.clone()),
+            _ => None,
+        });
+        events.collect()
     }
 
     fn prune(&mut self) {

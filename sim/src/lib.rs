@@ -17,10 +17,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Programs do not run, but what they write to a perf buffer can be written in their place:
+//! [`SimKernel::perf_event_output`].
+//!
 //! # What it is not
 //! - The verifier's analysis of data flow: a program that reads what it never wrote loads here and not on Linux.
 //! - Concurrency, timing, and the order in which a real hash table is iterated: here it is that of insertion.
-//! - What the elements of some maps would hold: sockets, perf events, cgroups and tasks do not exist.
+//! - What the elements of some maps would hold: sockets, cgroups and tasks do not exist.
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +41,7 @@ mod map;
 mod name;
 mod object;
 mod outside;
+mod perf;
 mod prog;
 
 pub use bare::BareMap;

@@ -12,6 +12,7 @@ use skep_sys::abi::Errno;
 use crate::btf::BtfObject;
 use crate::link::Link;
 use crate::map::Map;
+use crate::perf::PerfEvent;
 use crate::prog::Prog;
 
 /// A counted reference to an object of any kind.
@@ -21,6 +22,7 @@ pub(crate) enum Object {
     Prog(Arc<Prog>),
     Btf(Arc<BtfObject>),
     Link(Arc<Link>),
+    Perf(Arc<PerfEvent>),
     Token,
     /// What keeps statistics on.
     Stats,
@@ -57,6 +59,14 @@ impl Object {
     pub(crate) fn link(&self) -> Result<&Arc<Link>, Errno> {
         match self {
             Object::Link(link) => Ok(link),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// The perf event, or `EINVAL` when it is something else.
+    pub(crate) fn perf(&self) -> Result<&Arc<PerfEvent>, Errno> {
+        match self {
+            Object::Perf(event) => Ok(event),
             _ => Err(Errno::EINVAL),
         }
     }

@@ -12,6 +12,7 @@ use super::instructions::Instructions;
 use super::limited::Limited;
 use super::lpm::Lpm;
 use super::objects::{HashOfMaps, InnerShape, ObjectArray};
+use super::perf_events::PerfEvents;
 use super::queue::Queue;
 use super::redirect::{DeviceHash, Targets};
 use super::shared::SharedArray;
@@ -97,6 +98,7 @@ impl Shape {
             }
             MapType::ARENA => Box::new(Arena::new(max)),
             MapType::INSN_ARRAY => Box::new(Instructions::new(max)),
+            MapType::PERF_EVENT_ARRAY => Box::new(PerfEvents::new(max)),
             kind => Box::new(Limited::new(kind, max)),
         })
     }

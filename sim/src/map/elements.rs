@@ -8,6 +8,7 @@ use skep_sys::SharedMemory;
 use skep_sys::abi::{Errno, ProgType};
 
 use crate::object::Object;
+use crate::perf::PerfEvent;
 
 /// Finds the object that a descriptor number in a map's value stands for.
 pub(crate) type Resolve<'a> = &'a dyn Fn(i32) -> Result<Object, Errno>;
@@ -80,6 +81,12 @@ pub(crate) trait Elements: Debug + Send {
     /// Whether user space has the values mapped and can write them.
     fn is_mapped_writable(&self) -> bool {
         false
+    }
+
+    /// The perf event at an index.
+    fn perf_event(&self, index: u32) -> Result<Arc<PerfEvent>, Errno> {
+        let _ = index;
+        Err(Errno::EINVAL)
     }
 
     /// Drops the objects that the elements hold.

@@ -2,11 +2,11 @@
 
 use skep_sys::abi::{Errno, MapType};
 
-use super::elements::{Elements, Resolve, index, next_index};
+use super::elements::{Elements, Resolve, index};
 use super::{EXIST, NOEXIST};
 
 /// Answers as the kernel does for a kind that has no such call, and for elements that cannot be there because what
-/// they would hold (perf events, stacks, storage of attached programs) does not exist in a simulated kernel.
+/// they would hold (stacks, storage of attached programs) does not exist in a simulated kernel.
 #[derive(Debug)]
 pub(super) struct Limited {
     kind: MapType,
@@ -22,25 +22,15 @@ impl Limited {
 impl Elements for Limited {
     fn lookup(&mut self, _: &[u8], _: &mut [u8]) -> Result<(), Errno> {
         Err(match self.kind {
-            MapType::RINGBUF | MapType::USER_RINGBUF | MapType::PERF_EVENT_ARRAY => Errno::ENOTSUPP,
+            MapType::RINGBUF | MapType::USER_RINGBUF => Errno::ENOTSUPP,
             _ => Errno::ENOENT,
         })
     }
 
-    fn update(&mut self, key: &[u8], _: &[u8], flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
+    fn update(&mut self, _: &[u8], _: &[u8], flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
         Err(match self.kind {
             MapType::RINGBUF | MapType::USER_RINGBUF => Errno::ENOTSUPP,
             MapType::STACK_TRACE => Errno::EINVAL,
-            MapType::PERF_EVENT_ARRAY => {
-                if flags != 0 {
-                    Errno::EINVAL
-                } else if index(key)? >= self.max_entries {
-                    Errno::E2BIG
-                } else {
-                    // No descriptor can be a perf event of this kernel.
-                    Errno::EBADF
-                }
-            }
             MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE if flags == NOEXIST => Errno::EINVAL,
             MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => Errno::ENOENT,
             _ if flags > EXIST => Errno::EINVAL,
@@ -52,17 +42,14 @@ impl Elements for Limited {
         Err(match self.kind {
             MapType::RINGBUF | MapType::USER_RINGBUF => Errno::ENOTSUPP,
             MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => Errno::EINVAL,
-            MapType::STACK_TRACE | MapType::PERF_EVENT_ARRAY if index(key)? >= self.max_entries => {
-                Errno::E2BIG
-            }
+            MapType::STACK_TRACE if index(key)? >= self.max_entries => Errno::E2BIG,
             _ => Errno::ENOENT,
         })
     }
 
-    fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+    fn next_key(&self, _: Option<&[u8]>, _: &mut [u8]) -> Result<(), Errno> {
         match self.kind {
             MapType::RINGBUF | MapType::USER_RINGBUF => Err(Errno::ENOTSUPP),
-            MapType::PERF_EVENT_ARRAY => next_index(key, self.max_entries, next),
             _ => Err(Errno::ENOENT),
         }
     }

@@ -16,6 +16,7 @@ mod instructions;
 mod limited;
 mod lpm;
 mod objects;
+mod perf_events;
 mod queue;
 mod redirect;
 mod shared;
@@ -32,6 +33,7 @@ use skep_sys::request::{MapInfo, MapUsage};
 
 use crate::btf::BtfObject;
 use crate::fd::Access;
+use crate::perf::PerfEvent;
 
 pub(crate) use create::{Shape, check};
 pub(crate) use elements::{Elements, Resolve};
@@ -294,6 +296,20 @@ impl Map {
             [a, b] => Some(u16::from_ne_bytes([a, b]).into()),
             [a, b, c, d] => Some(u32::from_ne_bytes([a, b, c, d]).into()),
             _ => bytes.try_into().ok().map(u64::from_ne_bytes),
+        }
+    }
+
+    /// The perf event at an index, as a program finds it.
+    pub(crate) fn perf_event(&self, index: u32) -> Result<Arc<PerfEvent>, Errno> {
+        self.state().elements.perf_event(index)
+    }
+
+    /// Whether what the elements hold goes with the last descriptor and, for program arrays, pin.
+    pub(crate) fn lets_go(&self) -> bool {
+        match self.shape.kind {
+            MapType::PROG_ARRAY => true,
+            MapType::PERF_EVENT_ARRAY => !self.shape.flags.contains(MapFlags::PRESERVE_ELEMS),
+            _ => false,
         }
     }
 
