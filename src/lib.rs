@@ -72,6 +72,7 @@ extern crate self as skep;
 mod error;
 pub mod load;
 pub mod map;
+pub mod perf;
 pub mod pinned;
 pub mod program;
 pub mod query;

@@ -44,7 +44,8 @@ pub(super) fn of_descriptors(
             | MapType::XSKMAP
             | MapType::SOCKMAP
             | MapType::REUSEPORT_SOCKARRAY
-            | MapType::CGROUP_ARRAY,
+            | MapType::CGROUP_ARRAY
+            | MapType::PERF_EVENT_ARRAY,
             MapOperation::Update | MapOperation::Delete,
             Errno::E2BIG,
         )

@@ -97,12 +97,16 @@ pub(super) const HASH_OF_MAPS: ViewKind =
 pub(super) const INSTRUCTION_ARRAY: ViewKind =
     ViewKind { view: "InstructionArray", map_types: &[MapType::INSN_ARRAY], since: &["6.19"] };
 
+pub(super) const PERF_EVENT_ARRAY: ViewKind =
+    ViewKind { view: "PerfEventArray", map_types: &[MapType::PERF_EVENT_ARRAY], since: &["4.3"] };
+
 /// One row per typed view.
 pub const KINDS: &[ViewKind] = &[
     HASH,
     ARRAY,
     PER_CPU_HASH,
     PER_CPU_ARRAY,
+    PERF_EVENT_ARRAY,
     DEV_MAP,
     DEV_MAP_HASH,
     CPU_MAP,

@@ -9,6 +9,7 @@
 //! | [`Array`] | `BPF_MAP_TYPE_ARRAY` | `array.rs` |
 //! | [`PerCpuHashMap`] | `BPF_MAP_TYPE_PERCPU_HASH`, `BPF_MAP_TYPE_LRU_PERCPU_HASH` | `per_cpu_hash.rs` |
 //! | [`PerCpuArray`] | `BPF_MAP_TYPE_PERCPU_ARRAY` | `per_cpu_array.rs` |
+//! | [`PerfEventArray`] | `BPF_MAP_TYPE_PERF_EVENT_ARRAY` | `perf_event_array.rs` |
 //! | [`DevMap`] | `BPF_MAP_TYPE_DEVMAP` | `dev_map.rs` |
 //! | [`DevMapHash`] | `BPF_MAP_TYPE_DEVMAP_HASH` | `dev_map_hash.rs` |
 //! | [`CpuMap`] | `BPF_MAP_TYPE_CPUMAP` | `cpu_map.rs` |
@@ -92,6 +93,7 @@ mod per_cpu_array;
 mod per_cpu_attached_cgroup_storage;
 mod per_cpu_batches;
 mod per_cpu_hash;
+mod perf_event_array;
 mod plain;
 mod prefix;
 mod program_array;
@@ -134,6 +136,7 @@ pub use per_cpu_array::{PerCpuArray, PerCpuArrayIter};
 pub use per_cpu_attached_cgroup_storage::PerCpuAttachedCgroupStorage;
 pub use per_cpu_batches::{PerCpuBatch, PerCpuBatchIter, PerCpuBatches};
 pub use per_cpu_hash::{PerCpuHashMap, PerCpuHashMapIter};
+pub use perf_event_array::PerfEventArray;
 #[doc(hidden)]
 pub use plain::Plain;
 pub use plain::{Opaque, PlainData};

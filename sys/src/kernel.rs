@@ -54,8 +54,11 @@ struct Inner {
     objects: Mutex<Vec<(BtfObjectId, Btf)>>,
     features: Mutex<BTreeMap<Feature, Probe>>,
     /// Which perf event was put last into a slot of a map, by the event's serial number.
-    perf_slots: Mutex<BTreeMap<(MapId, Box<[u8]>), u64>>,
+    perf_slots: Mutex<PerfSlots>,
 }
+
+/// By map and key.
+type PerfSlots = BTreeMap<(MapId, Box<[u8]>), u64>;
 
 impl Kernel {
     /// A kernel behind `backend`. Two calls give two kernels, which do not share handles.
@@ -372,7 +375,7 @@ impl Kernel {
         self.features().insert(feature, probe);
     }
 
-    pub(crate) fn perf_slots(&self) -> MutexGuard<'_, BTreeMap<(MapId, Box<[u8]>), u64>> {
+    pub(crate) fn perf_slots(&self) -> MutexGuard<'_, PerfSlots> {
         self.inner.perf_slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -109,11 +109,13 @@ fn number(number: u32) -> Result<libc::c_int, Errno> {
 
 /// Numbers of the ioctls, whose direction bits depend on the machine.
 mod ioctl {
-    pub(super) const ENABLE: u64 = nix::request_code_none!(b'$', 0) as u64;
-    pub(super) const DISABLE: u64 = nix::request_code_none!(b'$', 1) as u64;
-    pub(super) const RESET: u64 = nix::request_code_none!(b'$', 3) as u64;
-    pub(super) const ID: u64 = nix::request_code_read!(b'$', 7, size_of::<*const u64>()) as u64;
-    pub(super) const PAUSE_OUTPUT: u64 = nix::request_code_write!(b'$', 9, size_of::<u32>()) as u64;
+    use nix::sys::ioctl::ioctl_num_type as Number;
+
+    pub(super) const ENABLE: Number = nix::request_code_none!(b'$', 0);
+    pub(super) const DISABLE: Number = nix::request_code_none!(b'$', 1);
+    pub(super) const RESET: Number = nix::request_code_none!(b'$', 3);
+    pub(super) const ID: Number = nix::request_code_read!(b'$', 7, size_of::<*const u64>());
+    pub(super) const PAUSE_OUTPUT: Number = nix::request_code_write!(b'$', 9, size_of::<u32>());
 }
 
 pub(super) fn control(event: BorrowedFd<'_>, control: PerfControl) -> Result<(), Errno> {
@@ -126,7 +128,7 @@ pub(super) fn control(event: BorrowedFd<'_>, control: PerfControl) -> Result<(),
         PerfControl::PauseOutput(pause) => (ioctl::PAUSE_OUTPUT, libc::c_ulong::from(pause)),
     };
     // SAFETY: these requests take numbers and no address; `event` is open.
-    let result = unsafe { libc::ioctl(event.as_raw_fd(), request as _, argument) };
+    let result = unsafe { libc::ioctl(event.as_raw_fd(), request, argument) };
     if result < 0 { Err(errno()) } else { Ok(()) }
 }
 
@@ -141,7 +143,7 @@ pub(super) fn read(event: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno>
 fn id(event: BorrowedFd<'_>) -> Result<u64, Errno> {
     let mut id = 0u64;
     // SAFETY: the request writes the 8 bytes of `id`, which is borrowed over the call; `event` is open.
-    let result = unsafe { libc::ioctl(event.as_raw_fd(), ioctl::ID as _, std::ptr::from_mut(&mut id)) };
+    let result = unsafe { libc::ioctl(event.as_raw_fd(), ioctl::ID, std::ptr::from_mut(&mut id)) };
     if result < 0 { Err(errno()) } else { Ok(id) }
 }
 
