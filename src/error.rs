@@ -95,6 +95,16 @@ pub enum Error {
     /// An operation on a map failed.
     #[error(transparent)]
     Map(#[from] crate::map::MapError),
+    /// The memory of a global variable cannot be mapped.
+    #[error("map global variable `{variable}` of object `{object}`")]
+    GlobalView {
+        /// Name of the object.
+        object: String,
+        /// Name of the variable.
+        variable: String,
+        /// Why.
+        source: crate::map::MapError,
+    },
     /// The kernel refused access to a global variable.
     #[error("{step} global variable `{variable}` of object `{object}`")]
     Global {
@@ -247,6 +257,9 @@ impl Error {
             Error::Relocate { .. } | Error::Load { source: LoadError::Unsupported { .. }, .. } => {
                 ErrorKind::Unsupported
             }
+            Error::GlobalView { source: crate::map::MapError::Unsupported { .. }, .. } => {
+                ErrorKind::Unsupported
+            }
             Error::Load { source: LoadError::ByteOrder { .. }, .. } => ErrorKind::BadObject,
             Error::Load { source: LoadError::PinnedMapDiffers { .. }, .. } => ErrorKind::Exists,
             Error::Build { source, .. } => match &**source {
@@ -276,7 +289,7 @@ impl Error {
                 _ => None,
             },
             Error::Global { source, .. } => source.errno(),
-            Error::Map(source) => source.errno(),
+            Error::Map(source) | Error::GlobalView { source, .. } => source.errno(),
             Error::Program { source, .. }
             | Error::Pin { source, .. }
             | Error::Open { source, .. }
@@ -311,6 +324,10 @@ impl Error {
 
     pub(crate) fn global_read_only(object: &str, variable: &str) -> Error {
         Error::GlobalReadOnly { object: object.to_owned(), variable: variable.to_owned() }
+    }
+
+    pub(crate) fn global_view(object: &str, variable: &str, source: crate::map::MapError) -> Error {
+        Error::GlobalView { object: object.to_owned(), variable: variable.to_owned(), source }
     }
 
     pub(crate) fn global_access(object: &str, variable: &str, step: &'static str, source: MapError) -> Error {

@@ -86,7 +86,7 @@ pub use skep_sim as sim;
 pub use skep_sys as sys;
 
 pub use error::{Error, ErrorKind};
-pub use load::{LoadReport, Loader, Object};
+pub use load::{GlobalView, LoadReport, Loader, Object};
 pub use program::Program;
 pub use skep_sys::Kernel;
 pub use spec::Spec;

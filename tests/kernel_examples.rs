@@ -10,6 +10,9 @@
 #[path = "../examples/exec_watch.rs"]
 mod exec_watch;
 #[allow(dead_code, reason = "it has a main function")]
+#[path = "../examples/flow_counter.rs"]
+mod flow_counter;
+#[allow(dead_code, reason = "it has a main function")]
 #[path = "../examples/packet_counter.rs"]
 mod packet_counter;
 
@@ -136,4 +139,71 @@ fn packet_counter_needs_no_kernel_to_load() {
     let args = packet_counter::Args::parse_from(["packet_counter", "eth9", "--kernel", "sim"]);
     let error = packet_counter::run(&args, &mut Vec::new()).expect_err("there is no such interface");
     assert!(format!("{error:#}").contains("eth9"), "{error:#}");
+}
+
+#[test]
+fn flow_counter_counts_what_it_sends() {
+    if !permitted("flow_counter") {
+        return;
+    }
+    if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
+        return println!("skip: flow_counter: no network namespace: {errno}");
+    }
+    let _ = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    let mut out = Vec::new();
+    let args = flow_counter::Args::parse_from(["flow_counter", "--seconds", "0"]);
+    flow_counter::run(&args, &mut out).expect("the example works");
+    let out = String::from_utf8(out).expect("the example writes text");
+    let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
+    // 14 bytes of Ethernet, 20 of IP and 8 of UDP before 1, 10 and 100 bytes, and before 1000.
+    let (large, small) = (rows.iter().position(|row| row.ends_with(&["1", "1042"])), ["3", "237"]);
+    let small = rows.iter().position(|row| row.ends_with(&small));
+    assert!(large.is_some() && small > large, "{out}");
+    for row in [large, small].into_iter().flatten() {
+        assert_eq!((rows[row][0], rows[row][1], rows[row][3]), ("udp", "127.0.0.1", "127.0.0.1"), "{out}");
+    }
+    assert!(number_before(&out, " packets seen") >= 4, "{out}");
+}
+
+#[test]
+fn flow_counter_needs_no_kernel_to_load() {
+    let mut out = Vec::new();
+    let args = flow_counter::Args::parse_from(["flow_counter", "--kernel", "sim"]);
+    flow_counter::run(&args, &mut out).expect("the example works");
+    let out = String::from_utf8(out).expect("the example writes text");
+    assert!(out.contains("simulated") && out.contains("\n0 flows, 0 packets seen"), "{out}");
+}
+
+/// What a program would have counted is put into the map by hand.
+#[test]
+fn flow_counter_adds_up() {
+    use flow_counter::{Count, Flow, Totals};
+    use skep::map::{Map, PerCpuHashMap, PerCpuValues};
+    use skep::sys::abi::UpdateFlags;
+
+    let kernel = skep::sim::kernel();
+    let cpus = kernel.possible_cpus().expect("it is known");
+    let map = Map::create(&kernel, &MapCreate::new(MapType::LRU_PERCPU_HASH, 16, 16, 1000)).expect("a map");
+    let flows: PerCpuHashMap<Flow, Count> = map.typed().expect("the types fit");
+    let flow = |n: u8| Flow {
+        source: [10, 0, 0, n],
+        destination: [10, 0, 0, 1],
+        source_port: [0x30, n],
+        destination_port: [0, 53],
+        protocol: 17,
+        unused: [0; 3],
+    };
+    let counts = PerCpuValues::from_fn(cpus, |cpu| Count { packets: 1, bytes: 100 + u64::from(cpu) });
+    let mut totals = Totals::default();
+    for _ in 0..3 {
+        for n in 0..50 {
+            flows.insert(&flow(n), &counts, UpdateFlags::empty()).expect("there is room");
+        }
+        assert_eq!(totals.collect(&flows), Ok(50));
+        assert_eq!(totals.collect(&flows), Ok(0));
+    }
+    assert_eq!(totals.0.len(), 50);
+    let bytes = 3 * (0..u64::from(cpus)).map(|cpu| 100 + cpu).sum::<u64>();
+    assert!(totals.0.values().all(|count| *count == Count { packets: 3 * u64::from(cpus), bytes }));
+    assert_eq!(flow(7).to_string(), "udp     10.0.0.7        12295  10.0.0.1        53     ");
 }

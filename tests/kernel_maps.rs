@@ -60,6 +60,13 @@ map_conformance::tests! {
     batches_one_by_one
     batches_among_threads
     drain_among_threads
+    one_cpu
+    mapped_arrays
+    mapped_arrays_read_only
+    usage
+    guards_batches
+    guards_cpus
+    guards_other_shapes
     guards
     guards_typed
     wrong_lengths

@@ -45,6 +45,13 @@ map_conformance::tests! {
     batches_one_by_one
     batches_among_threads
     drain_among_threads
+    one_cpu
+    mapped_arrays
+    mapped_arrays_read_only
+    usage
+    guards_batches
+    guards_cpus
+    guards_other_shapes
     guards
     guards_typed
     wrong_lengths
@@ -86,6 +93,20 @@ fn batches_on_old_kernels() {
             {
                 body(&kernel);
             }
+        }
+    }
+}
+
+/// A kernel that knows the flags that choose CPUs.
+#[test]
+fn new_kernels_choose_cpus() {
+    use skep::sim::{Features, SimKernel};
+
+    let sim = SimKernel::builder().features(Features::all()).build().expect("it needs no types");
+    let kernel = Kernel::new(sim);
+    for (name, body) in map_conformance::BODIES {
+        if ["one_cpu", "guards_cpus", "guards_batches", "percpu_hash", "percpu_array"].contains(name) {
+            body(&kernel);
         }
     }
 }

@@ -4,6 +4,7 @@ mod arg_ctx;
 mod btf;
 mod error;
 mod fallback;
+mod global_view;
 pub(crate) mod hint;
 mod map;
 mod object;
@@ -27,6 +28,7 @@ use skep_sys::{Feature, Kernel, LoadedProgram, MapFd};
 
 pub use crate::reloc::SourceLine;
 pub use error::LoadError;
+pub use global_view::GlobalView;
 pub use object::Object;
 pub use report::{LoadReport, Note, NoteKind};
 pub use reuse::{Migration, OnMismatch};
@@ -453,7 +455,11 @@ impl Loader {
                 .map(|((map, (fd, memory)), fresh)| ObjectMap {
                     name: map.spec.name.clone(),
                     role: map.spec.role.clone(),
-                    arena: memory.map(|memory| Arena { memory, contents: map.contents_offset as usize }),
+                    arena: memory.map(|memory| Arena {
+                        memory: Arc::new(memory),
+                        contents: map.contents_offset as usize,
+                    }),
+                    memory: OnceLock::new(),
                     table: map.struct_ops.as_ref().map(|plan| Table::new(map, plan)),
                     map: fd.map(|fd| named(map, fd, *fresh)),
                 })

@@ -1,3 +1,5 @@
+use std::sync::{Arc, OnceLock};
+
 use skep_btf::Btf;
 use skep_sys::abi::UpdateFlags;
 use skep_sys::{BtfFd, Kernel, MapFd, SharedMemory};
@@ -32,6 +34,8 @@ pub(super) struct ObjectMap {
     pub(super) role: MapRole,
     /// Memory of an arena.
     pub(super) arena: Option<Arena>,
+    /// Memory of a section of variables, once it was mapped.
+    pub(super) memory: OnceLock<Arc<SharedMemory>>,
     /// What is to be registered of a `struct_ops` table.
     pub(super) table: Option<Table>,
     /// None for a map that was not to be created.
@@ -41,7 +45,7 @@ pub(super) struct ObjectMap {
 /// An arena in this process.
 #[derive(Debug)]
 pub(super) struct Arena {
-    pub(super) memory: SharedMemory,
+    pub(super) memory: Arc<SharedMemory>,
     /// Where its first variables are.
     pub(super) contents: usize,
 }
@@ -199,7 +203,7 @@ impl Object {
         Some((arena, arena.contents.saturating_add(global.offset as usize)))
     }
 
-    fn find_global(&self, name: &str) -> Result<(&GlobalSpec, &MapFd), Error> {
+    pub(super) fn find_global(&self, name: &str) -> Result<(&GlobalSpec, &MapFd), Error> {
         let global = self.globals.iter().find(|global| global.name == name).ok_or_else(|| {
             self.missing("global variable", name, self.globals.iter().map(|g| g.name.as_str()))
         })?;

@@ -331,6 +331,14 @@ impl<'a, K: Room, V: Room> Pages<'a, K, V> {
     }
 }
 
+/// Memory of a batch where nobody says how large it should be.
+const USUAL: usize = 256 << 10;
+
+/// How many elements of this map are read at once where nobody says.
+pub(crate) fn usual_batch(map: &Map) -> usize {
+    (USUAL / map.key_len().saturating_add(map.value_len()).max(1)).clamp(1, 4096)
+}
+
 /// How many elements a batch of this map can have at most. There can be a few more than the map was created for while
 /// elements are replaced.
 fn most(map: &Map) -> usize {

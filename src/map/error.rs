@@ -461,6 +461,7 @@ fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'st
         (MapOperation::LookupBatch | MapOperation::LookupAndDeleteBatch, Errno::ENOSPC) => {
             "a bucket has more elements than the map was made for"
         }
+        (MapOperation::Mmap, Errno::EINVAL) => "it is opened for reading only, and then no kernel maps it",
         (MapOperation::Mmap, Errno::EPERM | Errno::EACCES) => {
             "it is frozen, opened for writing only, or read-only for programs"
         }

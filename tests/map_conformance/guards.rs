@@ -1,8 +1,11 @@
 //! Nothing outside of a buffer is written, and nothing at all when its length is wrong.
 
-use skep::map::{Array, HashMap, Map, MapErrorKind, PlainData};
-use skep::sys::Kernel;
-use skep::sys::abi::MapType;
+use std::os::fd::AsFd;
+
+use skep::map::{Array, HashMap, Map, MapErrorKind, PerCpuArray, PerCpuHashMap, PlainData};
+use skep::sys::abi::{Errno, MapFlags, MapType, OpenFlags, UpdateFlags};
+use skep::sys::request::{BatchRead, MapCreate};
+use skep::sys::{BatchCursor, BatchError, Kernel};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{ANY, Triple, assert_error, map, takes, triple};
@@ -163,5 +166,229 @@ pub(super) fn wrong_lengths(kernel: &Kernel) {
         }
         let mut buffer = vec![0; map.value_len()];
         assert!(map.lookup_into(&key, &mut buffer, ANY).unwrap(), "the element is as it was");
+    }
+}
+
+/// Whether the kernel reads and takes elements of such a map in batches.
+fn has_batches(map: &Map, take: bool) -> bool {
+    let mut cursor = BatchCursor::new(map.as_map_fd());
+    let answer = match take {
+        false => map.as_map_fd().lookup_batch(&mut cursor, &mut [], &mut [], ANY),
+        true => map.as_map_fd().lookup_and_delete_batch(&mut cursor, &mut [], &mut [], ANY),
+    };
+    answer.is_ok()
+}
+
+/// A batch writes as many keys and values as it answers, and nothing behind or before them.
+fn batches_of(kernel: &Kernel, map_type: MapType, key_len: usize, size: usize) {
+    const THERE: usize = 5;
+    let mut request = MapCreate::new(map_type, key_len as u32, size as u32, 8);
+    request.name = "under_test";
+    if map_type == MapType::LPM_TRIE {
+        request.flags = MapFlags::NO_PREALLOC;
+    }
+    let map = Map::create(kernel, &request).unwrap();
+    let array = is_array(&map);
+    let key = |n: usize| {
+        let mut key = vec![0; key_len];
+        key[0] = n as u8;
+        if map_type == MapType::LPM_TRIE {
+            key[..4].copy_from_slice(&8u32.to_ne_bytes());
+            key[4] = n as u8 + 1;
+        }
+        key
+    };
+    let keys: Vec<u8> = (0..THERE).flat_map(key).collect();
+    let values = vec![0x11; THERE * map.value_len()];
+    map.insert_many(&keys, &values, ANY).unwrap();
+    let fd = map.as_map_fd();
+    for take in [false, true] {
+        if !has_batches(&map, take) {
+            continue;
+        }
+        for count in [0, 1, 2, 4, 5, 6, 8, 9, 64] {
+            map.insert_many(&keys, &values, ANY).unwrap();
+            let mut cursor = BatchCursor::new(fd);
+            loop {
+                let mut keys = Guarded::new(count * map.key_len());
+                let mut values = Guarded::new(count * map.value_len());
+                let answer = match take {
+                    false => fd.lookup_batch(&mut cursor, keys.inner(), values.inner(), ANY),
+                    true => fd.lookup_and_delete_batch(&mut cursor, keys.inner(), values.inner(), ANY),
+                };
+                let done = *answer.as_ref().unwrap_or_else(|BatchError { done, .. }| done) as usize;
+                assert!(done <= count);
+                let (got_keys, got_values) = (keys.checked(), values.checked());
+                let untouched = |bytes: &[u8]| bytes.iter().all(|byte| *byte == CANARY);
+                assert!(untouched(&got_keys[done * map.key_len()..]), "{map_type}: keys behind the last");
+                assert!(
+                    untouched(&got_values[done * map.value_len()..]),
+                    "{map_type}: values behind the last"
+                );
+                for value in got_values[..done * map.value_len()].chunks(map.value_len()) {
+                    // Kernels differ in what they do with the padding of a CPU's value.
+                    let first = &value[..size];
+                    assert!(first.iter().all(|byte| *byte == if array { first[0] } else { 0x11 }));
+                }
+                if answer.is_err() || done == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    // Lengths that do not fit are refused before the kernel sees them, by the handle and by the backend.
+    let (key_len, value_len) = (map.key_len(), map.value_len());
+    for (keys, values) in [
+        (2 * key_len, value_len),
+        (2 * key_len, 2 * value_len - 1),
+        (2 * key_len, 2 * value_len + 1),
+        (2 * key_len - 1, 2 * value_len),
+        (2 * key_len, 2 * size - 1),
+        (key_len, 0),
+        (0, value_len),
+    ] {
+        let (mut keys, mut values) = (Guarded::new(keys), Guarded::new(values));
+        let mut cursor = BatchCursor::new(fd);
+        let refused = |answer: Result<u32, BatchError>| {
+            let error = answer.unwrap_err();
+            assert_eq!((error.done, error.errno()), (0, None), "{error:?}");
+        };
+        refused(fd.lookup_batch(&mut cursor, keys.inner(), values.inner(), ANY));
+        refused(fd.lookup_and_delete_batch(&mut cursor, keys.inner(), values.inner(), ANY));
+        refused(fd.update_batch(keys.inner(), values.inner(), ANY));
+        let error = map.insert_many(keys.inner(), values.inner(), ANY).unwrap_err();
+        assert_eq!((error.done, error.error.kind()), (0, MapErrorKind::Length));
+        keys.assert_untouched();
+        values.assert_untouched();
+        for count in [2, 3, u32::MAX] {
+            let mut read = BatchRead::new(&mut cursor, keys.inner(), values.inner(), count);
+            let answer = kernel.backend().map_lookup_batch(fd.as_map_ref(), &mut read);
+            let (errno, done) = answer.unwrap_err();
+            assert!(matches!(errno, Errno::EINVAL | Errno::EFAULT) && done == 0, "{errno}");
+        }
+        keys.assert_untouched();
+        values.assert_untouched();
+    }
+    if key_len > 1 {
+        let error = fd.delete_batch(&vec![0; 2 * key_len - 1]).unwrap_err();
+        assert_eq!((error.done, error.errno()), (0, None));
+    }
+
+    // A cursor of a map with longer or shorter ones.
+    let mut other =
+        MapCreate::new(MapType::LPM_TRIE, if map_type == MapType::LPM_TRIE { 20 } else { 8 }, 4, 4);
+    other.flags = MapFlags::NO_PREALLOC;
+    let other = kernel.map_create(&other).unwrap();
+    let mut cursor = BatchCursor::new(&other);
+    let error = fd.lookup_batch(&mut cursor, &mut [], &mut [], ANY).unwrap_err();
+    assert_eq!(error.errno(), None, "{error:?}");
+}
+
+pub(super) fn batches(kernel: &Kernel) {
+    for size in [1, 4, 7, 8, 12, 300] {
+        for &map_type in KINDS {
+            batches_of(kernel, map_type, 4, size);
+        }
+        batches_of(kernel, MapType::LPM_TRIE, 8, size);
+    }
+    // Keys that are shorter than a cursor, and longer.
+    for key_len in [1, 3, 5, 64, 200] {
+        batches_of(kernel, MapType::HASH, key_len, 4);
+        batches_of(kernel, MapType::PERCPU_HASH, key_len, 12);
+        if key_len >= 5 {
+            batches_of(kernel, MapType::LPM_TRIE, key_len, 4);
+        }
+    }
+}
+
+/// Flags that choose CPUs shorten values, on kernels that know them and on those that do not.
+pub(super) fn cpus(kernel: &Kernel) {
+    let last = kernel.possible_cpus().unwrap() - 1;
+    for map_type in [MapType::PERCPU_HASH, MapType::LRU_PERCPU_HASH, MapType::PERCPU_ARRAY] {
+        for size in [1, 4, 8, 12, 300] {
+            let map = map(kernel, map_type, 4, size, 4);
+            let key = 1u32.to_ne_bytes();
+            let full = vec![0x22; map.value_len()];
+            map.update(&key, &full, ANY).unwrap();
+            for flags in [UpdateFlags::on_cpu(0), UpdateFlags::on_cpu(last), UpdateFlags::ALL_CPUS] {
+                let mut value = Guarded::new(size);
+                match map.lookup_into(&key, value.inner(), flags) {
+                    Ok(true) => assert!(value.checked().iter().all(|byte| *byte == 0x22)),
+                    other => {
+                        assert_error(other, MapErrorKind::Invalid, Some(Errno::EINVAL));
+                        value.assert_untouched();
+                    }
+                }
+                let one = Guarded::new(size).inner().to_vec();
+                let written = map.update(&key, &one, flags);
+                assert!(written.is_ok() || written.unwrap_err().kind() == MapErrorKind::Invalid);
+                map.update(&key, &full, ANY).unwrap();
+                for len in [0, size - 1, size + 1, map.value_len() + 8] {
+                    let mut value = Guarded::new(len);
+                    assert_error(map.lookup_into(&key, value.inner(), flags), MapErrorKind::Length, None);
+                    assert_error(map.update(&key, value.inner(), flags), MapErrorKind::Length, None);
+                    value.assert_untouched();
+                }
+                let mut value = Guarded::new(size);
+                if map_type != MapType::PERCPU_ARRAY {
+                    // No kernel takes these flags for it.
+                    assert!(map.lookup_and_delete(&key, value.inner(), flags).is_err());
+                    value.assert_untouched();
+                }
+                let (mut keys, mut values) = (Guarded::new(4 * 4), Guarded::new(4 * size));
+                let fd = map.as_map_fd();
+                let answer = fd.lookup_batch(&mut BatchCursor::new(fd), keys.inner(), values.inner(), flags);
+                let done = *answer.as_ref().unwrap_or_else(|error| &error.done) as usize;
+                assert!(keys.checked()[done * 4..].iter().all(|byte| *byte == CANARY));
+                assert!(values.checked()[done * size..].iter().all(|byte| *byte == CANARY));
+                map.update(&key, &full, ANY).unwrap();
+            }
+        }
+    }
+    let around = || Around { before: [CANARY; MARGIN], inner: triple(0), after: [CANARY; MARGIN] };
+    let hash: PerCpuHashMap<u32, Triple> = map(kernel, MapType::PERCPU_HASH, 4, 12, 4).typed().unwrap();
+    hash.insert_on_all_cpus(&1, &triple(5), ANY).unwrap();
+    let array: PerCpuArray<Triple> = map(kernel, MapType::PERCPU_ARRAY, 4, 12, 4).typed().unwrap();
+    array.set_on_all_cpus(1, &triple(6), ANY).unwrap();
+    let mut value = around();
+    value.inner = hash.get_on_cpu(&1, last).unwrap().unwrap();
+    assert_eq!((value.before, value.inner, value.after), ([CANARY; MARGIN], triple(5), [CANARY; MARGIN]));
+    value.inner = array.get_on_cpu(1, last).unwrap().unwrap();
+    assert_eq!((value.before, value.inner, value.after), ([CANARY; MARGIN], triple(6), [CANARY; MARGIN]));
+}
+
+/// A map that was opened by its id, from a pin or from a descriptor has the lengths that the kernel says, whoever made it.
+pub(super) fn other_shapes(kernel: &Kernel) {
+    for (map_type, size) in [(MapType::HASH, 300), (MapType::PERCPU_ARRAY, 12), (MapType::PERCPU_HASH, 1)] {
+        let made = map(kernel, map_type, 4, size, 4);
+        made.update(&[1, 0, 0, 0], &vec![3; made.value_len()], ANY).unwrap();
+        let path = format!("/sys/fs/bpf/skep_guards_{}", std::process::id());
+        made.pin(&path).unwrap();
+        let opened = [
+            Map::open_pinned(kernel, &path, OpenFlags::empty()),
+            Map::by_id(kernel, made.id().unwrap(), OpenFlags::empty()),
+            Map::from_fd(kernel, made.as_fd().try_clone_to_owned().unwrap()),
+        ];
+        kernel.backend().unpin(path.as_ref()).unwrap();
+        for map in opened {
+            let map = map.unwrap();
+            assert_eq!((map.key_len(), map.value_len()), (4, made.value_len()));
+            // What someone takes who believes that values have 8 bytes.
+            assert!(map.typed::<HashMap<u32, u64>>().is_err());
+            assert!(map.typed::<PerCpuArray<u64>>().is_err());
+            let mut short = Guarded::new(8);
+            assert_error(map.lookup_into(&[1, 0, 0, 0], short.inner(), ANY), MapErrorKind::Length, None);
+            let (mut keys, mut values) = (Guarded::new(4 * 4), Guarded::new(4 * 8));
+            let fd = map.as_map_fd();
+            let answer = fd.lookup_batch(&mut BatchCursor::new(fd), keys.inner(), values.inner(), ANY);
+            assert_eq!(answer.unwrap_err().errno(), None);
+            short.assert_untouched();
+            keys.assert_untouched();
+            values.assert_untouched();
+            let mut value = Guarded::new(map.value_len());
+            assert!(map.lookup_into(&[1, 0, 0, 0], value.inner(), ANY).unwrap());
+            assert_eq!(value.checked()[..size], vec![3; size]);
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 mod arrays;
 mod batches;
+mod cpu_select;
 mod descriptors;
 mod devices;
 mod guards;
@@ -12,6 +13,7 @@ mod hashes;
 mod iteration;
 mod layouts;
 mod lpm;
+mod mapped;
 mod objects;
 mod owners;
 mod queues;
@@ -55,6 +57,13 @@ pub(crate) const BODIES: &[Body] = &[
     ("batches_one_by_one", batches::one_by_one),
     ("batches_among_threads", batches::among_threads),
     ("drain_among_threads", batches::drain_among_threads),
+    ("one_cpu", cpu_select::one_cpu),
+    ("mapped_arrays", mapped::arrays),
+    ("mapped_arrays_read_only", mapped::read_only),
+    ("usage", mapped::usage),
+    ("guards_batches", guards::batches),
+    ("guards_cpus", guards::cpus),
+    ("guards_other_shapes", guards::other_shapes),
     ("guards", guards::bytes),
     ("guards_typed", guards::typed),
     ("wrong_lengths", guards::wrong_lengths),

@@ -278,6 +278,10 @@ impl Map {
         if !access.read || writable && !access.write {
             return Err(Errno::EACCES);
         }
+        // A shared mapping of what cannot be written is a private one to Linux, which no map has.
+        if !access.write {
+            return Err(Errno::EINVAL);
+        }
         state.elements.mmap(offset, len, writable)
     }
 

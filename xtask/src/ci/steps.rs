@@ -29,7 +29,7 @@ pub(super) const ALL: &[Step] = &[
     Step { name: "vm", about: "kernel tests on other kernels, under qemu", run: virtual_machines },
     Step {
         name: "asan",
-        about: "unit tests and tests of the system calls under AddressSanitizer",
+        about: "unit tests and tests of system calls and maps under AddressSanitizer",
         run: asan,
     },
     Step { name: "fuzz", about: "each fuzz target for a while", run: fuzz },
@@ -145,14 +145,15 @@ fn asan(run: &mut Run<'_>) -> Result<()> {
         return Ok(());
     }
     let workspace = Workspace::read()?;
-    let sys = workspace
-        .packages
-        .iter()
-        .find(|package| package.name == "skep-sys")
-        .context("no package skep-sys")?;
+    let tests = |package: &str| {
+        let package = workspace.packages.iter().find(|found| found.name == package);
+        package.map(|package| package.tests.as_slice()).context("a package that every workspace has")
+    };
+    // Those of the system calls, and those of maps, which try to make the kernel write where it should not.
+    let maps = tests("skep")?.iter().filter(|name| name.ends_with("_maps"));
     let mut command = nightly("cargo")?;
     command.args(["test", "--workspace", "--exclude", "xtask", "--no-fail-fast", "--lib"]);
-    command.args(sys.tests.iter().flat_map(|name| ["--test", name]));
+    command.args(tests("skep-sys")?.iter().chain(maps).flat_map(|name| ["--test", name]));
     // With a target of their own, build scripts and macros are built without the sanitizer.
     command.args(["--target", TARGET, "--target-dir", "target/asan"]);
     run.command(command.env("RUSTFLAGS", "-Zsanitizer=address"))

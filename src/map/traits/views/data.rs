@@ -10,11 +10,8 @@ use crate::map::traits::{
 };
 use crate::map::{
     Array, AttachedCgroupStorage, BloomFilter, HashMap, LpmTrie, MapError, PerCpuArray,
-    PerCpuAttachedCgroupStorage, PerCpuHashMap, PerCpuValues, PlainData, Queue, Stack,
+    PerCpuAttachedCgroupStorage, PerCpuHashMap, PerCpuValues, PlainData, Queue, Stack, usual_batch,
 };
-
-/// How many elements are taken out in one call.
-const BATCH: usize = 256;
 
 /// Hashes.
 macro_rules! hash {
@@ -32,7 +29,7 @@ macro_rules! hash {
 
         impl<K: PlainData, V: PlainData> MapDrain<K, $element> for $view {
             fn drain_all(&self, each: &mut dyn FnMut(K, $element)) -> Result<(), MapError> {
-                for element in self.drain(BATCH) {
+                for element in self.drain(usual_batch(self.as_map())) {
                     let (key, value) = element?;
                     each(key, value);
                 }
