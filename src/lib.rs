@@ -78,6 +78,7 @@ pub mod program;
 pub mod query;
 pub mod reloc;
 pub mod spec;
+pub mod symbols;
 
 pub use skep_asm as asm;
 pub use skep_btf as btf;

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
+use skep::map::{StructOpsMap, StructOpsState};
 use skep::spec::MapRole;
 use skep::sys::abi::{Errno, MapType};
 use skep::sys::{Feature, Probe};
@@ -65,8 +66,25 @@ fn a_congestion_control_is_used_and_taken_out() {
     assert!(!is_available("skep_plain") && talk("skep_plain").is_err());
 
     for table in tables {
+        let view: StructOpsMap = object.map(table).expect("it was created").typed().expect("it is a table");
+        assert_eq!(view.state().expect("it can be read"), StructOpsState::INIT);
         let registered = object.attach_struct_ops(table).expect("the kernel takes it");
         assert!(is_available(table));
+        let value = view.value().expect("it can be read");
+        let linked = registered.link().is_some();
+        assert_eq!(value.state(), if linked { StructOpsState::READY } else { StructOpsState::IN_USE });
+        if let Some(structure) = value.structure() {
+            assert_eq!(structure, "tcp_congestion_ops");
+            assert_eq!(value.member("name").and_then(|name| name.get(..table.len())), Some(table.as_bytes()));
+            assert_eq!(value.member("nothing"), None);
+            let programs = value.programs();
+            let ssthresh =
+                object.program("skep_ssthresh").expect("it is loaded").info().expect("it is there").id;
+            assert_eq!(programs.first().map(|(_, id)| *id), Some(ssthresh));
+            let names: Vec<&str> = programs.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, ["ssthresh", "cong_avoid", "undo_cwnd"]);
+            assert!(programs.iter().all(|(_, id)| kernel.prog_by_id(*id).is_ok()));
+        }
         talk(table).expect("a connection can use it");
         let error = object.attach_struct_ops(table).expect_err("it is registered already");
         assert_eq!(error.kind(), ErrorKind::Exists, "{error:?}");

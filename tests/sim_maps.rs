@@ -34,6 +34,8 @@ map_conformance::tests! {
     array_of_maps
     hash_of_maps
     instruction_array
+    stack_traces
+    arena
     iteration
     iteration_while_emptying
     iteration_ends

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use skep_sys::abi::{AttachType, Errno, MapFlags, MapType, OpenFlags, ProgType, StatsType, StreamId};
 use skep_sys::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkTarget, LinkUpdate, LogBuffer, MapBtf,
-    MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProgDump, ProgInfo, ProgLoad, TestRun,
-    TestRunResult,
+    MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump, ProgInfo,
+    ProgLoad, ReadSeek, TestRun, TestRunResult,
 };
 use skep_sys::request::{PerfControl, PerfEventOpen, PerfMemory};
 use skep_sys::{Backend, MapRef, ObjectKind, PerfRingMemory, Permissions, SharedMemory};
@@ -499,6 +499,16 @@ impl Backend for SimKernel {
 
     fn symbols(&self) -> Result<Box<dyn Read + Send>, Errno> {
         Ok(Box::new(Cursor::new(self.0.config().symbols.clone())))
+    }
+
+    fn process_maps(&self, pid: u32) -> Result<Box<dyn Read + Send>, Errno> {
+        let maps = self.0.config().processes.get(&pid).ok_or(Errno::ENOENT)?;
+        Ok(Box::new(Cursor::new(maps.clone())))
+    }
+
+    fn process_file(&self, file: &ProcessFile<'_>) -> Result<Box<dyn ReadSeek>, Errno> {
+        let contents = self.0.config().files.get(&(file.pid, file.path.to_owned())).ok_or(Errno::ENOENT)?;
+        Ok(Box::new(Cursor::new(contents.clone())))
     }
 
     fn has_syscall_wrapper(&self) -> Result<bool, Errno> {

@@ -27,6 +27,10 @@ pub struct Builder {
     pub(crate) missing_helpers: BTreeSet<i32>,
     pub(crate) config: Bytes,
     pub(crate) symbols: Bytes,
+    /// The mappings of processes.
+    pub(crate) processes: BTreeMap<u32, Bytes>,
+    /// Files of processes, by process and path.
+    pub(crate) files: BTreeMap<(u32, PathBuf), Bytes>,
     pub(crate) syscall_wrapper: bool,
     pub(crate) delegating: Option<PathBuf>,
 }
@@ -85,6 +89,8 @@ impl Default for Builder {
             missing_helpers: BTreeSet::new(),
             config: Bytes::from_static(CONFIG),
             symbols: Bytes::new(),
+            processes: BTreeMap::new(),
+            files: BTreeMap::new(),
             syscall_wrapper: true,
             delegating: None,
         }
@@ -161,6 +167,18 @@ impl Builder {
     /// The addresses of symbols, as `/proc/kallsyms` holds them. None by default.
     pub fn symbols(mut self, symbols: impl Into<Bytes>) -> Self {
         self.symbols = symbols.into();
+        self
+    }
+
+    /// Adds a process with what is mapped into it, as `/proc/PID/maps` holds it.
+    pub fn process(mut self, pid: u32, maps: impl Into<Bytes>) -> Self {
+        self.processes.insert(pid, maps.into());
+        self
+    }
+
+    /// Adds a file that a process sees at a path.
+    pub fn process_file(mut self, pid: u32, path: impl Into<PathBuf>, contents: impl Into<Bytes>) -> Self {
+        self.files.insert((pid, path.into()), contents.into());
         self
     }
 

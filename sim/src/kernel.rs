@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use skep_btf::{Btf, BtfError};
 use skep_sys::MapRef;
-use skep_sys::abi::{Errno, MapType};
+use skep_sys::abi::{Errno, MapId, MapType};
 use skep_sys::request::PerfEventOpen;
 
 use crate::bpffs::Bpffs;
@@ -171,6 +171,17 @@ impl SimKernel {
         let object = self.0.object(map)?;
         let event = object.map()?.perf_event(index.unwrap_or(cpu))?;
         event.output(cpu, data, self.0.now())
+    }
+
+    /// Puts a stack into a stack trace map, as a program does that is given this number by `bpf_get_stackid`: the
+    /// addresses from the innermost. In a map with build ids they stand as addresses, as of files without one.
+    ///
+    /// # Errors
+    /// [`Errno::ENOENT`] when there is no such map, [`Errno::EINVAL`] when it is of another kind,
+    /// [`Errno::E2BIG`] when the number is not below its capacity.
+    pub fn put_stack(&self, map: MapId, id: u32, addresses: &[u64]) -> Result<(), Errno> {
+        let map = self.0.state().maps.get(map.0)?;
+        map.put_stack(id, addresses)
     }
 
     /// The paths of all pins and pin directories, sorted.

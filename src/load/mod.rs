@@ -24,7 +24,7 @@ use std::sync::{Arc, OnceLock};
 use skep_asm::Endian;
 use skep_btf::Btf;
 use skep_sys::abi::{Errno, MapType, UpdateFlags};
-use skep_sys::{Feature, Kernel, LoadedProgram, MapFd};
+use skep_sys::{Feature, Kernel, LoadedProgram, MapFd, SharedMemory};
 
 pub use crate::reloc::SourceLine;
 pub use error::LoadError;
@@ -447,6 +447,11 @@ impl Loader {
             Some(types) => Map::with_types(&map.spec.name, fd, Some(types)),
             None => Map::new(&map.spec.name, fd),
         };
+        let with_memory = |map: Map, memory: Option<&Arc<SharedMemory>>| {
+            memory.inspect(|memory| map.keep_memory(memory));
+            map
+        };
+        let memories = memories.into_iter().map(|memory| memory.map(Arc::new));
         let maps = plan.maps.iter().zip(maps.into_iter().zip(memories)).zip(&fresh);
         Ok(Object {
             name: plan.name.clone(),
@@ -455,13 +460,10 @@ impl Loader {
                 .map(|((map, (fd, memory)), fresh)| ObjectMap {
                     name: map.spec.name.clone(),
                     role: map.spec.role.clone(),
-                    arena: memory.map(|memory| Arena {
-                        memory: Arc::new(memory),
-                        contents: map.contents_offset as usize,
-                    }),
+                    map: fd.map(|fd| with_memory(named(map, fd, *fresh), memory.as_ref())),
+                    arena: memory.map(|memory| Arena { memory, contents: map.contents_offset as usize }),
                     memory: OnceLock::new(),
                     table: map.struct_ops.as_ref().map(|plan| Table::new(map, plan)),
-                    map: fd.map(|fd| named(map, fd, *fresh)),
                 })
                 .collect(),
             programs,

@@ -1,11 +1,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use skep_btf::{Btf, TypeId};
 use skep_sys::abi::{BtfObjectId, Errno, MapId, MapType, OpenFlags, UpdateFlags};
 use skep_sys::request::{MapCreate, MapInfo};
-use skep_sys::{Kernel, MapFd, MapShape};
+use skep_sys::{Kernel, MapFd, MapShape, SharedMemory};
 
 use super::error::{MapError, MapOperation, MapPart};
 use super::keys::ByteKeys;
@@ -26,6 +26,8 @@ struct Inner {
     fd: MapFd,
     /// What its keys and values are, once it is known whether that is known.
     types: OnceLock<Option<MapTypes>>,
+    /// The memory of an arena, which a process maps once.
+    memory: Mutex<Option<Arc<SharedMemory>>>,
 }
 
 /// What the keys and values of a map are, by its BTF.
@@ -69,7 +71,7 @@ impl Map {
     }
 
     fn with_cell(name: &str, fd: MapFd, types: OnceLock<Option<MapTypes>>) -> Map {
-        Map(Arc::new(Inner { name: name.into(), fd, types }))
+        Map(Arc::new(Inner { name: name.into(), fd, types, memory: Mutex::default() }))
     }
 
     /// Creates a map (`BPF_MAP_CREATE`, Linux 3.18).
@@ -379,6 +381,25 @@ impl Map {
             Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(false),
             Err(error) => Err(self.failed(operation, error)),
         }
+    }
+
+    /// The memory of an arena, mapped by `map` where it is not yet. All handles that came of this one share it.
+    pub(super) fn shared_memory(
+        &self,
+        map: impl FnOnce() -> Result<SharedMemory, MapError>,
+    ) -> Result<Arc<SharedMemory>, MapError> {
+        let mut memory = self.0.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*memory {
+            return Ok(known.clone());
+        }
+        let mapped = Arc::new(map()?);
+        *memory = Some(mapped.clone());
+        Ok(mapped)
+    }
+
+    /// Keeps the memory of an arena that was mapped already.
+    pub(crate) fn keep_memory(&self, memory: &Arc<SharedMemory>) {
+        *self.0.memory.lock().unwrap_or_else(PoisonError::into_inner) = Some(memory.clone());
     }
 
     /// Opens a map that this one holds; none when it is gone by now.

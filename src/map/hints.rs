@@ -52,6 +52,13 @@ pub(super) fn of_descriptors(
         | (MapType::DEVMAP | MapType::CPUMAP | MapType::XSKMAP, MapOperation::Delete, Errno::EINVAL) => {
             "the index is not below the number of slots"
         }
+        (MapType::ARENA, MapOperation::Mmap, Errno::EOPNOTSUPP) => {
+            "touching a page of one with BPF_F_SEGV_ON_FAULT that no program has allocated would end the process"
+        }
+        (MapType::ARENA, MapOperation::Mmap, Errno::EINVAL | Errno::EBUSY | Errno::EEXIST) => {
+            "it, or something else, is mapped there already: use the handle that it was loaded or mapped with, or make \
+             it with an address (map_extra)"
+        }
         (MapType::DEVMAP | MapType::CPUMAP, MapOperation::Update, Errno::EEXIST) => {
             "slots of it count as taken"
         }

@@ -100,6 +100,14 @@ pub(super) const INSTRUCTION_ARRAY: ViewKind =
 pub(super) const PERF_EVENT_ARRAY: ViewKind =
     ViewKind { view: "PerfEventArray", map_types: &[MapType::PERF_EVENT_ARRAY], since: &["4.3"] };
 
+pub(super) const STACK_TRACES: ViewKind =
+    ViewKind { view: "StackTraces", map_types: &[MapType::STACK_TRACE], since: &["4.6"] };
+
+pub(super) const ARENA: ViewKind = ViewKind { view: "Arena", map_types: &[MapType::ARENA], since: &["6.9"] };
+
+pub(super) const STRUCT_OPS: ViewKind =
+    ViewKind { view: "StructOpsMap", map_types: &[MapType::STRUCT_OPS], since: &["5.6"] };
+
 /// One row per typed view.
 pub const KINDS: &[ViewKind] = &[
     HASH,
@@ -129,6 +137,9 @@ pub const KINDS: &[ViewKind] = &[
     ARRAY_OF_MAPS,
     HASH_OF_MAPS,
     INSTRUCTION_ARRAY,
+    STACK_TRACES,
+    ARENA,
+    STRUCT_OPS,
 ];
 
 impl ViewKind {

@@ -32,6 +32,9 @@
 //! | [`ArrayOfMaps`] | `BPF_MAP_TYPE_ARRAY_OF_MAPS` | `array_of_maps.rs` |
 //! | [`HashOfMaps`] | `BPF_MAP_TYPE_HASH_OF_MAPS` | `hash_of_maps.rs` |
 //! | [`InstructionArray`] | `BPF_MAP_TYPE_INSN_ARRAY` | `instruction_array.rs` |
+//! | [`StackTraces`] | `BPF_MAP_TYPE_STACK_TRACE` | `stack_traces.rs` |
+//! | [`Arena`] | `BPF_MAP_TYPE_ARENA` | `arena.rs` |
+//! | [`StructOpsMap`] | `BPF_MAP_TYPE_STRUCT_OPS` | `struct_ops.rs` |
 //!
 //! ```
 //! use skep::map::{HashMap, Map};
@@ -62,6 +65,7 @@
 //! A view for a new kind of map is a file here (`hash.rs` is the model) that names its row in `kinds.rs`, a `mod` and
 //! a `pub use` line below, a line in the table above, and a conformance body in `tests/map_conformance`.
 
+mod arena;
 mod array;
 mod array_of_maps;
 mod atomic;
@@ -106,12 +110,15 @@ mod sk_storage;
 mod sock_hash;
 mod sock_map;
 mod stack;
+mod stack_traces;
 mod storage;
+mod struct_ops;
 mod task_storage;
 pub mod traits;
 mod usage;
 mod xsk_map;
 
+pub use arena::Arena;
 pub use array::{Array, ArrayIter};
 pub use array_of_maps::{ArrayOfMaps, ArrayOfMapsIter};
 pub use atomic::Atomic;
@@ -156,5 +163,7 @@ pub use skep_derive::PlainData;
 pub use sock_hash::SockHash;
 pub use sock_map::SockMap;
 pub use stack::{Stack, StackDrain};
+pub use stack_traces::{StackFrame, StackTrace, StackTraces, StackTracesIter};
+pub use struct_ops::{StructOpsMap, StructOpsState, StructOpsValue};
 pub use task_storage::TaskStorage;
 pub use xsk_map::XskMap;

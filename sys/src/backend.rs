@@ -11,7 +11,8 @@ use crate::map_fd::MapRef;
 use crate::perf_ring::PerfRingMemory;
 use crate::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
-    MapMemory, MapUsage, OpenById, Pin, PinEntry, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
+    MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad, ReadSeek,
+    TestRun, TestRunResult,
 };
 use crate::request::{PerfControl, PerfEventOpen, PerfMemory};
 use crate::shared::SharedMemory;
@@ -426,6 +427,19 @@ pub trait Backend: Debug + Send + Sync {
 
     /// The addresses of the kernel's symbols, as the text of `/proc/kallsyms`.
     fn symbols(&self) -> Result<Box<dyn Read + Send>, Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// What is mapped into a process, as the text of `/proc/PID/maps`. [`Errno::ENOENT`] when there is no such process.
+    fn process_maps(&self, pid: u32) -> Result<Box<dyn Read + Send>, Errno> {
+        let _ = pid;
+        Err(Errno::ENOSYS)
+    }
+
+    /// Opens a file that is mapped into a process: the very one where the kernel allows that
+    /// (`/proc/PID/map_files`), else what has its path now.
+    fn process_file(&self, file: &ProcessFile<'_>) -> Result<Box<dyn ReadSeek>, Errno> {
+        let _ = file;
         Err(Errno::ENOSYS)
     }
 

@@ -95,6 +95,11 @@ impl SharedMemory {
         self.len
     }
 
+    /// Address of the first byte in this process, for what keeps pointers to it. It is for no access.
+    pub fn address(&self) -> usize {
+        self.base.as_ptr().addr()
+    }
+
     /// Whether there is no memory.
     pub fn is_empty(&self) -> bool {
         self.len == 0

@@ -14,6 +14,7 @@ mod iteration;
 mod layouts;
 mod lpm;
 mod mapped;
+mod memory;
 mod objects;
 mod owners;
 mod queues;
@@ -46,6 +47,8 @@ pub(crate) const BODIES: &[Body] = &[
     ("array_of_maps", objects::array_of_maps),
     ("hash_of_maps", objects::hash_of_maps),
     ("instruction_array", objects::instructions),
+    ("stack_traces", memory::stack_traces),
+    ("arena", memory::arena),
     ("iteration", iteration::complete),
     ("iteration_while_emptying", iteration::emptying),
     ("iteration_ends", iteration::ends),

@@ -17,6 +17,7 @@ use super::queue::Queue;
 use super::redirect::{DeviceHash, Targets};
 use super::shared::SharedArray;
 use super::sockets::{SocketHash, Sockets};
+use super::stacks::Stacks;
 use super::storage::Storage;
 
 /// What a map is made of, apart from its elements.
@@ -97,9 +98,13 @@ impl Shape {
                 Box::new(Storage::new(self.kind))
             }
             MapType::ARENA => Box::new(Arena::new(max)),
+            MapType::STACK_TRACE => {
+                let build_ids = self.flags.contains(MapFlags::STACK_BUILD_ID);
+                Box::new(Stacks::new(max, self.value_size, build_ids))
+            }
             MapType::INSN_ARRAY => Box::new(Instructions::new(max)),
             MapType::PERF_EVENT_ARRAY => Box::new(PerfEvents::new(max)),
-            kind => Box::new(Limited::new(kind, max)),
+            kind => Box::new(Limited::new(kind)),
         })
     }
 }

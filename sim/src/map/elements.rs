@@ -72,6 +72,12 @@ pub(crate) trait Elements: Debug + Send {
         None
     }
 
+    /// Puts a stack in, as a program does.
+    fn put_stack(&mut self, id: u32, addresses: &[u64]) -> Result<(), Errno> {
+        let _ = (id, addresses);
+        Err(Errno::EINVAL)
+    }
+
     /// A view of the values, for kinds that have them in shared memory.
     fn mmap(&mut self, offset: u64, len: usize, writable: bool) -> Result<SharedMemory, Errno> {
         let _ = (offset, len, writable);

@@ -2,20 +2,19 @@
 
 use skep_sys::abi::{Errno, MapType};
 
-use super::elements::{Elements, Resolve, index};
+use super::elements::{Elements, Resolve};
 use super::{EXIST, NOEXIST};
 
 /// Answers as the kernel does for a kind that has no such call, and for elements that cannot be there because what
-/// they would hold (stacks, storage of attached programs) does not exist in a simulated kernel.
+/// they would hold (storage of attached programs) does not exist in a simulated kernel.
 #[derive(Debug)]
 pub(super) struct Limited {
     kind: MapType,
-    max_entries: u32,
 }
 
 impl Limited {
-    pub(super) fn new(kind: MapType, max_entries: u32) -> Self {
-        Limited { kind, max_entries }
+    pub(super) fn new(kind: MapType) -> Self {
+        Limited { kind }
     }
 }
 
@@ -30,7 +29,6 @@ impl Elements for Limited {
     fn update(&mut self, _: &[u8], _: &[u8], flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
         Err(match self.kind {
             MapType::RINGBUF | MapType::USER_RINGBUF => Errno::ENOTSUPP,
-            MapType::STACK_TRACE => Errno::EINVAL,
             MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE if flags == NOEXIST => Errno::EINVAL,
             MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => Errno::ENOENT,
             _ if flags > EXIST => Errno::EINVAL,
@@ -38,11 +36,10 @@ impl Elements for Limited {
         })
     }
 
-    fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
+    fn delete(&mut self, _: &[u8]) -> Result<(), Errno> {
         Err(match self.kind {
             MapType::RINGBUF | MapType::USER_RINGBUF => Errno::ENOTSUPP,
             MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => Errno::EINVAL,
-            MapType::STACK_TRACE if index(key)? >= self.max_entries => Errno::E2BIG,
             _ => Errno::ENOENT,
         })
     }

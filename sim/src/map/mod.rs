@@ -21,6 +21,7 @@ mod queue;
 mod redirect;
 mod shared;
 mod sockets;
+mod stacks;
 mod storage;
 mod types;
 
@@ -315,6 +316,10 @@ impl Map {
             MapType::PERF_EVENT_ARRAY => !self.shape.flags.contains(MapFlags::PRESERVE_ELEMS),
             _ => false,
         }
+    }
+
+    pub(crate) fn put_stack(&self, id: u32, addresses: &[u64]) -> Result<(), Errno> {
+        self.state().elements.put_stack(id, addresses)
     }
 
     /// Drops what the elements hold: done to program arrays when the last descriptor and pin are gone, since an array

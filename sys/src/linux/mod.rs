@@ -27,7 +27,8 @@ use crate::map_fd::MapRef;
 use crate::perf_ring::PerfRingMemory;
 use crate::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
-    MapMemory, MapUsage, OpenById, Pin, PinEntry, ProgDump, ProgInfo, ProgLoad, TestRun, TestRunResult,
+    MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad, ReadSeek,
+    TestRun, TestRunResult,
 };
 use crate::request::{PerfControl, PerfEventOpen, PerfMemory};
 use crate::shared::SharedMemory;
@@ -316,6 +317,14 @@ impl Backend for LinuxBackend {
 
     fn symbols(&self) -> Result<Box<dyn Read + Send>, Errno> {
         system::symbols()
+    }
+
+    fn process_maps(&self, pid: u32) -> Result<Box<dyn Read + Send>, Errno> {
+        system::process_maps(pid)
+    }
+
+    fn process_file(&self, file: &ProcessFile<'_>) -> Result<Box<dyn ReadSeek>, Errno> {
+        system::process_file(file)
     }
 
     fn has_syscall_wrapper(&self) -> Result<bool, Errno> {

@@ -65,6 +65,8 @@ pub(super) fn map_info(map: BorrowedFd<'_>) -> Result<MapInfo, Errno> {
         btf_id: BtfObjectId(raw.btf_id),
         btf_key_type_id: raw.btf_key_type_id,
         btf_value_type_id: raw.btf_value_type_id,
+        vmlinux_value_type_id: raw.btf_vmlinux_value_type_id,
+        vmlinux_btf_id: BtfObjectId(raw.btf_vmlinux_id),
         map_extra: raw.map_extra,
     })
 }

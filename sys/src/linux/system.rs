@@ -13,7 +13,7 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use crate::abi::{Errno, ProgType};
 use crate::backend::Permissions;
-use crate::request::{MapUsage, PinEntry, PinEntryKind};
+use crate::request::{MapUsage, PinEntry, PinEntryKind, ProcessFile, ReadSeek};
 
 /// `BPF_FS_MAGIC`.
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
@@ -125,6 +125,29 @@ pub(super) fn config() -> Result<Box<dyn io::Read + Send>, Errno> {
 
 pub(super) fn symbols() -> Result<Box<dyn io::Read + Send>, Errno> {
     Ok(Box::new(fs::File::open("/proc/kallsyms").map_err(|error| io_errno(&error))?))
+}
+
+pub(super) fn process_maps(pid: u32) -> Result<Box<dyn io::Read + Send>, Errno> {
+    let file = fs::File::open(format!("/proc/{pid}/maps"));
+    Ok(Box::new(file.map_err(|error| io_errno(&error))?))
+}
+
+pub(super) fn process_file(file: &ProcessFile<'_>) -> Result<Box<dyn ReadSeek>, Errno> {
+    let &ProcessFile { pid, start, end, path } = file;
+    let mut options = fs::OpenOptions::new();
+    // What has the path now may be anything, and must not make us wait.
+    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    let by_path = || {
+        let path = path.strip_prefix("/").map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+        options.open(Path::new(&format!("/proc/{pid}/root")).join(path))
+    };
+    let file = options.open(format!("/proc/{pid}/map_files/{start:x}-{end:x}")).or_else(|_| by_path());
+    let file = file.map_err(|error| io_errno(&error))?;
+    match file.metadata() {
+        Ok(data) if data.is_file() => Ok(Box::new(file)),
+        Ok(_) => Err(Errno::EINVAL),
+        Err(error) => Err(io_errno(&error)),
+    }
 }
 
 /// Prefix of the system calls of architectures that wrap them.

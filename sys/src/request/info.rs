@@ -26,6 +26,10 @@ pub struct MapInfo {
     pub btf_key_type_id: u32,
     /// Type of the value in that BTF.
     pub btf_value_type_id: u32,
+    /// Type of the value of a `struct_ops` table (Linux 5.6), 0 for other kinds.
+    pub vmlinux_value_type_id: u32,
+    /// Id of the BTF that this is in (Linux 6.9), 0 on older kernels, where it is the kernel's own.
+    pub vmlinux_btf_id: BtfObjectId,
     /// Kind-specific parameter.
     pub map_extra: u64,
 }

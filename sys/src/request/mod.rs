@@ -9,6 +9,7 @@ mod link;
 mod map;
 mod object;
 mod perf;
+mod process;
 mod program;
 
 pub use batch::{BatchRead, BatchWrite};
@@ -18,4 +19,5 @@ pub use link::{LinkCreate, LinkTarget, LinkUpdate};
 pub use map::{MapBtf, MapCreate, MapMemory};
 pub use object::{BtfLoad, OpenById, Pin, PinEntry, PinEntryKind};
 pub use perf::{PerfControl, PerfEventOpen, PerfMemory, PerfTarget, PerfWakeup};
+pub use process::{ProcessFile, ReadSeek};
 pub use program::{AttachTarget, KnownRecords, LogBuffer, ProgLoad, Records, TestRun, TestRunResult};

@@ -9,7 +9,7 @@ use crate::backend::ObjectKind;
 use crate::map_fd::MapRef;
 use crate::request::{
     BatchRead, BatchWrite, BtfLoad, LinkCreate, LinkTarget, LinkUpdate, LogBuffer, MapCreate, MapMemory,
-    OpenById, Pin, ProgLoad, TestRun,
+    OpenById, Pin, ProcessFile, ProgLoad, TestRun,
 };
 use crate::request::{PerfControl, PerfEventOpen, PerfMemory, PerfTarget};
 
@@ -81,6 +81,7 @@ brief! {
         },
         event.sample_period, event.sample_type.bits(), event.wakeup,
     );
+    &ProcessFile<'_>, |file| format!("{} {:x}-{:x} {}", file.pid, file.start, file.end, file.path.brief());
     Pin<'_>, |pin| format!("{} {}", pin.fd.brief(), pin.path.brief());
     Option<&mut LogBuffer>, |log| match log {
         Some(log) => format!("log({}, {})", log.level, log.bytes.len()),

@@ -126,8 +126,8 @@ macro_rules! wrapper {
             use crate::perf_ring::PerfRingMemory;
             use crate::request::{
                 BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer,
-                MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProgDump, ProgInfo,
-                ProgLoad, TestRun, TestRunResult,
+                MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump,
+                ProgInfo, ProgLoad, ReadSeek, TestRun, TestRunResult,
             };
             use crate::request::{PerfControl, PerfEventOpen, PerfMemory};
             use crate::shared::SharedMemory;
@@ -209,6 +209,8 @@ macro_rules! wrapper {
                 fn version_code() -> Result<u32, Errno>;
                 fn config() -> Result<Box<dyn Read + Send>, Errno>;
                 fn symbols() -> Result<Box<dyn Read + Send>, Errno>;
+                fn process_maps(pid: u32) -> Result<Box<dyn Read + Send>, Errno>;
+                fn process_file(file: &ProcessFile<'_>) -> Result<Box<dyn ReadSeek>, Errno>;
                 fn has_syscall_wrapper() -> Result<bool, Errno>;
                 fn ifindex(name: &OsStr) -> Result<u32, Errno>;
                 fn permissions() -> Permissions;
