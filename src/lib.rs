@@ -69,7 +69,10 @@
 #[cfg(test)]
 extern crate self as skep;
 
+pub mod bpffs;
 mod error;
+#[cfg(target_os = "linux")]
+pub mod handover;
 pub mod load;
 pub mod map;
 pub mod perf;

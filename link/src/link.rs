@@ -246,7 +246,11 @@ const DETACH: Hints = &[
 
 const PIN: Hints = &[
     (Errno::EEXIST, "the path is taken"),
-    (Errno::ENOENT, "the directory does not exist"),
+    (
+        Errno::ENOENT,
+        "the directory does not exist, or no bpffs is mounted there (`mount -t bpf bpf /sys/fs/bpf`)",
+    ),
+    (Errno::EROFS, "the bpffs is mounted read-only"),
     (
         Errno::EPERM,
         "the path is not on a bpffs (`mount -t bpf bpf /sys/fs/bpf`), holds a dot, or the process lacks the right",

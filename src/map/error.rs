@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use skep_sys::abi::{Errno, MapType};
@@ -128,6 +129,19 @@ pub enum MapError {
         hint: Option<&'static str>,
         /// What was answered.
         source: skep_sys::MapError,
+    },
+    /// A map could not be pinned.
+    #[error("cannot pin map `{map}` at {}{hint}", path.display())]
+    Pin {
+        /// Its name.
+        map: Arc<str>,
+        /// Where.
+        path: PathBuf,
+        /// What may help, with its own separator; empty when nothing is known.
+        hint: String,
+        /// What the kernel answered.
+        #[source]
+        errno: Errno,
     },
     /// A map could not be created or opened.
     #[error("cannot {operation} map `{map}`{}", colon(*hint))]
@@ -336,7 +350,7 @@ impl MapError {
                 | skep_sys::MapError::CursorLength { .. } => MapErrorKind::Length,
                 _ => source.errno().map_or(MapErrorKind::Other, kind_of),
             },
-            MapError::Unavailable { errno, .. } => kind_of(*errno),
+            MapError::Unavailable { errno, .. } | MapError::Pin { errno, .. } => kind_of(*errno),
         }
     }
 
@@ -355,6 +369,7 @@ impl MapError {
             | MapError::Unsupported { map, .. }
             | MapError::Memory { map, .. }
             | MapError::Failed { map, .. }
+            | MapError::Pin { map, .. }
             | MapError::Unavailable { map, .. } => map,
         }
     }
@@ -363,7 +378,7 @@ impl MapError {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             MapError::Failed { source, .. } => source.errno(),
-            MapError::Unavailable { errno, .. } => Some(*errno),
+            MapError::Unavailable { errno, .. } | MapError::Pin { errno, .. } => Some(*errno),
             _ => None,
         }
     }
@@ -453,11 +468,6 @@ fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'st
         (MapOperation::Update, Errno::EEXIST) => "there is such an element already",
         (MapOperation::Update, Errno::ENOENT) => "there is no such element",
         (MapOperation::Delete, Errno::EINVAL) if array => "elements of an array cannot be deleted",
-        (MapOperation::Pin, Errno::EEXIST) => "the path is taken",
-        (MapOperation::Pin, Errno::ENOENT) => "the directory does not exist",
-        (MapOperation::Pin, Errno::EPERM) => {
-            "the path is not on a bpffs (`mount -t bpf bpf /sys/fs/bpf`), holds a dot, or the process lacks the right"
-        }
         (MapOperation::LookupBatch | MapOperation::LookupAndDeleteBatch, Errno::ENOSPC) => {
             "a bucket has more elements than the map was made for"
         }

@@ -9,6 +9,7 @@ use skep_sys::{Kernel, MapFd, MapShape, SharedMemory};
 
 use super::error::{MapError, MapOperation, MapPart};
 use super::keys::ByteKeys;
+use crate::load::pins;
 
 /// An open map of any kind, with keys and values as bytes.
 ///
@@ -287,9 +288,14 @@ impl Map {
     /// Pins the map at a path on a bpffs, so that it outlives its descriptors (`BPF_OBJ_PIN`, Linux 4.4).
     ///
     /// # Errors
-    /// [`MapError::Failed`], of kind [`Exists`](super::MapErrorKind::Exists) when the path is taken.
+    /// [`MapError::Pin`], of kind [`Exists`](super::MapErrorKind::Exists) when the path is taken.
     pub fn pin(&self, path: impl AsRef<Path>) -> Result<(), MapError> {
-        self.0.fd.pin(path).map_err(|error| self.failed(MapOperation::Pin, error))
+        let path = path.as_ref();
+        self.0.fd.pin(path).map_err(|error| {
+            let errno = error.errno().unwrap_or(Errno::EINVAL);
+            let hint = pins::hint(self.kernel(), path, errno);
+            MapError::Pin { map: self.shared_name(), path: path.to_owned(), hint, errno }
+        })
     }
 
     /// Forbids user space to write from now on (`BPF_MAP_FREEZE`, Linux 5.2).

@@ -105,6 +105,7 @@ mod plain;
 mod prefix;
 mod program_array;
 mod queue;
+mod reopen;
 mod reuseport_array;
 mod sk_storage;
 mod sock_hash;

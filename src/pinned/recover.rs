@@ -31,7 +31,7 @@ pub(super) fn recover(layout: &Layout) -> Result<Recovery, Error> {
         match current {
             Some(current) if generation == current => {}
             Some(current) if generation < current => {
-                layout.remove(generation)?;
+                remove(layout, generation, Some(current))?;
                 recovery = Recovery::Completed;
             }
             _ => {
@@ -53,7 +53,30 @@ pub(super) fn roll_back(layout: &Layout, current: Option<u64>, other: u64) -> Re
             }
         }
     }
-    layout.remove(other)
+    remove(layout, other, current)
+}
+
+/// Removes a generation, and detaches what it has attached that the one that counts has not.
+pub(super) fn remove(layout: &Layout, generation: u64, counts: Option<u64>) -> Result<(), Error> {
+    for name in layout.names(generation, Part::Links)? {
+        let shared = match counts {
+            Some(counts) => same_link(layout, generation, counts, &name)?,
+            None => false,
+        };
+        if !shared {
+            detach(layout, generation, &name)?;
+        }
+    }
+    layout.remove(generation)
+}
+
+fn same_link(layout: &Layout, one: u64, other: u64, name: &str) -> Result<bool, Error> {
+    let id = |generation| -> Result<Option<LinkId>, Error> {
+        let link = layout.link(generation, name)?;
+        Ok(link.and_then(|link| link.id().ok()))
+    };
+    let (one, other) = (id(one)?, id(other)?);
+    Ok(one.is_some() && one == other)
 }
 
 fn restore(layout: &Layout, current: u64, other: u64, name: &str, record: &Record) -> Result<(), Error> {
@@ -104,16 +127,29 @@ pub(super) fn attach(
     program: &LoadedProgram,
 ) -> Result<(), Error> {
     let failed = |source| Error::Attach { program: record.program.clone(), source: Box::new(source) };
-    let link = record.attachment.attach(program).map_err(failed)?;
+    let mut tries = PATIENCE.as_millis() / PAUSE.as_millis() / 4;
+    let link = loop {
+        match record.attachment.attach(program) {
+            // A link that a process held which was ended gives up its place a little later.
+            Err(error) if error.errno() == Some(Errno::EBUSY) && tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(PAUSE);
+            }
+            answer => break answer.map_err(failed)?,
+        }
+    };
     link.pin(layout.path(generation, Part::Links, name)).map_err(failed)
 }
 
-/// Removes the pin of a link, and waits until the kernel has detached it.
+/// Removes the pin of a link, and waits until the kernel has detached it: the place is free for another then.
 pub(super) fn detach(layout: &Layout, generation: u64, name: &str) -> Result<(), Error> {
     let Some(link) = layout.link(generation, name)? else { return Ok(()) };
-    let id = link.id();
-    drop(link);
+    // The pin goes first: a link that is pinned is one that is attached, wherever the process ends.
     layout.remove_file(&layout.path(generation, Part::Links, name))?;
+    let id = link.id();
+    // At once where the kernel can; other links detach with the last handle, a little later.
+    let _ = link.detach();
+    drop(link);
     if let Ok(id) = id {
         wait_until_gone(&layout.kernel, id);
     }

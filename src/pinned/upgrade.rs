@@ -6,7 +6,7 @@ use skep_sys::abi::{Errno, MapType, OpenFlags};
 
 use super::attachment::{Attachment, Exchange, Record};
 use super::layout::{Layout, Part};
-use super::recover::{Recovery, attach, detach, recover, roll_back};
+use super::recover::{Recovery, attach, detach, recover, remove, roll_back};
 use super::set::PinnedSet;
 use crate::error::Error;
 use crate::load::pin_all::make_directory;
@@ -300,7 +300,7 @@ impl Switched {
         work.layout.commit(work.generation)?;
         work.done = true;
         if let Some(current) = work.current {
-            work.layout.remove(current)?;
+            remove(&work.layout, current, Some(work.generation))?;
         }
         Ok((object, PinnedSet::new(work.layout.clone(), work.generation)))
     }

@@ -49,6 +49,7 @@ use skep_sys::request::{ProgInfo, TestRun, TestRunResult};
 use skep_sys::{Kernel, LoadedProgram};
 
 use crate::error::Error;
+use crate::load::pins;
 use crate::map::Map;
 use crate::reloc::ProgramPlan;
 use crate::spec::{AutoAttach, ProgramIndex};
@@ -191,12 +192,7 @@ impl Program {
     pub fn pin(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         self.loaded.pin(path).map_err(|source| {
-            let hint = match source {
-                Errno::EPERM => " (it is not on a bpffs, holds a dot, or the process lacks the right)",
-                Errno::EEXIST => " (the path is taken)",
-                Errno::ENOENT => " (the directory does not exist)",
-                _ => "",
-            };
+            let hint = pins::hint(self.loaded.kernel(), path, source);
             self.failed(format!("pin it at {}{hint}", path.display()), source)
         })
     }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -354,6 +354,29 @@ impl Kernel {
     /// What the backend answers.
     pub fn online_cpus(&self) -> Result<Vec<u32>, Errno> {
         self.backend().online_cpus()
+    }
+
+    /// What a descriptor is: a map, a program, BTF or a link of this kernel; none for something else.
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::EMFILE`] and the like: not that it is something else.
+    pub fn kind_of(&self, fd: BorrowedFd<'_>) -> Result<Option<ObjectKind>, Errno> {
+        let backend = self.backend();
+        let answers = [
+            (ObjectKind::Map, backend.map_info(fd).map(drop)),
+            (ObjectKind::Program, backend.prog_info(fd).map(drop)),
+            (ObjectKind::Link, backend.link_info(fd).map(drop)),
+            (ObjectKind::Btf, backend.btf_info(fd).map(drop)),
+        ];
+        for (kind, answer) in answers {
+            match answer {
+                Ok(()) => return Ok(Some(kind)),
+                // What the kernels answer for an object of another kind.
+                Err(Errno::EINVAL) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(None)
     }
 
     /// The ids of all objects of a kind, ascending (`BPF_*_GET_NEXT_ID`). Objects can come and go meanwhile.

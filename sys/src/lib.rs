@@ -15,6 +15,8 @@ mod link_fd;
 mod linux;
 mod map_descriptors;
 mod map_fd;
+#[cfg(target_os = "linux")]
+pub mod passing;
 mod perf_event;
 mod perf_ring;
 mod poller;

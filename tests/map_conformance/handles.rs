@@ -62,7 +62,8 @@ pub(super) fn handles(kernel: &Kernel) {
     map.pin(&path).unwrap();
     let error = map.pin(&path).unwrap_err();
     assert_eq!((error.kind(), error.errno()), (MapErrorKind::Exists, Some(Errno::EEXIST)));
-    assert_eq!(error.to_string(), "cannot pin map `under_test`: the path is taken");
+    let text = format!("cannot pin map `under_test` at {} (the path is taken)", path.display());
+    assert_eq!(error.to_string(), text);
     let pinned = Map::open_pinned(kernel, &path, OpenFlags::empty()).unwrap();
     let read_only = Map::open_pinned(kernel, &path, OpenFlags::RDONLY).unwrap();
     kernel.backend().unpin(&path).unwrap();
