@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::io::{Cursor, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use skep_sys::abi::{AttachType, Errno, MapFlags, MapType, OpenFlags, ProgType, StatsType, StreamId};
@@ -16,19 +15,16 @@ use skep_sys::request::{
 use skep_sys::request::{PerfControl, PerfEventOpen, PerfMemory};
 use skep_sys::{Backend, MapRef, ObjectKind, PerfRingMemory, Permissions, SharedMemory};
 
+use crate::attach::{link_loaded, link_raw_tracepoint, link_xdp};
 use crate::btf::{self, BtfObject};
 use crate::fd::{Access, Descriptors};
 use crate::features::Features;
 use crate::kernel::{Inner, SimKernel};
-use crate::link::{Link, Place};
 use crate::log::Log;
 use crate::map::{self, InnerShape, Map, MapTypes, Shape};
 use crate::name::check_name;
 use crate::object::Object;
-use crate::prog::{self, Prog};
-
-/// Modes of XDP that a link may ask for: `XDP_FLAGS_SKB_MODE`, `_DRV_MODE` and `_HW_MODE`.
-const XDP_MODES: u32 = 0b1110;
+use crate::prog;
 
 impl Backend for SimKernel {
     fn name(&self) -> &str {
@@ -579,52 +575,4 @@ fn map_types(kernel: &Inner, btf: Option<MapBtf<'_>>) -> Result<Option<MapTypes>
         return Err(Errno::EACCES);
     }
     Ok(Some(MapTypes { btf, key: key_type, value: value_type }))
-}
-
-fn new_link(kernel: &Inner, prog: &Arc<Prog>, place: Place) -> Result<OwnedFd, Errno> {
-    let link = kernel.state().links.add(|id| Link::new(id, prog.clone(), place))?;
-    kernel.open(Object::Link(link), Access::ALL)
-}
-
-fn link_xdp(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
-    if request.attach_type != AttachType::XDP
-        || request.flags & !XDP_MODES != 0
-        || request.flags.count_ones() > 1
-        || matches!(prog.expected_attach_type, AttachType::XDP_DEVMAP | AttachType::XDP_CPUMAP)
-    {
-        return Err(Errno::EINVAL);
-    }
-    let LinkTarget::Ifindex(ifindex) = request.target else {
-        return Err(Errno::EINVAL);
-    };
-    if !kernel.config().interfaces.values().any(|&index| index == ifindex) {
-        return Err(Errno::EINVAL);
-    }
-    if kernel.xdp_link(ifindex).is_some() {
-        return Err(Errno::EBUSY);
-    }
-    new_link(kernel, prog, Place::Xdp { ifindex })
-}
-
-fn link_raw_tracepoint(kernel: &Inner, prog: &Arc<Prog>, name: &str) -> Result<OwnedFd, Errno> {
-    if !kernel.has_tracepoint(name) {
-        return Err(Errno::ENOENT);
-    }
-    new_link(kernel, prog, Place::RawTracepoint(name.to_owned()))
-}
-
-/// Attaches a program to what it named at load.
-fn link_loaded(kernel: &Inner, prog: &Arc<Prog>) -> Result<OwnedFd, Errno> {
-    let target = prog.target.as_ref().ok_or(Errno::EINVAL)?;
-    match prog.expected_attach_type {
-        AttachType::TRACE_RAW_TP => {
-            let name = target.name.strip_prefix("btf_trace_").unwrap_or(&target.name);
-            link_raw_tracepoint(kernel, prog, name)
-        }
-        AttachType::TRACE_ITER => new_link(kernel, prog, Place::Iter),
-        attach_type => {
-            let (target_obj_id, target_btf_id) = (target.obj_id, target.type_id);
-            new_link(kernel, prog, Place::Tracing { attach_type, target_obj_id, target_btf_id })
-        }
-    }
 }

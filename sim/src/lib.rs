@@ -27,6 +27,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attach;
 mod backend;
 mod bare;
 mod bpffs;
