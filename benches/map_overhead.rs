@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Direct calls of the backend and typed ones take turns, many times over, and the least time of each counts: what else the machine
-//! does comes on top of both. The goal is at most 35 ns for a call, and no allocation.
+//! does comes on top of both. The goal is at most 35 ns for a call, and no allocation. Measured on x86-64, two CPUs that were busy
+//! with other work: 2 to 4 ns more for elements of hashes, 13 ns for an array's value of 64 bytes, which is zeroed first; no allocation.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 #[allow(dead_code)]
