@@ -43,7 +43,8 @@ const OTHERWISE: &[(RangeInclusive<Version>, &[&str])] = &[
             "link | twice | EEXIST",
         ],
     ),
-    // Seen on 5.10: hashes cannot look up and delete, tries do not look at flags, the log does not show the instruction.
+    // Seen on 5.10: hashes cannot look up and delete, tries do not look at flags, fewer kinds have batches, the log does
+    // not show the instruction.
     (
         (0, 0)..=(6, 0),
         &[
@@ -62,6 +63,20 @@ const OTHERWISE: &[(RangeInclusive<Version>, &[&str])] = &[
             "lru_percpu_hash | lookup after it | ok:07000000000000000800000000000000",
             "lpm_trie | update /8 (unmasked host bits, same prefix) NOEXIST | ok",
             "lpm_trie | update EXIST missing /16 | ok",
+            "batches of percpu_array | update 2 | ENOTSUPP:0",
+            "batches of percpu_array | update past the end | ENOTSUPP:0",
+            "batches of percpu_array | update elem_flags=1 | ENOTSUPP:0",
+            "batches of percpu_array | lookup by 2 | ENOTSUPP:0",
+            "batches of percpu_array | keys | ok:",
+            "batches of percpu_array | lookup all | ENOTSUPP:0",
+            "batches of percpu_array | lookup more | ENOTSUPP:0",
+            "batches of percpu_array | lookup no elements | ENOTSUPP:0",
+            "batches of percpu_array | lookup from past the end | ENOTSUPP:0",
+            "batches of percpu_array | lookup elem_flags=4 | ENOTSUPP:0",
+            "batches of lpm_trie | update 3 of which one is wrong | ENOTSUPP:0",
+            "batches of lpm_trie | lookup | ENOTSUPP:0",
+            "batches of lpm_trie | delete | ENOTSUPP:0",
+            "batches of lpm_trie | delete again | ENOTSUPP:0",
             "lpm_trie | update existing when full | ENOSPC",
             "lpm_trie | iteration | ok:0a010200/24 ok:0a010000/16 ok:0a090909/8 ok:00000000/0",
             "types | task_storage | EINVAL",

@@ -87,7 +87,8 @@ impl<P: PlainData, V: PlainData> LpmTrie<P, V> {
     /// # Errors
     /// [`MapError::Failed`] of kind [`Full`](super::MapErrorKind::Full);
     /// [`Exists`](super::MapErrorKind::Exists) with [`UpdateFlags::NOEXIST`];
-    /// [`NotFound`](super::MapErrorKind::NotFound) with [`UpdateFlags::EXIST`];
+    /// [`NotFound`](super::MapErrorKind::NotFound) with [`UpdateFlags::EXIST`], where the kernel looks at these flags
+    /// (Linux 6.13 and stable versions before it; others take them and insert);
     /// [`Invalid`](super::MapErrorKind::Invalid) for a length of more bits than the key has;
     /// [`Denied`](super::MapErrorKind::Denied) for a frozen map.
     pub fn insert(&self, key: &P, value: &V, flags: UpdateFlags) -> Result<(), MapError> {

@@ -46,10 +46,16 @@ pub(super) fn longest(kernel: &Kernel) {
     assert_eq!(trie.get_exact(&net("10.0.0.0/16")).unwrap(), None);
     assert_eq!(trie.get_exact(&net("0.0.0.0/0")).unwrap(), Some(0));
 
-    let exists = trie.insert(&net("10.0.0.0/8"), &9, UpdateFlags::NOEXIST);
-    assert_error(exists, MapErrorKind::Exists, Some(Errno::EEXIST));
+    // Kernels before 6.13 take the flags and look at none.
     let missing = trie.insert(&net("10.0.0.0/9"), &9, UpdateFlags::EXIST);
-    assert_error(missing, MapErrorKind::NotFound, Some(Errno::ENOENT));
+    if missing.is_ok() {
+        println!("skip: flags of a trie: this kernel does not look at them");
+        assert!(trie.remove(&net("10.0.0.0/9")).unwrap());
+    } else {
+        assert_error(missing, MapErrorKind::NotFound, Some(Errno::ENOENT));
+        let exists = trie.insert(&net("10.0.0.0/8"), &9, UpdateFlags::NOEXIST);
+        assert_error(exists, MapErrorKind::Exists, Some(Errno::EEXIST));
+    }
     trie.insert(&net("10.0.0.0/8"), &9, UpdateFlags::EXIST).unwrap();
     assert_eq!(find([10, 2, 2, 3]), Some(9));
 
