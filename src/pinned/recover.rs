@@ -72,8 +72,13 @@ pub(super) fn remove(layout: &Layout, generation: u64, counts: Option<u64>) -> R
 
 fn same_link(layout: &Layout, one: u64, other: u64, name: &str) -> Result<bool, Error> {
     let id = |generation| -> Result<Option<LinkId>, Error> {
-        let link = layout.link(generation, name)?;
-        Ok(link.and_then(|link| link.id().ok()))
+        let Some(link) = layout.link(generation, name)? else { return Ok(None) };
+        // Not knowing is no reason to detach it: it may be what the set that counts runs.
+        let id = link.id().map_err(|error| {
+            let path = layout.path(generation, Part::Links, name);
+            layout.failed(&path, "ask which link it is", error.errno().unwrap_or(Errno::EINVAL))
+        })?;
+        Ok(Some(id))
     };
     let (one, other) = (id(one)?, id(other)?);
     Ok(one.is_some() && one == other)
