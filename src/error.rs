@@ -105,6 +105,9 @@ pub enum Error {
         /// Why.
         source: crate::map::MapError,
     },
+    /// Something could not be done with perf events.
+    #[error(transparent)]
+    Perf(#[from] crate::perf::PerfError),
     /// The kernel refused access to a global variable.
     #[error("{step} global variable `{variable}` of object `{object}`")]
     Global {
@@ -290,6 +293,7 @@ impl Error {
             },
             Error::Global { source, .. } => source.errno(),
             Error::Map(source) | Error::GlobalView { source, .. } => source.errno(),
+            Error::Perf(source) => source.errno(),
             Error::Program { source, .. }
             | Error::Pin { source, .. }
             | Error::Open { source, .. }

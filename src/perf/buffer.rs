@@ -23,7 +23,8 @@ use crate::map::{Map, PerfEventArray};
 /// # In an event loop
 /// The buffer's descriptor ([`AsFd`], an epoll instance) is readable when a ring is to be read. Then call
 /// [`consume`](PerfBuffer::consume), which looks at all rings: asking epoll again would say nothing, since Linux tells
-/// of a wakeup once.
+/// of a wakeup once. For the same reason call it once after the descriptor was added to the loop: what was written before
+/// may not show.
 ///
 /// # CPUs that come and go
 /// CPUs that are offline when the buffer is opened have no ring. When one goes offline its ring falls silent, and stays so

@@ -81,10 +81,10 @@ impl PerfCpu {
     ///
     /// # Errors
     /// [`PerfError::Ring`] and [`PerfError::Record`], after everything else was given.
+    #[inline]
     pub fn consume(&mut self, mut each: impl FnMut(PerfRecord<'_>)) -> Result<usize, PerfError> {
         self.consume_with(|cpu, record| {
-            let record = PerfRecord::parse(cpu.cpu, record, cpu.timed)
-                .map_err(|what| PerfError::Record { cpu: cpu.cpu, what })?;
+            let record = PerfRecord::parse(cpu.cpu, record, cpu.timed)?;
             each(record);
             Ok(match record {
                 PerfRecord::Lost { count, .. } => count,
@@ -109,9 +109,9 @@ impl PerfCpu {
     #[inline]
     fn consume_with(
         &mut self,
-        mut each: impl FnMut(Context, PerfRingRecord<'_>) -> Result<u64, PerfError>,
+        mut each: impl FnMut(Context, PerfRingRecord<'_>) -> Result<u64, &'static str>,
     ) -> Result<usize, PerfError> {
-        let (mut count, mut first_error) = (0, None);
+        let (mut count, mut total_lost, mut first_error) = (0, 0u64, None);
         let context = Context { cpu: self.cpu, timed: self.timed };
         let mut keep = |error: PerfError| {
             first_error.get_or_insert(error);
@@ -120,25 +120,17 @@ impl PerfCpu {
             Ok(_) => {}
             Err(source) => keep(PerfError::Ring { cpu: self.cpu, source }),
         }
-        loop {
-            match self.ring.peek() {
-                Ok(Some(record)) => match each(context, record) {
-                    Ok(lost) => {
-                        count += 1;
-                        self.lost = self.lost.saturating_add(lost);
-                    }
-                    Err(error) => keep(error),
-                },
-                Ok(None) => break,
-                // Nothing is left of this turn.
-                Err(source) => {
-                    keep(PerfError::Ring { cpu: self.cpu, source });
-                    break;
-                }
+        let drained = self.ring.drain(|record| match each(context, record) {
+            Ok(lost) => {
+                count += 1;
+                total_lost = total_lost.saturating_add(lost);
             }
-            if let Err(source) = self.ring.advance() {
-                keep(PerfError::Ring { cpu: self.cpu, source });
-            }
+            Err(what) => keep(PerfError::Record { cpu: context.cpu, what }),
+        });
+        self.lost = self.lost.saturating_add(total_lost);
+        // Nothing is left of this turn then.
+        if let Err(source) = drained {
+            keep(PerfError::Ring { cpu: self.cpu, source });
         }
         if let Err(source) = self.ring.finish() {
             keep(PerfError::Ring { cpu: self.cpu, source });

@@ -48,6 +48,7 @@ mod cpu;
 mod error;
 mod options;
 mod record;
+mod source;
 
 pub use buffer::{CpuChanges, PerfBuffer};
 pub use counters::PerfCounters;

@@ -45,6 +45,7 @@ pub struct RawPerfRecord<'a> {
 
 impl<'a> PerfRecord<'a> {
     /// Reads a record of a ring whose samples have times if `timed`. An error says what is wrong with it.
+    #[inline]
     pub(super) fn parse(
         cpu: u32,
         record: PerfRingRecord<'a>,
@@ -90,6 +91,7 @@ pub(super) fn time(record: PerfRingRecord<'_>) -> Option<u64> {
 }
 
 /// Takes 8 bytes off the front.
+#[inline]
 fn number(bytes: &mut &[u8]) -> Option<u64> {
     let (number, rest) = bytes.split_first_chunk()?;
     *bytes = rest;

@@ -92,6 +92,7 @@ pub struct PerfRingRecord<'a> {
 
 impl<'a> PerfRingRecord<'a> {
     /// What follows the header.
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         self.bytes.get(HEADER..).unwrap_or_default()
     }
@@ -289,6 +290,46 @@ impl PerfRing {
         Ok(())
     }
 
+    /// Gives all records that are left in this turn to `each`, and goes on behind them: what [`peek`](PerfRing::peek) and
+    /// [`advance`](PerfRing::advance) do one by one, faster.
+    ///
+    /// # Errors
+    /// As [`peek`](PerfRing::peek).
+    #[inline]
+    pub fn drain(&mut self, mut each: impl FnMut(PerfRingRecord<'_>)) -> Result<(), PerfRingError> {
+        if !self.lends {
+            while let Some(record) = self.peek()? {
+                each(record);
+                self.advance()?;
+            }
+            return Ok(());
+        }
+        self.current = None;
+        while self.tail != self.head {
+            let offset = self.offset(self.tail);
+            let (record_type, misc, size) = split(self.memory.word(offset).load(Ordering::Relaxed));
+            let left = self.head.wrapping_sub(self.tail);
+            if !is_size(size) || u64::from(size) > left {
+                self.skip()?;
+                return Err(PerfRingError::Record { size, left });
+            }
+            let len = usize::from(size);
+            let bytes = if len <= self.memory.len() - offset {
+                // SAFETY: as in `bytes`: `len` bytes at `offset` of the mapping that `self.memory` owns, between `tail`
+                // and `head`. `tail` moves only after `each` has returned.
+                unsafe { self.memory.lend(offset, len) }
+            } else {
+                self.bytes(self.tail, len)?
+            };
+            each(PerfRingRecord { record_type, misc, bytes });
+            self.tail = self.tail.wrapping_add(u64::from(size));
+            if self.tail.wrapping_sub(self.told) >= self.size / 4 {
+                self.tell()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends a turn: what was read may be written over. What was not is given by the next turn, unless it is written
     /// backward.
     ///
@@ -339,13 +380,11 @@ impl PerfRing {
 
     /// Type, `misc` and size of the record at a position, which is a multiple of 8.
     fn header(&self, at: u64) -> Result<(PerfRecordType, u16, u16), PerfRingError> {
-        let word = self.memory.load_u64(self.offset(at))?.to_ne_bytes();
-        let [a, b, c, d, misc @ .., e, f] = word;
-        let record_type = PerfRecordType(u32::from_ne_bytes([a, b, c, d]));
-        Ok((record_type, u16::from_ne_bytes(misc), u16::from_ne_bytes([e, f])))
+        Ok(split(self.memory.load_u64(self.offset(at))?))
     }
 
     /// Where a position lies in the memory.
+    #[inline]
     fn offset(&self, at: u64) -> usize {
         // Below the size, which is that of memory.
         self.data + (at & (self.size - 1)) as usize
@@ -369,7 +408,15 @@ impl PerfRing {
     }
 }
 
+/// Type, `misc` and size in the word of a header.
+#[inline]
+fn split(word: u64) -> (PerfRecordType, u16, u16) {
+    let [a, b, c, d, misc @ .., e, f] = word.to_ne_bytes();
+    (PerfRecordType(u32::from_ne_bytes([a, b, c, d])), u16::from_ne_bytes(misc), u16::from_ne_bytes([e, f]))
+}
+
 /// Whether a record can have that size.
+#[inline]
 fn is_size(size: u16) -> bool {
     usize::from(size) >= HEADER && size.is_multiple_of(HEADER as u16)
 }

@@ -91,6 +91,7 @@ impl SharedMemory {
     }
 
     /// Size in bytes.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
@@ -243,7 +244,8 @@ impl SharedMemory {
         unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(offset).cast()) }
     }
 
-    fn word(&self, offset: usize) -> &AtomicU64 {
+    #[inline]
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "callers check range and alignment");
         // SAFETY: as in `half`, for 8 bytes and multiples of 8.
         unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast()) }

@@ -50,6 +50,7 @@ pub(crate) const BODIES: &[Body] = &[
     ("lost", records::lost),
     ("one_by_one", records::one_by_one),
     ("raw", records::raw),
+    ("a_source_of_events", records::source),
     ("ordered", records::ordered),
     ("what_programs_get", records::what_programs_get),
     ("wakeup_events", waiting::wakeup_events),

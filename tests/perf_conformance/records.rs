@@ -1,5 +1,9 @@
 //! What is written is what is read.
 
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use skep::map::traits::EventSource;
 use skep::perf::PerfRecord;
 use skep::sys::abi::{ClockId, Errno, PerfRecordType};
 
@@ -154,6 +158,33 @@ pub(super) fn raw(world: &dyn World) {
     });
     assert_eq!((consumed, count), (Ok(1), 1));
     assert_eq!(consume(&mut buffer), []);
+}
+
+pub(super) fn source(world: &dyn World) {
+    let (mut buffer, producer) = setup(world, options());
+    let now = Some(Duration::ZERO);
+    assert_eq!(buffer.next_event(now), Ok(None));
+    for n in 0..4 {
+        producer.write(0, &numbered(n)).unwrap();
+    }
+    let source: &mut dyn EventSource = &mut buffer;
+    assert_eq!(source.next_event(now), Ok(Some(numbered(0).to_vec())));
+    let mut rest = Vec::new();
+    let count = source.poll_events(None, &mut |event| {
+        rest.push(number(event));
+        if rest.len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!((count, rest), (Ok(2), vec![1, 2]));
+    assert_eq!(buffer.next_event_as::<u32>(now), Ok(Some(3)));
+    assert_eq!(buffer.next_event(Some(Duration::from_millis(5))), Ok(None));
+    assert_eq!((EventSource::lost(&buffer), EventSource::name(&buffer)), (0, "under_test"));
+    #[cfg(target_os = "linux")]
+    {
+        let mut outer = skep::sys::Poller::new().unwrap();
+        outer.add(buffer.readiness().unwrap(), 0).unwrap();
+        producer.write(0, &numbered(4)).unwrap();
+        assert_eq!(outer.wait(&mut Vec::new(), Some(Duration::from_secs(10))), Ok(1));
+    }
 }
 
 pub(super) fn ordered(world: &dyn World) {
