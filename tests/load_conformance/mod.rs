@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use skep::asm::Reg;
+use skep::map::MapErrorKind;
 use skep::sys::Backend;
+use skep::sys::Feature;
 use skep::sys::abi::{Errno, MapType, OpenFlags, UpdateFlags};
 use skep::sys::request::TestRun;
 use skep::sys::wrap::FaultInjection;
-use skep::{Error, Kernel, Loader, Spec};
+use skep::{Error, ErrorKind, Kernel, Loader, Spec};
 
 /// An object of the test data.
 pub(crate) fn open(name: &str) -> Spec {
@@ -186,6 +188,32 @@ pub(crate) fn globals_are_typed_places(kernel: &Kernel) {
     let rodata = object.map(".rodata").expect("it is there");
     let whole = rodata.lookup(&0u32.to_ne_bytes()).expect("it can be read").expect("it has one element");
     assert!(rodata.update(&0u32.to_ne_bytes(), &whole, UpdateFlags::empty()).is_err(), "it is frozen");
+
+    // The same places, in memory that is shared with programs.
+    assert!(matches!(object.global_view::<u64>("data_u32"), Err(Error::GlobalSize { .. })));
+    assert!(matches!(object.global_view::<u32>("no_such"), Err(Error::NoSuch { .. })));
+    let view = match object.global_view::<u32>("data_u32") {
+        Ok(view) => view,
+        Err(error) => {
+            assert!(kernel.has(Feature::ArrayMmap).is_unsupported(), "{error:?}");
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+            return;
+        }
+    };
+    assert_eq!((view.name(), view.is_writable(), view.load().expect("it is aligned")), ("data_u32", true, 9));
+    assert_eq!(view.fetch_add(2).expect("it can be written"), 9);
+    assert_eq!(object.global::<u32>("data_u32").expect("it can be read"), 11);
+    object.set_global("data_u32", &20u32).expect("data can be written");
+    assert_eq!(view.get(), 20);
+    view.set(&21).expect("it can be written");
+    let constant = object.global_view::<u32>(&constant).expect("it can be mapped");
+    assert_eq!((constant.is_writable(), constant.load().expect("it is aligned")), (false, 77));
+    assert_eq!(constant.store(1).expect_err("it is constant").kind(), MapErrorKind::Denied);
+    assert!(constant.set(&1).is_err());
+    let other = object.global_view::<u32>("data_u32").expect("as before");
+    drop(object);
+    other.swap(30).expect("it can be written");
+    assert_eq!(view.load().expect("it is aligned"), 30, "views outlive the object and are of one place");
 }
 
 /// Parts are found by name, and the error for others says which there are.
@@ -236,6 +264,8 @@ pub(crate) fn arena_variables_are_typed_places(kernel: &Kernel, runs: bool) {
             assert_eq!(object.global::<u64>("shared_counter").expect("it can be read"), 51);
             assert_eq!(object.global::<u64>("plain").expect("it can be read"), 51);
             assert_eq!(object.global::<[u32; 8]>("shared_table").expect("it can be read")[3], 5);
+            let view = object.global_view::<u64>("shared_counter").expect("arenas are mapped");
+            assert_eq!(view.load().expect("it is aligned"), 51);
         }
         if fixed && runs {
             let error = Loader::new(kernel).load(&spec).expect_err("its address is taken in this process");
