@@ -13,6 +13,8 @@ mod mocks;
 mod trait_conformance;
 
 mod in_memory {
+    use skep::map::memory;
+
     use crate::memory::MemoryMaps;
     use crate::trait_conformance;
 
@@ -21,9 +23,26 @@ mod in_memory {
     }
 
     trait_conformance::tests! { maps }
+
+    #[test]
+    fn events() {
+        let events = memory::Events::with_name("under_test", 4096).unwrap();
+        let sender = events.sender();
+        trait_conformance::sources::source(events, |event| sender.send(&event).unwrap());
+    }
 }
 
 mod simulated {
+    use std::os::fd::AsFd;
+
+    use skep::Kernel;
+    use skep::map::Map;
+    use skep::map::traits::EventSource;
+    use skep::perf::{PerfBuffer, PerfBufferOptions};
+    use skep::sim::SimKernel;
+    use skep::sys::abi::MapType;
+    use skep::sys::request::MapCreate;
+
     use crate::trait_conformance::{self, KernelMaps};
 
     fn maps(_: &str) -> Option<KernelMaps> {
@@ -32,4 +51,18 @@ mod simulated {
 
     trait_conformance::tests! { maps }
     trait_conformance::tests! { objects of maps }
+
+    #[test]
+    fn perf_events() {
+        let sim = SimKernel::new();
+        let mut request = MapCreate::new(MapType::PERF_EVENT_ARRAY, 4, 4, 2);
+        request.name = "under_test";
+        let map = Map::create(&Kernel::new(sim.clone()), &request).unwrap();
+        let buffer = PerfBuffer::new(&map, PerfBufferOptions::new().pages(1)).unwrap();
+        assert!(buffer.readiness().is_some());
+        // The body sends two at a time, which come in order from one CPU.
+        trait_conformance::sources::source(buffer, |event| {
+            sim.perf_event_output(map.as_fd(), None, 1, &event.to_ne_bytes()).unwrap();
+        });
+    }
 }

@@ -4,6 +4,7 @@
 
 mod kernel;
 pub(crate) mod objects;
+pub(crate) mod sources;
 pub(crate) mod tables;
 pub(crate) mod values;
 
