@@ -60,7 +60,7 @@
 //!
 //! # More
 //!
-//! [`map`] has the typed views of maps, [`program`] how to build, run and look into programs, [`query`] what else is in
+//! [`map`] has the typed views of maps, [`ring`] ring buffers, [`poll`] how events are waited for, [`program`] how to build, run and look into programs, [`query`] what else is in
 //! a kernel, [`link`] the hooks, [`sim`] what the simulated kernel does and does not do,
 //! [`sys`] the seam between skep and kernels, [`btf`] and [`asm`] the formats. The repository's `examples/` are whole
 //! programs to start from; [`architecture`] says how skep is built and why.
@@ -77,9 +77,11 @@ pub mod load;
 pub mod map;
 pub mod perf;
 pub mod pinned;
+pub mod poll;
 pub mod program;
 pub mod query;
 pub mod reloc;
+pub mod ring;
 pub mod spec;
 pub mod symbols;
 

@@ -13,6 +13,7 @@ use skep_sys::request::{
     ProgLoad, ReadSeek, TestRun, TestRunResult,
 };
 use skep_sys::request::{PerfControl, PerfEventOpen, PerfMemory};
+use skep_sys::ring::RingMemory;
 use skep_sys::{Backend, MapRef, ObjectKind, PerfRingMemory, Permissions, SharedMemory};
 
 use crate::attach::{link_loaded, link_raw_tracepoint, link_xdp};
@@ -140,6 +141,13 @@ impl Backend for SimKernel {
     fn map_mmap(&self, map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno> {
         let (map, access) = self.0.map(map)?;
         map.mmap(access, memory.offset, memory.len, memory.writable)
+    }
+
+    fn map_ring(&self, map: BorrowedFd<'_>) -> Result<RingMemory, Errno> {
+        let (map, access) = self.0.map(map)?;
+        // What cannot be read stays readable, and is asked for once more than needed.
+        let went_idle = |map: BorrowedFd<'_>| Descriptors::take_wakeups(map).unwrap_or_default();
+        Ok(map.map_ring(access)?.with_idle(Box::new(went_idle)))
     }
 
     fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -552,6 +560,9 @@ fn check_map_attributes(kernel: &Inner, request: &MapCreate<'_>) -> Result<(), E
         return Err(Errno::EINVAL);
     }
     if request.ifindex != 0 || request.flags.contains(MapFlags::NUMA_NODE) && request.numa_node != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if request.flags.contains(MapFlags::RB_OVERWRITE) && !features.contains(Features::RING_OVERWRITE) {
         return Err(Errno::EINVAL);
     }
     if request.map_type == MapType::INSN_ARRAY && !features.contains(Features::INSN_ARRAY) {

@@ -11,7 +11,7 @@ use crate::kernel::SimKernel;
 
 /// Describes a simulated kernel, made by [`SimKernel::builder`].
 ///
-/// The default has two possible CPUs, the release `6.18.0`, every [feature](Features), no BTF of its own, the network
+/// The default has two possible CPUs, the release `6.18.0`, its [features](Features), no BTF of its own, the network
 /// device `lo` with index 1, and a bpffs at `/sys/fs/bpf`.
 #[derive(Clone, Debug)]
 #[must_use]

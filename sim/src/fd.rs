@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, PipeWriter};
+use std::io::{self, PipeWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 use skep_sys::abi::{Errno, OpenFlags};
 
+use crate::map::Map;
 use crate::object::Object;
 
 /// What calls through a descriptor may do to the elements of a map.
@@ -91,11 +92,14 @@ impl Descriptors {
         let (reader, writer) = io::pipe().map_err(io_errno)?;
         let fd = above_stdio(OwnedFd::from(reader))?;
         let inode = Inode::of_fd(fd.as_fd())?;
+        // Neither end may ever wait for the other: readiness is all that goes through it.
+        for end in [fd.as_fd(), writer.as_fd()] {
+            let mut flags = fcntl(end, FcntlArg::F_GETFL).map(OFlag::from_bits_retain).map_err(errno)?;
+            flags.insert(OFlag::O_NONBLOCK);
+            fcntl(end, FcntlArg::F_SETFL(flags)).map_err(errno)?;
+        }
         let writer = Arc::new(writer);
         if let Object::Perf(event) = &object {
-            let mut flags = fcntl(&fd, FcntlArg::F_GETFL).map(OFlag::from_bits_retain).map_err(errno)?;
-            flags.insert(OFlag::O_NONBLOCK);
-            fcntl(&fd, FcntlArg::F_SETFL(flags)).map_err(errno)?;
             event.set_writer(&writer);
         }
         self.entries.insert(inode, Entry { object, access, writer });
@@ -155,7 +159,7 @@ impl Descriptors {
         self.entries.get(&inode).map(|e| (&e.object, e.access)).ok_or(Errno::EINVAL)
     }
 
-    /// Takes the wakeups from a descriptor of a perf event.
+    /// Takes the wakeups from a descriptor, which is no longer readable then.
     pub(crate) fn take_wakeups(fd: BorrowedFd<'_>) -> Result<(), Errno> {
         let mut bytes = [0; 512];
         loop {
@@ -165,6 +169,15 @@ impl Descriptors {
                 Err(nix::errno::Errno::EINTR) => {}
                 Err(error) => return Err(errno(error)),
             }
+        }
+    }
+
+    /// Makes every descriptor of a map readable, anew where it is already.
+    pub(crate) fn wake(&self, map: &Arc<Map>) {
+        let theirs = |entry: &&Entry| matches!(&entry.object, Object::Map(m) if Arc::ptr_eq(m, map));
+        for entry in self.entries.values().filter(theirs) {
+            // A full pipe is as readable as can be, and one without a reader wakes no one.
+            let _ = (&*entry.writer).write(&[0]);
         }
     }
 

@@ -3,8 +3,7 @@
 bitflags::bitflags! {
     /// Things that kernels learnt over time. A simulated kernel without one refuses it as an old kernel does.
     ///
-    /// The default of [`SimKernel::builder`](crate::SimKernel::builder) is what Linux 6.18 has: all but [`BTF_LAYOUT`](Features::BTF_LAYOUT),
-    /// [`CPU_FLAGS`](Features::CPU_FLAGS) and [`INSN_ARRAY`](Features::INSN_ARRAY).
+    /// The default of [`SimKernel::builder`](crate::SimKernel::builder) is what Linux 6.18 has of them.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
     pub struct Features: u64 {
         /// Names of programs and maps (Linux 4.15).
@@ -66,6 +65,8 @@ bitflags::bitflags! {
         const CPU_FLAGS = 1 << 26;
         /// Maps of instructions (Linux 6.19).
         const INSN_ARRAY = 1 << 42;
+        /// Ring buffers that overwrite their oldest records (Linux 6.19). Not among the defaults.
+        const RING_OVERWRITE = 1 << 27;
         /// BTF with a layout section, a header longer than 24 bytes and unknown kinds.
         const BTF_LAYOUT = 1 << 19;
     }
@@ -73,6 +74,8 @@ bitflags::bitflags! {
 
 impl Default for Features {
     fn default() -> Self {
-        Features::all().difference(Features::BTF_LAYOUT | Features::CPU_FLAGS | Features::INSN_ARRAY)
+        let newer =
+            Features::BTF_LAYOUT | Features::CPU_FLAGS | Features::INSN_ARRAY | Features::RING_OVERWRITE;
+        Features::all().difference(newer)
     }
 }

@@ -44,11 +44,13 @@ mod object;
 mod outside;
 mod perf;
 mod prog;
+mod ring;
 
 pub use bare::BareMap;
 pub use builder::Builder;
 pub use features::Features;
 pub use kernel::{Live, SimKernel};
+pub use ring::{RingQuery, RingRecord};
 
 /// A simulated kernel with everything at its default, behind the handle that the rest of skep takes.
 ///

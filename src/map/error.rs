@@ -199,12 +199,12 @@ pub enum MapOperation {
     UpdateBatch,
     /// `BPF_MAP_DELETE_BATCH`.
     DeleteBatch,
-    /// mmap(2).
-    Mmap,
     /// `BPF_MAP_FREEZE`.
     Freeze,
     /// `BPF_OBJ_GET_INFO_BY_FD`.
     Info,
+    /// mmap(2).
+    Mmap,
     /// `BPF_OBJ_PIN`.
     Pin,
     /// `BPF_MAP_CREATE`.
@@ -437,6 +437,7 @@ fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'st
     let indexed =
         array || matches!(map_type, MapType::PROG_ARRAY | MapType::ARRAY_OF_MAPS | MapType::INSN_ARRAY);
     let of_maps = matches!(map_type, MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS);
+    let rings = [MapType::RINGBUF, MapType::USER_RINGBUF];
     // What is said of one element holds for the one that ends a batch.
     let operation = match operation {
         MapOperation::UpdateBatch => MapOperation::Update,
@@ -470,6 +471,12 @@ fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'st
         (MapOperation::Delete, Errno::EINVAL) if array => "elements of an array cannot be deleted",
         (MapOperation::LookupBatch | MapOperation::LookupAndDeleteBatch, Errno::ENOSPC) => {
             "a bucket has more elements than the map was made for"
+        }
+        (MapOperation::Mmap, Errno::EBUSY) => {
+            "it is used in this process already, and one end of a ring has one user"
+        }
+        (MapOperation::Mmap, Errno::EACCES) if rings.contains(&map_type) => {
+            "it was opened for less than reading and writing"
         }
         (MapOperation::Mmap, Errno::EINVAL) => "it is opened for reading only, and then no kernel maps it",
         (MapOperation::Mmap, Errno::EPERM | Errno::EACCES) => {

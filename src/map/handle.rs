@@ -204,7 +204,7 @@ impl Map {
         &self.0.name
     }
 
-    pub(super) fn shared_name(&self) -> Arc<str> {
+    pub(crate) fn shared_name(&self) -> Arc<str> {
         self.0.name.clone()
     }
 
@@ -417,7 +417,7 @@ impl Map {
         }
     }
 
-    pub(super) fn failed(&self, operation: MapOperation, error: skep_sys::MapError) -> MapError {
+    pub(crate) fn failed(&self, operation: MapOperation, error: skep_sys::MapError) -> MapError {
         MapError::failed(&self.0.name, self.map_type(), operation, error)
     }
 }

@@ -108,6 +108,12 @@ pub(super) const ARENA: ViewKind = ViewKind { view: "Arena", map_types: &[MapTyp
 pub(super) const STRUCT_OPS: ViewKind =
     ViewKind { view: "StructOpsMap", map_types: &[MapType::STRUCT_OPS], since: &["5.6"] };
 
+pub(crate) const RING_BUFFER: ViewKind =
+    ViewKind { view: "RingBuffer", map_types: &[MapType::RINGBUF], since: &["5.8"] };
+
+pub(crate) const USER_RING_BUFFER: ViewKind =
+    ViewKind { view: "UserRingBuffer", map_types: &[MapType::USER_RINGBUF], since: &["6.1"] };
+
 /// One row per typed view.
 pub const KINDS: &[ViewKind] = &[
     HASH,
@@ -140,6 +146,8 @@ pub const KINDS: &[ViewKind] = &[
     STACK_TRACES,
     ARENA,
     STRUCT_OPS,
+    RING_BUFFER,
+    USER_RING_BUFFER,
 ];
 
 impl ViewKind {
@@ -163,13 +171,14 @@ impl ViewKind {
     }
 
     /// Refuses a map that has another kind than the view.
-    pub(super) fn check_kind(&self, map: &Map) -> Result<(), MapError> {
-        let there = map.map_type();
-        if self.map_types.contains(&there) {
-            return Ok(());
-        }
-        let (map, asked) = (map.shared_name(), self.map_types);
-        Err(MapError::WrongType { map, view: self.view, asked, there })
+    pub(crate) fn check_kind(&self, map: &Map) -> Result<(), MapError> {
+        if self.map_types.contains(&map.map_type()) { Ok(()) } else { Err(self.wrong_type(map)) }
+    }
+
+    /// Says that a map has another kind than the view.
+    pub(crate) fn wrong_type(&self, map: &Map) -> MapError {
+        let (there, asked) = (map.map_type(), self.map_types);
+        MapError::WrongType { map: map.shared_name(), view: self.view, asked, there }
     }
 }
 

@@ -35,6 +35,8 @@
 //! | [`StackTraces`] | `BPF_MAP_TYPE_STACK_TRACE` | `stack_traces.rs` |
 //! | [`Arena`] | `BPF_MAP_TYPE_ARENA` | `arena.rs` |
 //! | [`StructOpsMap`] | `BPF_MAP_TYPE_STRUCT_OPS` | `struct_ops.rs` |
+//! | [`RingBuffer`](crate::ring::RingBuffer) | `BPF_MAP_TYPE_RINGBUF` | in [`ring`](crate::ring) |
+//! | [`UserRingBuffer`](crate::ring::UserRingBuffer) | `BPF_MAP_TYPE_USER_RINGBUF` | in [`ring`](crate::ring) |
 //!
 //! ```
 //! use skep::map::{HashMap, Map};
@@ -89,7 +91,7 @@ mod hints;
 mod inode_storage;
 mod instruction_array;
 mod keys;
-mod kinds;
+pub(crate) mod kinds;
 mod layout;
 mod lpm;
 mod many;

@@ -15,6 +15,7 @@ use crate::request::{
     TestRun, TestRunResult,
 };
 use crate::request::{PerfControl, PerfEventOpen, PerfMemory};
+use crate::ring::RingMemory;
 use crate::shared::SharedMemory;
 
 /// Kinds of objects that have ids in a kernel.
@@ -128,9 +129,19 @@ pub trait Backend: Debug + Send + Sync {
     }
 
     /// Maps a part of a map's memory: values of an array with
-    /// [`MapFlags::MMAPABLE`](crate::abi::MapFlags::MMAPABLE) (Linux 5.5), a ring buffer or an arena.
+    /// [`MapFlags::MMAPABLE`](crate::abi::MapFlags::MMAPABLE) (Linux 5.5), or an arena. Of a ring buffer only what a
+    /// process cannot write, to read; [`map_ring`](Self::map_ring) gives the rest.
     fn map_mmap(&self, map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno> {
         let _ = (map, memory);
+        Err(Errno::ENOSYS)
+    }
+
+    /// Maps the memory of a ring buffer (Linux 5.8) or user ring buffer (Linux 6.1), for this process's end of it.
+    ///
+    /// There is one holder at a time in the process: [`Errno::EBUSY`] while there is another. [`Errno::EINVAL`] for
+    /// other maps.
+    fn map_ring(&self, map: BorrowedFd<'_>) -> Result<RingMemory, Errno> {
+        let _ = map;
         Err(Errno::ENOSYS)
     }
 

@@ -23,6 +23,7 @@ mod poller;
 mod probe;
 mod program_fd;
 pub mod request;
+pub mod ring;
 mod shared;
 mod stats;
 mod token;

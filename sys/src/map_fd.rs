@@ -5,6 +5,7 @@ use crate::abi::{Errno, MapFlags, MapType, UpdateFlags};
 use crate::kernel::Kernel;
 use crate::program_fd::LoadedProgram;
 use crate::request::{MapCreate, MapInfo, MapMemory, MapUsage, Pin};
+use crate::ring::RingMemory;
 use crate::shared::SharedMemory;
 
 /// The sizes and kind of a map, which decide how long its keys and values are.
@@ -310,6 +311,15 @@ impl MapFd {
     /// As [`mmap`](MapFd::mmap), and [`Errno::EEXIST`] when something is mapped at the address.
     pub fn mmap_at(&self, memory: MapMemory) -> Result<SharedMemory, MapError> {
         self.kernel.backend().map_mmap(self.as_fd(), memory).map_err(failed("mmap"))
+    }
+
+    /// Maps the memory of a ring buffer or user ring buffer, for this process's end of it.
+    ///
+    /// # Errors
+    /// What the kernel answers: [`Errno::EBUSY`] when it is held in this process already, [`Errno::EINVAL`] when the map
+    /// is no ring.
+    pub fn ring(&self) -> Result<RingMemory, MapError> {
+        self.kernel.backend().map_ring(self.as_fd()).map_err(failed("mmap"))
     }
 
     /// Forbids user space to write from now on (`BPF_MAP_FREEZE`, Linux 5.2).

@@ -215,6 +215,14 @@ impl SharedMemory {
         unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(offset), len) }
     }
 
+    /// The start of the bytes at `offset`, to write them.
+    pub(crate) fn start_of(&self, offset: usize, len: usize) -> Result<NonNull<u8>, SharedMemoryError> {
+        self.check_writable()?;
+        self.check(offset, len)?;
+        // SAFETY: `base + offset` is inside of the `len` bytes that `owner` keeps valid, or right behind them.
+        Ok(unsafe { self.base.add(offset) })
+    }
+
     fn check(&self, offset: usize, len: usize) -> Result<(), SharedMemoryError> {
         match offset.checked_add(len) {
             Some(end) if end <= self.len => Ok(()),
@@ -237,7 +245,8 @@ impl SharedMemory {
         unsafe { AtomicU8::from_ptr(self.base.as_ptr().add(offset)) }
     }
 
-    fn half(&self, offset: usize) -> &AtomicU32 {
+    #[inline]
+    pub(crate) fn half(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= self.len, "callers check range and alignment");
         // SAFETY: as in `byte`, for 4 bytes; `base` is a multiple of 8 and `offset` of 4. Nothing stores through it
         // unless the memory is writable.

@@ -15,6 +15,7 @@ use super::objects::{HashOfMaps, InnerShape, ObjectArray};
 use super::perf_events::PerfEvents;
 use super::queue::Queue;
 use super::redirect::{DeviceHash, Targets};
+use super::ring::Ring;
 use super::shared::SharedArray;
 use super::sockets::{SocketHash, Sockets};
 use super::stacks::Stacks;
@@ -104,6 +105,10 @@ impl Shape {
             }
             MapType::INSN_ARRAY => Box::new(Instructions::new(max)),
             MapType::PERF_EVENT_ARRAY => Box::new(PerfEvents::new(max)),
+            MapType::RINGBUF | MapType::USER_RINGBUF => {
+                let overwrites = self.flags.contains(MapFlags::RB_OVERWRITE);
+                Box::new(Ring::new(self.kind == MapType::USER_RINGBUF, max, overwrites)?)
+            }
             kind => Box::new(Limited::new(kind)),
         })
     }
@@ -152,7 +157,8 @@ fn known_flags(kind: MapType) -> Option<MapFlags> {
         MapType::PERF_EVENT_ARRAY => F::NUMA_NODE | F::PRESERVE_ELEMS | user,
         MapType::STACK_TRACE => F::NUMA_NODE | F::STACK_BUILD_ID | user,
         MapType::LPM_TRIE => F::NO_PREALLOC | F::NUMA_NODE | both,
-        MapType::CPUMAP | MapType::RINGBUF | MapType::USER_RINGBUF => F::NUMA_NODE,
+        MapType::RINGBUF => F::NUMA_NODE | F::RB_OVERWRITE,
+        MapType::CPUMAP | MapType::USER_RINGBUF => F::NUMA_NODE,
         MapType::REUSEPORT_SOCKARRAY
         | MapType::QUEUE
         | MapType::STACK

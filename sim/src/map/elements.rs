@@ -7,6 +7,7 @@ use std::sync::Arc;
 use skep_sys::SharedMemory;
 use skep_sys::abi::{Errno, ProgType};
 
+use super::ring::Ring;
 use crate::object::Object;
 use crate::perf::PerfEvent;
 
@@ -82,6 +83,11 @@ pub(crate) trait Elements: Debug + Send {
     fn mmap(&mut self, offset: u64, len: usize, writable: bool) -> Result<SharedMemory, Errno> {
         let _ = (offset, len, writable);
         Err(Errno::ENOTSUPP)
+    }
+
+    /// The ring, for kinds that are one.
+    fn ring(&mut self) -> Option<&mut Ring> {
+        None
     }
 
     /// Whether user space has the values mapped and can write them.

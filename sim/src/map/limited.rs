@@ -20,15 +20,11 @@ impl Limited {
 
 impl Elements for Limited {
     fn lookup(&mut self, _: &[u8], _: &mut [u8]) -> Result<(), Errno> {
-        Err(match self.kind {
-            MapType::RINGBUF | MapType::USER_RINGBUF => Errno::ENOTSUPP,
-            _ => Errno::ENOENT,
-        })
+        Err(Errno::ENOENT)
     }
 
     fn update(&mut self, _: &[u8], _: &[u8], flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
         Err(match self.kind {
-            MapType::RINGBUF | MapType::USER_RINGBUF => Errno::ENOTSUPP,
             MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE if flags == NOEXIST => Errno::EINVAL,
             MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => Errno::ENOENT,
             _ if flags > EXIST => Errno::EINVAL,
@@ -38,16 +34,12 @@ impl Elements for Limited {
 
     fn delete(&mut self, _: &[u8]) -> Result<(), Errno> {
         Err(match self.kind {
-            MapType::RINGBUF | MapType::USER_RINGBUF => Errno::ENOTSUPP,
             MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => Errno::EINVAL,
             _ => Errno::ENOENT,
         })
     }
 
     fn next_key(&self, _: Option<&[u8]>, _: &mut [u8]) -> Result<(), Errno> {
-        match self.kind {
-            MapType::RINGBUF | MapType::USER_RINGBUF => Err(Errno::ENOTSUPP),
-            _ => Err(Errno::ENOENT),
-        }
+        Err(Errno::ENOENT)
     }
 }

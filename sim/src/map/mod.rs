@@ -19,6 +19,7 @@ mod objects;
 mod perf_events;
 mod queue;
 mod redirect;
+mod ring;
 mod shared;
 mod sockets;
 mod stacks;
@@ -31,6 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use skep_sys::SharedMemory;
 use skep_sys::abi::{BtfObjectId, Errno, MapFlags, MapId, MapType};
 use skep_sys::request::{MapInfo, MapUsage};
+use skep_sys::ring::RingMemory;
 
 use crate::btf::BtfObject;
 use crate::fd::Access;
@@ -39,6 +41,7 @@ use crate::perf::PerfEvent;
 pub(crate) use create::{Shape, check};
 pub(crate) use elements::{Elements, Resolve};
 pub(crate) use objects::InnerShape;
+pub(crate) use ring::{Ring, Wake};
 pub(crate) use types::check_types;
 
 /// A map.
@@ -320,6 +323,19 @@ impl Map {
 
     pub(crate) fn put_stack(&self, id: u32, addresses: &[u64]) -> Result<(), Errno> {
         self.state().elements.put_stack(id, addresses)
+    }
+
+    /// Does something with the ring that the map is; `EINVAL` for others.
+    pub(crate) fn ring<T>(&self, with: impl FnOnce(&mut Ring) -> Result<T, Errno>) -> Result<T, Errno> {
+        with(self.state().elements.ring().ok_or(Errno::EINVAL)?)
+    }
+
+    /// Gives out the memory of a ring.
+    pub(crate) fn map_ring(&self, access: Access) -> Result<RingMemory, Errno> {
+        if !access.read || !access.write {
+            return Err(Errno::EACCES);
+        }
+        self.ring(Ring::share)
     }
 
     /// Drops what the elements hold: done to program arrays when the last descriptor and pin are gone, since an array

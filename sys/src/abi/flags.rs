@@ -117,6 +117,16 @@ bitflags::bitflags! {
         const _ = !0;
     }
 
+    /// Flags with which a program ends a record of a ring buffer, and with which it drains one of user space (`BPF_RB_*`).
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+    pub struct RingFlags: u64 {
+        /// `BPF_RB_NO_WAKEUP`: who waits is not woken.
+        const NO_WAKEUP = 1 << 0;
+        /// `BPF_RB_FORCE_WAKEUP`: who waits is woken, also where the consumer has older records to read.
+        const FORCE_WAKEUP = 1 << 1;
+        const _ = !0;
+    }
+
     /// Flags of opening a pinned object or one by its id (`open_flags`, `file_flags`).
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
     pub struct OpenFlags: u32 {

@@ -10,7 +10,7 @@ mod kinds;
 mod perf;
 
 pub use errno::Errno;
-pub use flags::{AttachFlags, MapFlags, OpenFlags, ProgFlags, TestRunFlags, UpdateFlags};
+pub use flags::{AttachFlags, MapFlags, OpenFlags, ProgFlags, RingFlags, TestRunFlags, UpdateFlags};
 pub use helpers::helper_name;
 pub use kinds::{
     AttachType, BtfObjectId, LinkId, LinkType, MapId, MapType, ProgId, ProgType, StatsType, StreamId,

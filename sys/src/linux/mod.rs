@@ -10,6 +10,7 @@ mod mapping;
 mod object;
 mod perf;
 mod program;
+mod ring;
 mod system;
 
 use std::ffi::OsStr;
@@ -31,6 +32,7 @@ use crate::request::{
     TestRun, TestRunResult,
 };
 use crate::request::{PerfControl, PerfEventOpen, PerfMemory};
+use crate::ring::RingMemory;
 use crate::shared::SharedMemory;
 
 /// The running kernel, through bpf(2).
@@ -118,7 +120,13 @@ impl Backend for LinuxBackend {
     fn map_mmap(&self, map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno> {
         // Only memory of a map is known not to shrink under the mapping.
         system::check_kind(map, "bpf-map")?;
+        ring::check_mapping(map, memory)?;
         Mapping::new(map, memory).map(SharedMemory::mapping)
+    }
+
+    fn map_ring(&self, map: BorrowedFd<'_>) -> Result<RingMemory, Errno> {
+        system::check_kind(map, "bpf-map")?;
+        ring::open(map)
     }
 
     fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<(), Errno> {

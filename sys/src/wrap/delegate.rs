@@ -130,6 +130,7 @@ macro_rules! wrapper {
                 ProgInfo, ProgLoad, ReadSeek, TestRun, TestRunResult,
             };
             use crate::request::{PerfControl, PerfEventOpen, PerfMemory};
+            use crate::ring::RingMemory;
             use crate::shared::SharedMemory;
 
             crate::wrap::delegate::delegate! {
@@ -154,6 +155,7 @@ macro_rules! wrapper {
                 fn map_update_batch(map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)>;
                 fn map_delete_batch(map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)>;
                 fn map_mmap(map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno>;
+                fn map_ring(map: BorrowedFd<'_>) -> Result<RingMemory, Errno>;
                 fn map_freeze(map: BorrowedFd<'_>) -> Result<(), Errno>;
                 fn prog_load(request: &ProgLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno>;
                 fn prog_test_run(

@@ -1,0 +1,285 @@
+//! Ring buffers and user ring buffers (`BPF_MAP_TYPE_RINGBUF`, `BPF_MAP_TYPE_USER_RINGBUF`).
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Arc, Weak};
+
+use skep_sys::SharedMemory;
+use skep_sys::abi::{Errno, RingFlags};
+use skep_sys::ring::{RING_HEADER_LEN, RingMemory};
+
+use super::create::PAGE_SIZE;
+use super::elements::{Elements, Resolve};
+
+const BUSY: u32 = 1 << 31;
+const DISCARD: u32 = 1 << 30;
+/// Longest record that the kernel makes room for (`RINGBUF_MAX_RECORD_SZ`).
+const RECORD_MAX: u32 = u32::MAX / 4;
+/// Pages of the kernel's own structure before the data: a header counts the pages from its start to its record.
+const PAGES_BEFORE: usize = 3;
+/// Samples that are drained in one call (`BPF_MAX_USER_RINGBUF_SAMPLES`).
+const SAMPLES_MAX: usize = 128 * 1024;
+
+/// Whether who waits for a map is to be woken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Wake(pub(crate) bool);
+
+/// A ring and its memory, of which the kernel writes one part and the process the other.
+///
+/// A record that wraps around goes on behind the end of the data, where the memory is as large again. On Linux that is
+/// the beginning once more. Here it is not, and need not be: both sides find a record's bytes from its start on.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    /// Whether the process writes it.
+    user: bool,
+    overwrites: bool,
+    size: usize,
+    consumer: Arc<[AtomicU64]>,
+    producer: Arc<[AtomicU64]>,
+    /// Where the oldest record starts that is not finished.
+    pending: u64,
+    /// Held by the process's end.
+    holder: Weak<()>,
+}
+
+impl Ring {
+    /// `ENOMEM` when it is too large to be kept in one piece.
+    pub(super) fn new(user: bool, size: u32, overwrites: bool) -> Result<Ring, Errno> {
+        const SIZE_MAX: u32 = 1 << 28;
+
+        if size > SIZE_MAX {
+            return Err(Errno::ENOMEM);
+        }
+        let page = PAGE_SIZE as usize / 8;
+        Ok(Ring {
+            user,
+            overwrites,
+            size: size as usize,
+            consumer: SharedMemory::zeroed_words(page),
+            producer: SharedMemory::zeroed_words(page + size as usize / 4), // twice, in words of 8 bytes
+            pending: 0,
+            holder: Weak::new(),
+        })
+    }
+
+    /// Gives the process its end, unless it has it.
+    pub(super) fn share(&mut self) -> Result<RingMemory, Errno> {
+        if self.holder.strong_count() > 0 {
+            return Err(Errno::EBUSY);
+        }
+        let claim = Arc::new(());
+        self.holder = Arc::downgrade(&claim);
+        let memory = RingMemory::heap(self.consumer.clone(), self.producer.clone(), self.user)?;
+        let memory = memory.with_claim(Box::new(claim));
+        Ok(if self.overwrites { memory.overwriting() } else { memory })
+    }
+
+    fn position(words: &[AtomicU64], at: usize) -> Result<&AtomicU64, Errno> {
+        words.get(at).ok_or(Errno::EFAULT)
+    }
+
+    fn consumed(&self) -> Result<u64, Errno> {
+        Ok(Ring::position(&self.consumer, 0)?.load(Ordering::Acquire))
+    }
+
+    fn produced(&self) -> Result<u64, Errno> {
+        Ok(Ring::position(&self.producer, 0)?.load(Ordering::Acquire))
+    }
+
+    /// Where the oldest record starts that is not overwritten; the kernel keeps it in the third word.
+    fn overwritten(&self) -> Result<&AtomicU64, Errno> {
+        Ring::position(&self.producer, 2)
+    }
+
+    fn offset(&self, position: u64) -> usize {
+        position as usize & (self.size - 1) // the size is a power of two
+    }
+
+    /// The words of the data from a position on.
+    fn words(&self, position: u64) -> Result<&[AtomicU64], Errno> {
+        let page = PAGE_SIZE as usize / 8;
+        self.producer.get(page + self.offset(position) / 8..).ok_or(Errno::EFAULT)
+    }
+
+    fn header(&self, position: u64) -> Result<u32, Errno> {
+        let word = self.words(position)?.first().ok_or(Errno::EFAULT)?;
+        let [a, b, c, d, ..] = word.load(Ordering::Acquire).to_ne_bytes();
+        Ok(u32::from_ne_bytes([a, b, c, d]))
+    }
+
+    fn set_header(&self, position: u64, len: u32) -> Result<(), Errno> {
+        let page = (self.offset(position) / PAGE_SIZE as usize + PAGES_BEFORE) as u32; // a ring has fewer pages
+        let mut bytes = [0; 8];
+        let (first, second) = bytes.split_at_mut(4);
+        first.copy_from_slice(&len.to_ne_bytes());
+        second.copy_from_slice(&page.to_ne_bytes());
+        let word = self.words(position)?.first().ok_or(Errno::EFAULT)?;
+        word.store(u64::from_ne_bytes(bytes), Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes room for a record (`bpf_ringbuf_reserve`), busy until it is finished. `ENOSPC` when there is none.
+    pub(crate) fn reserve(&mut self, len: u32) -> Result<u64, Errno> {
+        if self.user {
+            return Err(Errno::EINVAL);
+        }
+        let taken = footprint(len);
+        if len > RECORD_MAX || taken > self.size as u64 {
+            return Err(Errno::ENOSPC);
+        }
+        let mask = self.size as u64 - 1;
+        let consumed = self.consumed()?;
+        let position = self.produced()?;
+        while self.pending < position {
+            let header = self.header(self.pending)?;
+            if header & BUSY != 0 {
+                break;
+            }
+            self.pending += footprint(header & !DISCARD);
+        }
+        let end = position.wrapping_add(taken);
+        let no_room = !self.overwrites && end.wrapping_sub(consumed) > mask;
+        if end.wrapping_sub(self.pending) > mask || no_room {
+            return Err(Errno::ENOSPC);
+        }
+        if self.overwrites {
+            let mut oldest = self.overwritten()?.load(Ordering::Relaxed);
+            while end.wrapping_sub(oldest) > mask {
+                oldest = oldest.wrapping_add(footprint(self.header(oldest)? & !(BUSY | DISCARD)));
+            }
+            self.overwritten()?.store(oldest, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+        }
+        self.set_header(position, len | BUSY)?;
+        Ring::position(&self.producer, 0)?.store(end, Ordering::Release);
+        Ok(position)
+    }
+
+    /// Writes bytes of a record that is not finished.
+    pub(crate) fn write(&self, position: u64, offset: usize, bytes: &[u8]) -> Result<(), Errno> {
+        let words = self.words(position)?;
+        for (at, &byte) in bytes.iter().enumerate() {
+            let at = RING_HEADER_LEN + offset + at;
+            let word = words.get(at / 8).ok_or(Errno::EFAULT)?;
+            let mut value = word.load(Ordering::Relaxed).to_ne_bytes();
+            if let Some(there) = value.get_mut(at % 8) {
+                *there = byte;
+            }
+            word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Finishes a record (`bpf_ringbuf_submit`, `bpf_ringbuf_discard`).
+    pub(crate) fn finish(&mut self, position: u64, discard: bool, flags: RingFlags) -> Result<Wake, Errno> {
+        let len = self.header(position)? & !BUSY;
+        self.set_header(position, if discard { len | DISCARD } else { len })?;
+        // The reader writes its position and then looks at the record; here it is the other way round.
+        fence(Ordering::SeqCst);
+        let waits = self.offset(self.consumed()?) == self.offset(position);
+        let wakes = flags.contains(RingFlags::FORCE_WAKEUP) || waits && !flags.contains(RingFlags::NO_WAKEUP);
+        Ok(Wake(wakes))
+    }
+
+    /// Bytes between consumer and producer.
+    pub(crate) fn available(&self) -> Result<u64, Errno> {
+        let (consumed, produced) = (self.consumed()?, self.produced()?);
+        let oldest = self.overwritten()?.load(Ordering::Acquire).max(consumed);
+        Ok(produced.wrapping_sub(if self.overwrites { oldest } else { consumed }))
+    }
+
+    /// Size and positions: of the ring, the consumer, the producer, and what was overwritten.
+    pub(crate) fn state(&self) -> Result<[u64; 4], Errno> {
+        let overwritten = self.overwritten()?.load(Ordering::Acquire);
+        Ok([self.size as u64, self.consumed()?, self.produced()?, overwritten])
+    }
+
+    /// Takes samples that the process wrote (`bpf_user_ringbuf_drain`), until `take` says to stop. Answers how many.
+    pub(crate) fn drain(&mut self, take: &mut dyn FnMut(&[u8]) -> bool) -> Result<usize, Errno> {
+        if !self.user {
+            return Err(Errno::EINVAL);
+        }
+        let mut samples = 0;
+        let mut go_on = true;
+        while go_on && samples < SAMPLES_MAX {
+            let (consumed, produced) = (self.consumed()?, self.produced()?);
+            if !produced.is_multiple_of(8) {
+                return Err(Errno::EINVAL);
+            }
+            if consumed >= produced {
+                break;
+            }
+            let header = self.header(consumed)?;
+            let len = header & !(BUSY | DISCARD);
+            let taken = footprint(len);
+            if taken > produced - consumed {
+                return Err(Errno::EINVAL);
+            }
+            if taken > self.size as u64 {
+                return Err(Errno::E2BIG);
+            }
+            if header & DISCARD == 0 {
+                if header & BUSY != 0 {
+                    break;
+                }
+                go_on = take(&self.sample(consumed, len)?);
+                samples += 1;
+            }
+            Ring::position(&self.consumer, 0)?.store(consumed + taken, Ordering::Release);
+        }
+        Ok(samples)
+    }
+
+    fn sample(&self, position: u64, len: u32) -> Result<Vec<u8>, Errno> {
+        let words = self.words(position)?.get(1..).ok_or(Errno::EFAULT)?;
+        let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+        Ok(bytes.take(len as usize).collect())
+    }
+}
+
+/// What a record takes: header and data, up to a multiple of 8.
+fn footprint(len: u32) -> u64 {
+    (u64::from(len) + RING_HEADER_LEN as u64).next_multiple_of(8)
+}
+
+impl Elements for Ring {
+    fn lookup(&mut self, _: &[u8], _: &mut [u8]) -> Result<(), Errno> {
+        Err(Errno::ENOTSUPP)
+    }
+
+    fn update(&mut self, _: &[u8], _: &[u8], _: u64, _: Resolve<'_>) -> Result<(), Errno> {
+        Err(Errno::ENOTSUPP)
+    }
+
+    fn delete(&mut self, _: &[u8]) -> Result<(), Errno> {
+        Err(Errno::ENOTSUPP)
+    }
+
+    fn next_key(&self, _: Option<&[u8]>, _: &mut [u8]) -> Result<(), Errno> {
+        Err(Errno::ENOTSUPP)
+    }
+
+    fn mmap(&mut self, offset: u64, len: usize, writable: bool) -> Result<SharedMemory, Errno> {
+        let page = PAGE_SIZE as usize;
+        let len = len.checked_next_multiple_of(page).ok_or(Errno::EINVAL)?;
+        // What only `share` gives, since it would change underneath; and what Linux refuses.
+        let first_page = offset == 0 && len <= page;
+        match (self.user, writable) {
+            (false, true) if !first_page => return Err(Errno::EPERM),
+            (true, true) if offset == 0 => return Err(Errno::EPERM),
+            (_, true) => return Err(Errno::EBUSY),
+            (true, false) if !first_page => return Err(Errno::EBUSY),
+            _ => {}
+        }
+        let words = match offset {
+            0 if len == page => &self.consumer,
+            at if at == page as u64 && len == size_of_val(&*self.producer) => &self.producer,
+            // A view of heap memory starts where the memory starts, and ends where it ends.
+            _ => return Err(Errno::EINVAL),
+        };
+        Ok(SharedMemory::heap(words.clone(), false))
+    }
+
+    fn ring(&mut self) -> Option<&mut Ring> {
+        Some(self)
+    }
+}

@@ -1,0 +1,339 @@
+//! The consumer's end.
+//!
+//! Unsafe code is allowed here because records are lent as slices of memory that a kernel writes.
+
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{Ordering, fence};
+
+use super::{BUSY, DISCARD, RING_HEADER_LEN, Readiness, RingFault, RingMemory, RingPositions, footprint};
+
+/// How often a record is looked at that is overwritten meanwhile, before it is given up for now.
+const TRIES: usize = 100;
+
+/// Reads a ring that a kernel's programs write (`BPF_MAP_TYPE_RINGBUF`, Linux 5.8).
+///
+/// A record is lent where it lies while only the kernel can write the memory and does not: from when it was finished
+/// until the consumer's position has passed it. In a ring that overwrites, and on simulated kernels, it is copied, and
+/// compared with the positions afterwards.
+pub struct RingReader {
+    memory: RingMemory,
+    /// Where the next record starts.
+    position: u64,
+    /// The producer's position when it was last looked at.
+    seen: u64,
+    /// The position that the kernel knows.
+    published: u64,
+    /// Length of the finished record at `position`.
+    front: Option<u32>,
+    /// Bytes after which the kernel is told how far we are.
+    publish_after: u64,
+    /// Where records are copied to that cannot be lent.
+    copied: Vec<u64>,
+    overwritten: u64,
+}
+
+impl RingReader {
+    /// Reads from where the consumer's position is. Nothing for memory of a ring that the process produces.
+    pub fn new(memory: RingMemory) -> Option<RingReader> {
+        if memory.produces() {
+            return None;
+        }
+        let position = memory.consumer().load(Ordering::Acquire);
+        let publish_after = (memory.size() / 8) as u64;
+        Some(RingReader {
+            memory,
+            position,
+            seen: position,
+            published: position,
+            front: None,
+            publish_after,
+            copied: Vec::new(),
+            overwritten: 0,
+        })
+    }
+
+    /// Size of the ring in bytes.
+    pub fn size(&self) -> usize {
+        self.memory.size()
+    }
+
+    /// Whether the producer overwrites the oldest records when there is no room.
+    pub fn overwrites(&self) -> bool {
+        self.memory.overwrites()
+    }
+
+    /// The readiness of the map's descriptor to wait for.
+    pub fn readiness(&self) -> Readiness {
+        self.memory.readiness()
+    }
+
+    /// Where consumer and producer are now.
+    pub fn positions(&self) -> RingPositions {
+        RingPositions { consumer: self.position, ..self.memory.positions() }
+    }
+
+    /// Bytes of records that were overwritten before they were read, their headers among them.
+    pub fn overwritten(&self) -> u64 {
+        self.overwritten
+    }
+
+    /// Whether a finished record is at the front; discarded ones before it are skipped. `map` is the ring's map.
+    ///
+    /// When there is none, the kernel was told of all that was released, and whatever is finished from now on makes the
+    /// map's descriptor ready, unless the program asks for no wakeup.
+    ///
+    /// # Errors
+    /// [`RingFault`]: the other end does not keep to the protocol. It stays so.
+    #[inline]
+    pub fn look(&mut self, map: BorrowedFd<'_>) -> Result<bool, RingFault> {
+        if self.front.is_some() || self.scan()? { Ok(true) } else { self.look_again(map) }
+    }
+
+    #[cold]
+    fn look_again(&mut self, map: BorrowedFd<'_>) -> Result<bool, RingFault> {
+        let mut was_idle = false;
+        loop {
+            self.publish();
+            // A program ends its record, then reads our position to see whether we wait for it. We have written our
+            // position, and read the record after this, so one of both sees the other.
+            fence(Ordering::SeqCst);
+            if self.scan()? {
+                return Ok(true);
+            }
+            // Discarded records were skipped: the kernel has to know that, or it does not wake us for the next one.
+            if self.position != self.published {
+                continue;
+            }
+            if was_idle || !self.memory.went_idle(map) {
+                return Ok(false);
+            }
+            was_idle = true;
+        }
+    }
+
+    /// The record that [`look`](Self::look) found; empty if it found none. It starts at a multiple of 8 bytes.
+    #[inline]
+    pub fn record(&self) -> &[u8] {
+        let Some(len) = self.front else { return &[] };
+        let len = len as usize;
+        if self.memory.lends() {
+            let offset = self.memory.offset(self.position) + RING_HEADER_LEN;
+            // SAFETY: the record of `len` bytes at `position` is finished (its header was read with acquire ordering) and
+            // lies before the producer's position, and the kernel writes it only after the consumer's position
+            // passed `position`, which only `publish` moves, for which `self` is borrowed mutably. The process cannot
+            // write it: the mapping is read-only, as is any other, and `memory` is the only one to have the position's page.
+            unsafe { self.memory.data().lend(offset, len) }
+        } else {
+            let words = &self.copied;
+            assert!(len <= words.len() * 8, "the record was copied to it");
+            // SAFETY: `len` bytes of the words that `self.copied` owns, which are all initialised.
+            unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), len) }
+        }
+    }
+
+    /// Goes past the record that [`look`](Self::look) found. The kernel learns of it with [`publish`](Self::publish).
+    #[inline]
+    pub fn advance(&mut self) {
+        if let Some(len) = self.front.take() {
+            self.position = self.position.wrapping_add(footprint(len));
+        }
+    }
+
+    /// Tells the kernel how far the ring is read, so that it can use the room.
+    #[inline]
+    pub fn publish(&mut self) {
+        if self.published != self.position {
+            self.memory.consumer().store(self.position, Ordering::Release);
+            self.published = self.position;
+        }
+    }
+
+    /// Goes past all that was produced, whatever it is, also past faults. Answers how many bytes that were.
+    ///
+    /// Records that are not finished are lost too.
+    pub fn skip_all(&mut self) -> u64 {
+        self.front = None;
+        let RingPositions { producer, .. } = self.memory.positions();
+        let skipped = producer.wrapping_sub(self.position);
+        (self.position, self.seen, self.published) = (producer, producer, producer);
+        self.memory.consumer().store(producer, Ordering::Release);
+        skipped
+    }
+
+    /// Gives each finished record to `handle`, at most `max`, until it says to stop. Answers how many, and what it said.
+    ///
+    /// The kernel learns of it from time to time and at the end, also when `handle` panics.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look), after the records that come before the fault were handled.
+    #[inline]
+    pub fn drain<B>(
+        &mut self,
+        map: BorrowedFd<'_>,
+        max: usize,
+        mut handle: impl FnMut(&[u8]) -> ControlFlow<B>,
+    ) -> Result<(usize, Option<B>), RingFault> {
+        struct Drain<'a>(&'a mut RingReader);
+
+        impl Drop for Drain<'_> {
+            fn drop(&mut self) {
+                self.0.advance();
+                self.0.publish();
+            }
+        }
+
+        let drain = Drain(self);
+        let mut count = 0;
+        while count < max && drain.0.look(map)? {
+            count += 1;
+            let flow = handle(drain.0.record());
+            drain.0.advance();
+            if drain.0.position.wrapping_sub(drain.0.published) >= drain.0.publish_after {
+                drain.0.publish();
+            }
+            if let ControlFlow::Break(value) = flow {
+                return Ok((count, Some(value)));
+            }
+        }
+        Ok((count, None))
+    }
+
+    /// Finds the next finished record, unless it is not finished yet or there is none.
+    #[inline]
+    fn scan(&mut self) -> Result<bool, RingFault> {
+        if self.memory.overwrites() {
+            return self.scan_overwritten();
+        }
+        loop {
+            if self.position == self.seen && !self.refresh()? {
+                return Ok(false);
+            }
+            let header = self.memory.data().half(self.memory.offset(self.position)).load(Ordering::Acquire);
+            if header & BUSY != 0 {
+                return Ok(false);
+            }
+            let len = header & !DISCARD;
+            let available = self.seen.wrapping_sub(self.position);
+            let taken = footprint(len);
+            if taken > available {
+                return Err(RingFault::RecordLength { position: self.position, len, available });
+            }
+            if header & DISCARD == 0 {
+                if !self.memory.lends() {
+                    self.copy(len);
+                }
+                self.front = Some(len);
+                return Ok(true);
+            }
+            self.position = self.position.wrapping_add(taken);
+        }
+    }
+
+    /// Looks where the producer is. Answers whether it is ahead.
+    fn refresh(&mut self) -> Result<bool, RingFault> {
+        let found = self.memory.consumer().load(Ordering::Relaxed);
+        if found != self.published {
+            return Err(RingFault::Moved { expected: self.published, found });
+        }
+        let seen = self.memory.producer().load(Ordering::Acquire);
+        self.memory.check(self.position, seen)?;
+        self.seen = seen;
+        Ok(self.position != seen)
+    }
+
+    /// As [`scan`](Self::scan), in a ring whose oldest records can be overwritten at any time.
+    ///
+    /// The kernel moves the overwrite position past a record before it writes there, and the producer's position after
+    /// that. So what was read is a record if the overwrite position has not passed it by then.
+    #[cold]
+    fn scan_overwritten(&mut self) -> Result<bool, RingFault> {
+        for tries_left in (0..TRIES).rev() {
+            let found = self.memory.consumer().load(Ordering::Relaxed);
+            if found != self.published {
+                return Err(RingFault::Moved { expected: self.published, found });
+            }
+            let seen = self.memory.producer().load(Ordering::Acquire);
+            self.pass_overwritten();
+            let available = seen.wrapping_sub(self.position);
+            if available == 0 {
+                return Ok(false);
+            }
+            // The overwrite position may be newer than what was seen of the producer.
+            if available.cast_signed() < 0 && tries_left > 0 {
+                continue;
+            }
+            if available.cast_signed() < 0 || self.position & 7 != 0 {
+                self.memory.check(self.position, seen)?;
+            }
+            let header = self.memory.data().half(self.memory.offset(self.position)).load(Ordering::Acquire);
+            let len = header & !(BUSY | DISCARD);
+            let taken = footprint(len);
+            let inside = available <= self.memory.size() as u64 && taken <= available;
+            if inside && header & (BUSY | DISCARD) == 0 {
+                self.copy(len);
+            }
+            // What was copied was read before the position is.
+            fence(Ordering::Acquire);
+            if self.is_overwritten() {
+                continue;
+            }
+            self.memory.check(self.position, seen)?;
+            if !inside {
+                return Err(RingFault::RecordLength { position: self.position, len, available });
+            }
+            if header & BUSY != 0 {
+                return Ok(false);
+            }
+            if header & DISCARD == 0 {
+                self.front = Some(len);
+                return Ok(true);
+            }
+            self.position = self.position.wrapping_add(taken);
+        }
+        Ok(false)
+    }
+
+    /// Whether the record at the front was overwritten.
+    fn is_overwritten(&self) -> bool {
+        let oldest = self.memory.overwritten().load(Ordering::Acquire);
+        // Positions are compared by their distance, as the kernel does.
+        oldest.wrapping_sub(self.position).cast_signed() > 0
+    }
+
+    fn pass_overwritten(&mut self) {
+        let oldest = self.memory.overwritten().load(Ordering::Acquire);
+        let lost = oldest.wrapping_sub(self.position);
+        if lost.cast_signed() > 0 {
+            self.overwritten = self.overwritten.wrapping_add(lost);
+            self.position = oldest;
+        }
+    }
+
+    /// Copies `len` bytes of the record at `position`, which lie inside of the data.
+    fn copy(&mut self, len: u32) {
+        let len = len as usize;
+        let count = len.div_ceil(8);
+        if self.copied.len() < count {
+            self.copied.resize(count, 0);
+        }
+        let start = self.memory.offset(self.position) + RING_HEADER_LEN;
+        for (at, word) in self.copied.iter_mut().take(count).enumerate() {
+            // A record takes whole words, all of them inside of what was produced.
+            *word = self.memory.data().word(start + 8 * at).load(Ordering::Relaxed);
+        }
+    }
+}
+
+impl fmt::Debug for RingReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RingReader")
+            .field("memory", &self.memory)
+            .field("position", &self.position)
+            .field("front", &self.front)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,107 @@
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use skep::ring::Readiness;
+use skep::sys::abi::RingFlags;
+
+use super::{Lab, rig};
+
+const SHORT: Duration = Duration::from_millis(30);
+/// Never waited for unless something is wrong.
+const LONG: Duration = Duration::from_secs(60);
+
+pub(super) fn timeouts(lab: &dyn Lab) {
+    let rig = rig!(lab, 4096);
+    let mut ring = rig.open();
+    for timeout in [Duration::ZERO, Duration::from_micros(100), SHORT] {
+        let start = Instant::now();
+        assert!(!ring.wait(Some(timeout)).unwrap());
+        assert!(ring.next_timeout(timeout).unwrap().is_none());
+        assert_eq!(ring.poll(Some(timeout), |_| panic!("there is none")).unwrap(), 0);
+        assert!(start.elapsed() >= timeout * 3, "{timeout:?}");
+    }
+    // A discarded record wakes, and is nothing to wake for.
+    rig.producer.reserve([0; 3], true, RingFlags::FORCE_WAKEUP).unwrap();
+    let start = Instant::now();
+    assert!(ring.next_timeout(SHORT).unwrap().is_none());
+    assert!(start.elapsed() >= SHORT);
+    // What is there already is not waited for.
+    rig.output(b"there");
+    assert!(ring.wait(None).unwrap());
+    assert_eq!(&*ring.next_timeout(Duration::ZERO).unwrap().unwrap(), b"there");
+    rig.output(b"there");
+    assert_eq!(ring.poll(Some(LONG), |record| assert_eq!(record, b"there")).unwrap(), 1);
+}
+
+pub(super) fn wakeups(lab: &dyn Lab) {
+    let rig = rig!(lab, 4096);
+    let mut ring = rig.open();
+    let later = |work: &(dyn Fn() + Sync)| {
+        std::thread::sleep(SHORT);
+        work();
+    };
+    // Many times: each is a chance to be forgotten between looking and sleeping.
+    for round in 0..2000u32 {
+        let late = round < 3;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let work = || rig.output(&round.to_ne_bytes());
+                if late { later(&work) } else { work() }
+            });
+            let record = ring.next_timeout(LONG).unwrap().expect("it wakes");
+            assert_eq!(*record, round.to_ne_bytes());
+        });
+    }
+    // A record that wakes nobody is found when the time is over.
+    std::thread::scope(|scope| {
+        scope.spawn(|| later(&|| rig.producer.output(b"quiet", RingFlags::NO_WAKEUP).unwrap()));
+        let start = Instant::now();
+        assert_eq!(&*ring.next_timeout(5 * SHORT).unwrap().expect("it is found"), b"quiet");
+        assert!(start.elapsed() >= 5 * SHORT);
+    });
+    // The next one wakes nobody either, since the reader has older ones to read; unless it is told to.
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            later(&|| {
+                rig.producer.output(b"quiet", RingFlags::NO_WAKEUP).unwrap();
+                rig.producer.output(b"loud", RingFlags::FORCE_WAKEUP).unwrap();
+            });
+        });
+        let start = Instant::now();
+        assert_eq!(&*ring.next_timeout(LONG).unwrap().expect("it wakes"), b"quiet");
+        assert!(start.elapsed() < LONG);
+        assert_eq!(&*ring.next_timeout(LONG).unwrap().expect("it is there"), b"loud");
+    });
+}
+
+fn is_readable(fd: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).unwrap();
+    fds[0].revents().unwrap().contains(PollFlags::POLLIN)
+}
+
+/// What an event loop of someone else sees.
+pub(super) fn readiness(lab: &dyn Lab) {
+    let rig = rig!(lab, 4096);
+    let mut ring = rig.open();
+    assert_eq!(ring.readiness(), Readiness::Read);
+    // What wakes comes from an interrupt of its own on Linux.
+    let becomes_readable = |ring: &skep::ring::RingBuffer| {
+        let start = Instant::now();
+        while !is_readable(ring) {
+            assert!(start.elapsed() < LONG);
+        }
+    };
+    for _ in 0..3 {
+        assert!(!is_readable(&ring));
+        rig.output(b"one");
+        becomes_readable(&ring);
+        rig.output(b"two");
+        assert!(ring.skip().unwrap());
+        assert!(is_readable(&ring) && is_readable(&rig.map.as_map_fd()), "one is left");
+        assert!(ring.skip().unwrap());
+        assert!(ring.next().unwrap().is_none());
+        assert!(!is_readable(&ring), "nothing is left");
+    }
+}
