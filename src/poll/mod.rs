@@ -1,7 +1,7 @@
 //! Waiting for events: ring buffers, perf buffers, and whatever else has a descriptor that says when there are some.
 //!
-//! Each reader is a descriptor ([`AsFd`](std::os::fd::AsFd)) for any event loop, waits by itself with a time-out, and is a
-//! [`Pollable`], of which the `tokio` feature makes a stream ([`AsyncEvents`](crate::poll::AsyncEvents)).
+//! Each reader is a descriptor ([`AsFd`]) for any event loop, waits by itself with a time-out, and is a
+//! [`Pollable`], of which the `tokio` feature makes a stream (`AsyncEvents`).
 //!
 //! # Event loops that are told once
 //! `epoll` with `EPOLLET`, and with it `mio` and `tokio`, tell of a change and not of a state. A loop then has to take events

@@ -36,7 +36,7 @@
 //! A ring has one consumer. A second one would make room for the kernel to write over the records that the first has lent, so
 //! within a process there is one reader of a map at a time (and one writer of a user ring buffer), and making another fails
 //! until it is dropped. That other processes keep away is up to whoever gives them the map; where one does
-//! not, that is noticed as an error ([`RingFault::Moved`](skep_sys::ring::RingFault::Moved)), sooner or later.
+//! not, that is noticed as an error ([`RingFault::Moved`]), sooner or later.
 //!
 //! # When the descriptor is ready
 //! Programs decide by the flags with which they end a record ([`RingFlags`](skep_sys::abi::RingFlags)). Without flags, who waits
