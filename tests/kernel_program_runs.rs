@@ -94,8 +94,13 @@ fn xdp() {
     let output = program.run(&RunInput::packet(&packet).repeat(100)).unwrap();
     assert_eq!(output.retval, 64);
 
+    // The same with the end said and left to be said.
+    let input = RunInput::packet(&packet).context(&XdpMd { data: 8, data_end: 64, ..XdpMd::default() });
+    let said = program.run(&input);
     let input = RunInput::packet(&packet).context(&XdpMd { data: 8, ..XdpMd::default() });
-    match program.run(&input) {
+    let unsaid = program.run(&input);
+    assert_eq!(said.is_ok(), unsaid.is_ok(), "{unsaid:?}");
+    match unsaid {
         Ok(output) => {
             assert_eq!((output.retval, output.data.len()), (8, 64));
             let context: XdpMd = output.context().unwrap();

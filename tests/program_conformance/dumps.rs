@@ -79,7 +79,10 @@ pub(super) fn machine_code(kernel: &Kernel) {
     if let Some(address) = function.address {
         assert!(text.starts_with(&format!("entry: # {address:#x}\n")), "{text}");
         assert_eq!(function.lines.len(), 2);
-        assert!(function.lines[0].offset < function.lines[1].offset);
+        let dump = program.loaded().dump().unwrap();
+        for (line, at) in function.lines.iter().zip(&dump.jited_line_info) {
+            assert_eq!(address + line.offset as u64, *at);
+        }
         assert!(
             text.contains("; return *(int *)number; [file:made/by.hand line_num:5 line_col:2]\n"),
             "{text}"

@@ -1,10 +1,12 @@
+use skep::ErrorKind;
 use skep::asm::Reg;
 use skep::map::Map;
 use skep::program::ProgramBuilder;
 use skep::query;
 use skep::sys::Kernel;
-use skep::sys::abi::{LinkType, MapType, ProgId, ProgType};
+use skep::sys::abi::{Errno, LinkType, MapType, ProgId, ProgType};
 use skep::sys::request::MapCreate;
+use skep::sys::wrap::FaultInjection;
 
 use super::{map, returning, skip};
 
@@ -99,6 +101,35 @@ pub(super) fn while_objects_go(kernel: &Kernel) {
             assert!(query::maps(kernel).handles().all(|map| map.is_ok()));
         }
     });
+
+    // The same without chance: one is gone when it is opened.
+    let (faulty, faults) = FaultInjection::around(kernel.backend_arc());
+    let kernel = &Kernel::new(faulty);
+    let name = format!("f{}", std::process::id());
+    let _three = [1, 2, 3].map(|number| returning(kernel, &name, number));
+    let count = |query: query::Query<skep::Program>| query.named(&name).map(|info| info.unwrap()).count();
+    assert_eq!(count(query::programs(kernel)), 3);
+    let others =
+        query::programs(kernel).take_while(|info| info.as_ref().unwrap().name != name).count() as u64;
+    // Others may come and go meanwhile, but not so many.
+    for nth in others + 1..others + 3 {
+        faults.fail_command("open_by_id", nth, Errno::ENOENT);
+        assert!(count(query::programs(kernel)) >= 2);
+    }
+    faults.disarm();
+
+    // Who may not list is told so, once.
+    for command in ["next_id", "open_by_id"] {
+        faults.fail_every(command, Errno::EPERM);
+        let answers: Vec<_> = query::programs(kernel).collect();
+        faults.disarm();
+        let [Err(error)] = answers.as_slice() else { panic!("{answers:?}") };
+        assert_eq!((error.kind(), error.errno()), (ErrorKind::PermissionDenied, Some(Errno::EPERM)));
+        assert!(
+            error.to_string().starts_with("list programs of the kernel (that needs CAP_SYS_ADMIN"),
+            "{error}"
+        );
+    }
 }
 
 pub(super) fn pins(kernel: &Kernel) {
