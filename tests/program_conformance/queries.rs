@@ -107,7 +107,9 @@ pub(super) fn while_objects_go(kernel: &Kernel) {
     let kernel = &Kernel::new(faulty);
     let name = format!("f{}", std::process::id());
     let _three = [1, 2, 3].map(|number| returning(kernel, &name, number));
-    let count = |query: query::Query<skep::Program>| query.named(&name).map(|info| info.unwrap()).count();
+    let count = |query: query::Query<skep::Program>| {
+        query.named(&name).inspect(|info| assert!(info.is_ok(), "{info:?}")).count()
+    };
     assert_eq!(count(query::programs(kernel)), 3);
     let others =
         query::programs(kernel).take_while(|info| info.as_ref().unwrap().name != name).count() as u64;
