@@ -1,13 +1,16 @@
 //! The value of one CPU alone, and one value for all of them (`BPF_F_CPU`, `BPF_F_ALL_CPUS`, Linux 7.0).
 
 use skep_sys::Feature;
-use skep_sys::abi::UpdateFlags;
+use skep_sys::abi::{MapType, UpdateFlags};
 
 use super::error::{MapError, MapOperation};
 use super::handle::Map;
 use super::per_cpu_array::PerCpuArray;
 use super::per_cpu_hash::PerCpuHashMap;
 use super::plain::PlainData;
+
+/// What Linux 7.2 does not look at for hashes when CPUs are chosen, and writes regardless.
+const CONDITIONS: UpdateFlags = UpdateFlags::EXIST.union(UpdateFlags::NOEXIST);
 
 /// Values of all CPUs up to this many bytes are put on the stack.
 const ON_STACK: usize = 2048;
@@ -42,13 +45,14 @@ impl<K: PlainData, V: PlainData> PerCpuHashMap<K, V> {
     ///
     /// # Errors
     /// [`MapError::NoSuchCpu`]; [`MapError::Unsupported`] on older kernels: to write all values back would undo what programs
-    /// on other CPUs count meanwhile; [`MapError::Failed`] as of [`insert`](PerCpuHashMap::insert).
+    /// on other CPUs count meanwhile; the same with [`UpdateFlags::EXIST`] or [`UpdateFlags::NOEXIST`], which kernels do not look
+    /// at here; [`MapError::Failed`] as of [`insert`](PerCpuHashMap::insert).
     pub fn insert_on_cpu(&self, key: &K, cpu: u32, value: &V, flags: UpdateFlags) -> Result<(), MapError> {
         self.as_map().update_on_cpu(key.as_bytes(), cpu, value.as_bytes(), flags)
     }
 
-    /// Writes one value for all CPUs at `key` (`BPF_F_ALL_CPUS`, Linux 7.0; on older kernels it is written once for each
-    /// CPU in one call, which does the same).
+    /// Writes one value for all CPUs at `key` (`BPF_F_ALL_CPUS`, Linux 7.0; on older kernels, and with
+    /// [`UpdateFlags::EXIST`] or [`UpdateFlags::NOEXIST`], it is passed once for each CPU in one call, which does the same).
     ///
     /// # Errors
     /// [`MapError::Failed`] as of [`insert`](PerCpuHashMap::insert).
@@ -108,11 +112,15 @@ impl Map {
             let why = "this kernel cannot write the value of one CPU alone, which Linux can since 7.0";
             return Err(self.unsupported(MapOperation::Update, why));
         }
+        if flags.intersects(CONDITIONS) && self.map_type() != MapType::PERCPU_ARRAY {
+            let why = "kernels do not look at EXIST and NOEXIST when one CPU of a hash's element is written";
+            return Err(self.unsupported(MapOperation::Update, why));
+        }
         self.update(key, value, flags | UpdateFlags::on_cpu(cpu))
     }
 
     fn update_on_all_cpus(&self, key: &[u8], value: &[u8], flags: UpdateFlags) -> Result<(), MapError> {
-        if self.kernel().has(Feature::CpuFlags).is_supported() {
+        if !flags.intersects(CONDITIONS) && self.kernel().has(Feature::CpuFlags).is_supported() {
             return self.update(key, value, flags | UpdateFlags::ALL_CPUS);
         }
         scratch(self.value_len(), |all| {

@@ -80,7 +80,9 @@ impl Map {
                 let place = all.get_mut(self.place(flags)).filter(|place| place.len() == value.len());
                 place.ok_or(Errno::EFAULT)?.copy_from_slice(value);
             }
-            return state.elements.update(key, &all, flags & (NOEXIST | EXIST), resolve);
+            // Linux 7.2 does not look at the others for hashes.
+            let flags = if self.is_hash() { 0 } else { flags & (NOEXIST | EXIST) };
+            return state.elements.update(key, &all, flags, resolve);
         }
         let flags = flags & !LOCK;
         let Some(lock) = self.spin_lock else {
