@@ -43,7 +43,7 @@ const OTHERWISE: &[(RangeInclusive<Version>, &[&str])] = &[
             "link | twice | EEXIST",
         ],
     ),
-    // Seen on 5.10: hashes cannot look up and delete, tries do not look at flags, fewer kinds have batches, the log does
+    // Seen on 5.10: hashes cannot look up and delete, per-CPU arrays and tries have no batches, tries do not look at flags, fewer kinds have batches, the log does
     // not show the instruction.
     (
         (0, 0)..=(6, 0),
@@ -79,6 +79,20 @@ const OTHERWISE: &[(RangeInclusive<Version>, &[&str])] = &[
             "batches of lpm_trie | delete again | ENOTSUPP:0",
             "lpm_trie | update existing when full | ENOSPC",
             "lpm_trie | iteration | ok:0a010200/24 ok:0a010000/16 ok:0a090909/8 ok:00000000/0",
+            "batches of percpu_array | update 2 | ENOTSUPP:0",
+            "batches of percpu_array | update past the end | ENOTSUPP:0",
+            "batches of percpu_array | update elem_flags=1 | ENOTSUPP:0",
+            "batches of percpu_array | lookup by 2 | ENOTSUPP:0",
+            "batches of percpu_array | lookup all | ENOTSUPP:0",
+            "batches of percpu_array | lookup more | ENOTSUPP:0",
+            "batches of percpu_array | lookup no elements | ENOTSUPP:0",
+            "batches of percpu_array | lookup from past the end | ENOTSUPP:0",
+            "batches of percpu_array | lookup elem_flags=4 | ENOTSUPP:0",
+            "batches of percpu_array | keys | ok:",
+            "batches of lpm_trie | update 3 of which one is wrong | ENOTSUPP:0",
+            "batches of lpm_trie | lookup | ENOTSUPP:0",
+            "batches of lpm_trie | delete | ENOTSUPP:0",
+            "batches of lpm_trie | delete again | ENOTSUPP:0",
             "types | task_storage | EINVAL",
             "array | create max_entries=2^32-1 | E2BIG",
             "program | helper | EINVAL: invalid func unknown#9999",
