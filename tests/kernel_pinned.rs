@@ -98,6 +98,13 @@ fn variables_go_on_where_it_is_said() {
     pinned_conformance::variables_go_on_where_it_is_said(&world);
 }
 
+#[test]
+fn links_are_replaced_when_they_are_switched() {
+    let _one = ONE.lock();
+    let Some(world) = world("switched") else { return };
+    pinned_conformance::links_are_replaced_when_they_are_switched(&world);
+}
+
 /// What a process of its own is told to do.
 const ORDERS: &str = "SKEP_PINNED_ORDERS";
 

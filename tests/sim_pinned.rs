@@ -40,6 +40,11 @@ fn variables_go_on_where_it_is_said() {
 }
 
 #[test]
+fn links_are_replaced_when_they_are_switched() {
+    pinned_conformance::links_are_replaced_when_they_are_switched(&world());
+}
+
+#[test]
 fn death_at_each_call() {
     deaths::at_each_call(&world());
 }

@@ -135,8 +135,9 @@ pub(super) fn attach(
     let mut tries = PATIENCE.as_millis() / PAUSE.as_millis() / 4;
     let link = loop {
         match record.attachment.attach(program) {
-            // A link that a process held which was ended gives up its place a little later.
-            Err(error) if error.errno() == Some(Errno::EBUSY) && tries > 0 => {
+            // A link that a process held which was ended gives up its place a little later; before Linux 6.10 a tracepoint
+            // takes the same program only then.
+            Err(error) if matches!(error.errno(), Some(Errno::EBUSY | Errno::EEXIST)) && tries > 0 => {
                 tries -= 1;
                 std::thread::sleep(PAUSE);
             }

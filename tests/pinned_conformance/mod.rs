@@ -370,3 +370,27 @@ pub(crate) fn check_tracepoint(world: &World, what: &str) -> u64 {
     assert_eq!(set.links().unwrap().len(), 1, "{what}");
     set.generation()
 }
+
+/// A link that cannot be exchanged is replaced when it is switched, not when it is committed, and goes back likewise.
+pub(crate) fn links_are_replaced_when_they_are_switched(world: &World) {
+    let kernel = world.kernel();
+    for order in [Exchange::NewFirst, Exchange::OldFirst] {
+        install_tracepoint(world, &kernel, order).expect("nothing is in the way");
+        let old = tracepoint_links(world);
+        let mut staged = world.begin().load(&Loader::new(&kernel), &tracepoint_version()).expect("it loads");
+        let attachment = Attachment::raw_tracepoint("sched_switch").exchange(order);
+        staged.attach_as("switches", &tracepoint_program(), attachment).unwrap();
+        let switched = staged.switch().expect("it can be switched");
+        let new = switched.object().program(&tracepoint_program()).unwrap().info().unwrap().id;
+        settle(
+            || tracepoint_links(world) == [new],
+            || format!("{order:?}: {:?}, not {new}", tracepoint_links(world)),
+        );
+        switched.roll_back().expect("it goes back");
+        settle(
+            || tracepoint_links(world) == old,
+            || format!("{order:?}: {:?}, not {old:?}", tracepoint_links(world)),
+        );
+        check_tracepoint(world, "rolled back");
+    }
+}
