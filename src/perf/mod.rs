@@ -30,7 +30,7 @@
 //! let mut seen = Vec::new();
 //! buffer.poll(Some(Duration::from_secs(1)), |record| match record {
 //!     PerfRecord::Sample(sample) => seen.push((sample.cpu, sample.data[..22].to_vec())),
-//!     PerfRecord::Lost { cpu, count } => println!("{count} records of CPU {cpu} were lost"),
+//!     PerfRecord::Lost { cpu, count, .. } => println!("{count} records of CPU {cpu} were lost"),
 //!     _ => {}
 //! })?;
 //! assert_eq!(seen, [(1, b"to whom it may concern".to_vec())]);
