@@ -7,6 +7,9 @@
 #![allow(clippy::print_stdout)]
 
 #[allow(dead_code, reason = "it has a main function")]
+#[path = "../examples/blocklist.rs"]
+mod blocklist;
+#[allow(dead_code, reason = "it has a main function")]
 #[path = "../examples/exec_watch.rs"]
 mod exec_watch;
 #[allow(dead_code, reason = "it has a main function")]
@@ -127,6 +130,45 @@ fn packet_counter_counts_what_it_sends() {
     // 14 bytes of Ethernet, 20 of IP and 8 of UDP before 1, 10 and 100 bytes.
     assert!(out.contains(&format!("{:<10} {:>10} {:>12}\n", "udp", 3, 3 * 42 + 111)), "{out}");
     assert!(number_before(&out, " packets seen, 0 not counted") >= 3, "{out}");
+}
+
+/// Whether the kernel has ring buffers (Linux 5.8).
+fn has_rings(kernel: &Kernel) -> bool {
+    match kernel.map_create(&MapCreate::new(MapType::RINGBUF, 0, 0, 4096)) {
+        Ok(_) => true,
+        Err(Errno::EINVAL) => false,
+        Err(errno) => panic!("cannot create a ring buffer: {errno}"),
+    }
+}
+
+#[test]
+fn blocklist_blocks_who_sends_too_much() {
+    if !permitted("blocklist") {
+        return;
+    }
+    if !has_rings(&Kernel::linux()) {
+        return println!("skip: blocklist: the kernel has no ring buffers (Linux 5.8)");
+    }
+    if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
+        return println!("skip: blocklist: no network namespace: {errno}");
+    }
+    // Where this fails, no packet comes and the test says so.
+    let _ = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    let mut out = Vec::new();
+    let args = ["blocklist", "--interval", "0.05", "--rounds", "4", "--packets", "50", "--block-for", "2"];
+    blocklist::run(&blocklist::Args::parse_from(args), &mut out).expect("the example works");
+    let out = String::from_utf8(out).expect("the example writes text");
+    // 14 bytes of Ethernet, 20 of IP, 8 of UDP and one more, in each of the two rounds that it is blocked for.
+    let dropped = 51 * 43;
+    for line in [
+        "round 1: 127.7.7.7 sent 51 packets and is blocked".to_owned(),
+        format!("round 2: {dropped} bytes of 127.7.7.7 dropped"),
+        format!("round 3: {dropped} bytes of 127.7.7.7 dropped"),
+        "round 3: 127.7.7.7 is blocked no longer".to_owned(),
+        "round 4: 127.7.7.7 sent 51 packets and is blocked".to_owned(),
+    ] {
+        assert!(out.lines().any(|there| there == line), "no `{line}` in:\n{out}");
+    }
 }
 
 #[test]

@@ -39,8 +39,9 @@ mod simulated {
     use skep::map::Map;
     use skep::map::traits::EventSource;
     use skep::perf::{PerfBuffer, PerfBufferOptions};
+    use skep::ring::RingBuffer;
     use skep::sim::SimKernel;
-    use skep::sys::abi::MapType;
+    use skep::sys::abi::{MapType, RingFlags};
     use skep::sys::request::MapCreate;
 
     use crate::trait_conformance::{self, KernelMaps};
@@ -51,6 +52,19 @@ mod simulated {
 
     trait_conformance::tests! { maps }
     trait_conformance::tests! { objects of maps }
+
+    #[test]
+    fn ring_events() {
+        let sim = SimKernel::new();
+        let mut request = MapCreate::new(MapType::RINGBUF, 0, 0, 4096);
+        request.name = "under_test";
+        let map = Map::create(&Kernel::new(sim.clone()), &request).unwrap();
+        let ring: RingBuffer = map.typed().unwrap();
+        assert!(EventSource::readiness(&ring).is_some());
+        trait_conformance::sources::source(ring, |event| {
+            sim.ring_output(map.as_map_fd(), &event.to_ne_bytes(), RingFlags::empty()).unwrap();
+        });
+    }
 
     #[test]
     fn perf_events() {

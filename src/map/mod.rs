@@ -65,7 +65,8 @@
 //!
 //! # Where a new kind goes
 //! A view for a new kind of map is a file here (`hash.rs` is the model) that names its row in `kinds.rs`, a `mod` and
-//! a `pub use` line below, a line in the table above, and a conformance body in `tests/map_conformance`.
+//! a `pub use` line below, a line in the table above, its traits in `traits/views`, and a conformance body in
+//! `tests/map_conformance`.
 
 mod arena;
 mod array;

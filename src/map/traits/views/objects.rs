@@ -15,7 +15,7 @@ use crate::map::traits::{MapIter, MapRead, MapRemove, MapWrite};
 use crate::map::{
     ArrayOfMaps, CgroupArray, CgroupStorage, CpuMap, CpuQueue, DevMap, DevMapHash, Device, HashOfMaps,
     InodeStorage, InstructionArray, InstructionPlace, Map, MapError, MapOperation, PlainData, ProgramArray,
-    ReuseportArray, SkStorage, SockHash, SockMap, TaskStorage, XskMap,
+    ReuseportArray, SkStorage, SockHash, SockMap, StackTrace, StackTraces, TaskStorage, XskMap,
 };
 
 /// Slots of devices and of CPUs: what is written is an index or a length, which is a number. The kernel does not say
@@ -106,3 +106,8 @@ write!([] InstructionArray: u32 => InstructionPlace, |map, index, place, flags| 
 visit!([] InstructionArray: u32 => InstructionPlace, |map| {
     (0..map.len()).zip(map.iter()).map(|(index, place)| Ok::<_, MapError>((index, place?)))
 });
+
+// Only programs write these.
+read!([] StackTraces: u32 => StackTrace, |map, id| map.get(*id));
+remove!([] StackTraces: u32, |map, id| map.remove(*id));
+visit!([] StackTraces: u32 => StackTrace, |map| map.iter());
