@@ -1,12 +1,12 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use skep_sys::abi::Errno;
+use skep_sys::abi::{Errno, PerfRecordType};
 use skep_sys::{Kernel, PerfRing, PerfRingRecord};
 
 use super::error::PerfError;
 use super::options::PerfBufferOptions;
-use super::record::{PerfRecord, RawPerfRecord, time};
+use super::record::{PerfRecord, PerfSample, RawPerfRecord, time};
 
 /// The ring of one CPU of a [`PerfBuffer`](super::PerfBuffer).
 ///
@@ -84,7 +84,11 @@ impl PerfCpu {
     #[inline]
     pub fn consume(&mut self, mut each: impl FnMut(PerfRecord<'_>)) -> Result<usize, PerfError> {
         self.consume_with(|cpu, record| {
-            let record = PerfRecord::parse(cpu.cpu, record, cpu.timed)?;
+            if record.record_type == PerfRecordType::SAMPLE {
+                each(PerfRecord::Sample(PerfSample::parse(cpu.cpu, record, cpu.timed)?));
+                return Ok(0);
+            }
+            let record = seldom(cpu.cpu, record.bytes)?;
             each(record);
             Ok(match record {
                 PerfRecord::Lost { count, .. } => count,
@@ -111,7 +115,7 @@ impl PerfCpu {
         &mut self,
         mut each: impl FnMut(Context, PerfRingRecord<'_>) -> Result<u64, &'static str>,
     ) -> Result<usize, PerfError> {
-        let (mut count, mut total_lost, mut first_error) = (0, 0u64, None);
+        let (mut total_lost, mut first_error) = (0u64, None);
         let context = Context { cpu: self.cpu, timed: self.timed };
         let mut keep = |error: PerfError| {
             first_error.get_or_insert(error);
@@ -121,17 +125,16 @@ impl PerfCpu {
             Err(source) => keep(PerfError::Ring { cpu: self.cpu, source }),
         }
         let drained = self.ring.drain(|record| match each(context, record) {
-            Ok(lost) => {
-                count += 1;
-                total_lost = total_lost.saturating_add(lost);
-            }
+            Ok(0) => {}
+            Ok(lost) => total_lost = total_lost.saturating_add(lost),
             Err(what) => keep(PerfError::Record { cpu: context.cpu, what }),
         });
         self.lost = self.lost.saturating_add(total_lost);
-        // Nothing is left of this turn then.
-        if let Err(source) = drained {
+        let count = drained.unwrap_or_else(|source| {
+            // Nothing is left of this turn then.
             keep(PerfError::Ring { cpu: self.cpu, source });
-        }
+            0
+        });
         if let Err(source) = self.ring.finish() {
             keep(PerfError::Ring { cpu: self.cpu, source });
         }
@@ -200,6 +203,14 @@ impl PerfCpu {
 struct Context {
     cpu: u32,
     timed: bool,
+}
+
+/// Reads a record that is no sample. It takes only the bytes, so that nothing else has to be kept for it.
+#[cold]
+#[inline(never)]
+fn seldom(cpu: u32, bytes: &[u8]) -> Result<PerfRecord<'_>, &'static str> {
+    let record = PerfRingRecord::new(bytes).ok_or("a record of another size than it says")?;
+    PerfRecord::parse(cpu, record, false)
 }
 
 fn lost_in(context: Context, record: PerfRingRecord<'_>) -> u64 {

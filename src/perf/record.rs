@@ -43,9 +43,25 @@ pub struct RawPerfRecord<'a> {
     pub record: PerfRingRecord<'a>,
 }
 
+impl<'a> PerfSample<'a> {
+    /// Reads a sample, which has a time if `timed`. An error says what is wrong with it.
+    #[inline]
+    pub(super) fn parse(
+        cpu: u32,
+        record: PerfRingRecord<'a>,
+        timed: bool,
+    ) -> Result<PerfSample<'a>, &'static str> {
+        let mut payload = record.payload();
+        let time = if timed { Some(number(&mut payload).ok_or("a sample without its time")?) } else { None };
+        let (len, rest) = payload.split_first_chunk().ok_or("a sample without its length")?;
+        let len = u32::from_ne_bytes(*len) as usize;
+        let data = rest.get(..len).ok_or("a sample that is longer than its record")?;
+        Ok(PerfSample { cpu, time, data })
+    }
+}
+
 impl<'a> PerfRecord<'a> {
     /// Reads a record of a ring whose samples have times if `timed`. An error says what is wrong with it.
-    #[inline]
     pub(super) fn parse(
         cpu: u32,
         record: PerfRingRecord<'a>,
@@ -53,14 +69,7 @@ impl<'a> PerfRecord<'a> {
     ) -> Result<PerfRecord<'a>, &'static str> {
         let mut payload = record.payload();
         match record.record_type {
-            PerfRecordType::SAMPLE => {
-                let time =
-                    if timed { Some(number(&mut payload).ok_or("a sample without its time")?) } else { None };
-                let (len, rest) = payload.split_first_chunk().ok_or("a sample without its length")?;
-                let len = u32::from_ne_bytes(*len) as usize;
-                let data = rest.get(..len).ok_or("a sample that is longer than its record")?;
-                Ok(PerfRecord::Sample(PerfSample { cpu, time, data }))
-            }
+            PerfRecordType::SAMPLE => PerfSample::parse(cpu, record, timed).map(PerfRecord::Sample),
             PerfRecordType::LOST => {
                 // The event's id is first.
                 number(&mut payload).ok_or("a number of lost records is missing")?;

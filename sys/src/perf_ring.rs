@@ -91,6 +91,12 @@ pub struct PerfRingRecord<'a> {
 }
 
 impl<'a> PerfRingRecord<'a> {
+    /// The record that these are all bytes of; none when its header says another length.
+    pub fn new(bytes: &'a [u8]) -> Option<PerfRingRecord<'a>> {
+        let (record_type, misc, size) = split(u64::from_ne_bytes(*bytes.first_chunk()?));
+        (usize::from(size) == bytes.len()).then_some(PerfRingRecord { record_type, misc, bytes })
+    }
+
     /// What follows the header.
     #[inline]
     pub fn payload(&self) -> &'a [u8] {
@@ -291,43 +297,58 @@ impl PerfRing {
     }
 
     /// Gives all records that are left in this turn to `each`, and goes on behind them: what [`peek`](PerfRing::peek) and
-    /// [`advance`](PerfRing::advance) do one by one, faster.
+    /// [`advance`](PerfRing::advance) do one by one, faster. Answers how many there were.
     ///
     /// # Errors
     /// As [`peek`](PerfRing::peek).
     #[inline]
-    pub fn drain(&mut self, mut each: impl FnMut(PerfRingRecord<'_>)) -> Result<(), PerfRingError> {
+    pub fn drain(&mut self, mut each: impl FnMut(PerfRingRecord<'_>)) -> Result<usize, PerfRingError> {
+        let mut count = 0;
         if !self.lends {
             while let Some(record) = self.peek()? {
                 each(record);
+                count += 1;
                 self.advance()?;
             }
-            return Ok(());
+            return Ok(count);
         }
         self.current = None;
-        while self.tail != self.head {
-            let offset = self.offset(self.tail);
-            let (record_type, misc, size) = split(self.memory.word(offset).load(Ordering::Relaxed));
-            let left = self.head.wrapping_sub(self.tail);
+        // Copies, since a compiler cannot know that `each` changes nothing of this.
+        let (mut tail, mut told, head) = (self.tail, self.told, self.head);
+        let (mask, size_of_ring) = (self.size - 1, self.size as usize); // that of memory
+        let records = self.memory.start_of(self.data, size_of_ring)?;
+        while tail != head {
+            let at = (tail & mask) as usize; // below the size
+            // SAFETY: `records` is where the `size` bytes of records begin, in the mapping that `self.memory` owns; its
+            // size and `data` are those that `new` has compared with the size of that. `tail` is a multiple of 8, as is
+            // all that it is advanced by, so that 8 bytes are there, aligned as an atomic word must be.
+            let header = unsafe { AtomicU64::from_ptr(records.as_ptr().add(at).cast()) };
+            let (record_type, misc, size) = split(header.load(Ordering::Relaxed));
+            let left = head.wrapping_sub(tail);
             if !is_size(size) || u64::from(size) > left {
                 self.skip()?;
                 return Err(PerfRingError::Record { size, left });
             }
             let len = usize::from(size);
-            let bytes = if len <= self.memory.len() - offset {
-                // SAFETY: as in `bytes`: `len` bytes at `offset` of the mapping that `self.memory` owns, between `tail`
-                // and `head`. `tail` moves only after `each` has returned.
-                unsafe { self.memory.lend(offset, len) }
+            let bytes = if len <= size_of_ring - at {
+                // SAFETY: as above, for `len` bytes that do not go over the end. They lie between what the kernel knows of
+                // `tail`, and `head`, where it does not write; it learns more only after `each` has returned. No other
+                // mapping of the ring is in this process.
+                unsafe { std::slice::from_raw_parts(records.as_ptr().add(at), len) }
             } else {
-                self.bytes(self.tail, len)?
+                gather(&self.memory, self.data, self.data + at, len, &mut self.copy)?
             };
             each(PerfRingRecord { record_type, misc, bytes });
-            self.tail = self.tail.wrapping_add(u64::from(size));
-            if self.tail.wrapping_sub(self.told) >= self.size / 4 {
+            count += 1;
+            tail = tail.wrapping_add(u64::from(size));
+            if tail.wrapping_sub(told) > mask / 4 {
+                self.tail = tail;
                 self.tell()?;
+                told = tail;
             }
         }
-        Ok(())
+        self.tail = tail;
+        Ok(count)
     }
 
     /// Ends a turn: what was read may be written over. What was not is given by the next turn, unless it is written
@@ -400,12 +421,23 @@ impl PerfRing {
             // since they take `self` exclusively. No other mapping of the ring is in this process.
             return Ok(unsafe { self.memory.lend(offset, len) });
         }
-        self.copy.resize(len, 0);
-        let (first, rest) = self.copy.split_at_mut(len.min(before_end));
-        self.memory.read(offset, first)?;
-        self.memory.read(self.data, rest)?;
-        Ok(&self.copy)
+        gather(&self.memory, self.data, offset, len, &mut self.copy)
     }
+}
+
+/// Copies `len` bytes at `offset` of a ring whose records begin at `data`, over its end.
+fn gather<'c>(
+    memory: &SharedMemory,
+    data: usize,
+    offset: usize,
+    len: usize,
+    copy: &'c mut Vec<u8>,
+) -> Result<&'c [u8], PerfRingError> {
+    copy.resize(len, 0);
+    let (first, rest) = copy.split_at_mut(len.min(memory.len() - offset));
+    memory.read(offset, first)?;
+    memory.read(data, rest)?;
+    Ok(copy)
 }
 
 /// Type, `misc` and size in the word of a header.
