@@ -139,13 +139,14 @@ pub(super) fn busy(lab: &dyn Lab) {
         let Some((map, start)) = lab.busy() else { return };
         let mut ring: RingBuffer = map.typed().unwrap();
         let finish = start();
-        let none = ring.next().unwrap().is_none();
-        let unfinished = none && ring.peek().unwrap().is_none() && !ring.wait(Some(Duration::ZERO)).unwrap();
+        let mut words = Vec::new();
+        words.extend(ring.next().unwrap().map(|record| *record.get::<u64>().unwrap()));
+        let unfinished =
+            words.is_empty() && ring.peek().unwrap().is_none() && !ring.wait(Some(Duration::ZERO)).unwrap();
         if unfinished {
             assert_eq!(ring.available(), 32, "both are reserved");
         }
         finish();
-        let mut words = Vec::new();
         while let Some(record) = ring.next_timeout(Duration::from_millis(1)).unwrap() {
             words.push(*record.get::<u64>().unwrap());
         }
