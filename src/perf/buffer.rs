@@ -44,6 +44,8 @@ pub struct PerfBuffer {
     /// Lost records of rings that are closed.
     lost: u64,
     turn: Option<Turn>,
+    /// What was found wrong and not told yet.
+    pub(super) deferred: Option<PerfError>,
     /// Of a turn by time: time and place in `cpus` of the record that is next of each ring.
     by_time: BinaryHeap<Reverse<(u64, usize)>>,
 }
@@ -97,6 +99,7 @@ impl PerfBuffer {
             left_out: Vec::new(),
             lost: 0,
             turn: None,
+            deferred: None,
             by_time: BinaryHeap::new(),
         };
         buffer.refresh()?;
@@ -236,19 +239,39 @@ impl PerfBuffer {
         }
     }
 
+    /// Whether there is a record that was not given out, also one that came after reading began. Nothing is given out.
+    /// Programs write nothing to an [overwritable](PerfBufferOptions::overwritable) buffer from then on until its records were
+    /// taken.
+    ///
+    /// # Errors
+    /// As [`next_record`](PerfBuffer::next_record).
+    pub fn has_record(&mut self) -> Result<bool, PerfError> {
+        // What is there when this turn ends is of the next one.
+        for _ in 0..2 {
+            if let Some(at) = self.find_next()? {
+                self.turn = Some(Turn { at, given: false });
+                self.push_time(at)?;
+                return Ok(true);
+            }
+            self.end_turn()?;
+            self.drop_retired();
+            if self.available() == 0 {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
     /// The ring whose record is next, after the one that was given out last was passed.
     fn find_next(&mut self) -> Result<Option<usize>, PerfError> {
+        if let Some(error) = self.deferred.take() {
+            return Err(error);
+        }
+        self.pass_given()?;
         let mut turn = match self.turn {
             Some(turn) => turn,
             None => self.begin_turn()?,
         };
-        if std::mem::take(&mut turn.given)
-            && let Some(cpu) = self.cpus.get_mut(turn.at)
-        {
-            self.turn = Some(turn);
-            cpu.advance()?;
-            self.push_time(turn.at)?;
-        }
         if self.options.ordered {
             return Ok(self.by_time.pop().map(|Reverse((_, at))| at));
         }
@@ -260,6 +283,18 @@ impl PerfBuffer {
             self.turn = Some(turn);
         }
         Ok(None)
+    }
+
+    /// Goes on behind the record that was given out last.
+    pub(super) fn pass_given(&mut self) -> Result<(), PerfError> {
+        if let Some(Turn { at, given: true }) = self.turn
+            && let Some(cpu) = self.cpus.get_mut(at)
+        {
+            self.turn = Some(Turn { at, given: false });
+            cpu.advance()?;
+            self.push_time(at)?;
+        }
+        Ok(())
     }
 
     /// Looks how far each ring is written.

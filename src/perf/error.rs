@@ -135,6 +135,12 @@ impl PerfError {
     }
 }
 
+impl From<std::io::Error> for PerfError {
+    fn from(error: std::io::Error) -> PerfError {
+        PerfError::Wait(error.raw_os_error().map_or(Errno::EIO, Errno))
+    }
+}
+
 fn colon(hint: Option<&'static str>) -> String {
     hint.map(|hint| format!(": {hint}")).unwrap_or_default()
 }

@@ -55,4 +55,4 @@ pub use counters::PerfCounters;
 pub use cpu::PerfCpu;
 pub use error::PerfError;
 pub use options::{PerfBufferOptions, Wakeup};
-pub use record::{PerfRecord, PerfSample, RawPerfRecord};
+pub use record::{OwnedPerfRecord, PerfRecord, PerfSample, RawPerfRecord};

@@ -94,6 +94,52 @@ impl<'a> PerfRecord<'a> {
     }
 }
 
+/// A [`PerfRecord`] in memory of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum OwnedPerfRecord {
+    /// What a program wrote, as [`PerfSample`] has it.
+    #[non_exhaustive]
+    Sample {
+        /// The CPU whose ring it was written to.
+        cpu: u32,
+        /// When it was written.
+        time: Option<u64>,
+        /// The bytes, and up to 7 more.
+        data: Vec<u8>,
+    },
+    /// Records that were lost.
+    #[non_exhaustive]
+    Lost {
+        /// The CPU.
+        cpu: u32,
+        /// How many records.
+        count: u64,
+    },
+    /// A record of any other kind.
+    #[non_exhaustive]
+    Other {
+        /// The CPU.
+        cpu: u32,
+        /// All bytes, the header's 8 included.
+        bytes: Vec<u8>,
+    },
+}
+
+impl From<PerfRecord<'_>> for OwnedPerfRecord {
+    fn from(record: PerfRecord<'_>) -> OwnedPerfRecord {
+        match record {
+            PerfRecord::Sample(PerfSample { cpu, time, data }) => {
+                OwnedPerfRecord::Sample { cpu, time, data: data.to_vec() }
+            }
+            PerfRecord::Lost { cpu, count } => OwnedPerfRecord::Lost { cpu, count },
+            PerfRecord::Other(raw) => {
+                OwnedPerfRecord::Other { cpu: raw.cpu, bytes: raw.record.bytes.to_vec() }
+            }
+        }
+    }
+}
+
 /// The time of a record, if it is a sample that has one.
 pub(super) fn time(record: PerfRingRecord<'_>) -> Option<u64> {
     (record.record_type == PerfRecordType::SAMPLE).then(|| number(&mut record.payload()))?

@@ -63,6 +63,29 @@ impl EventSource for PerfBuffer {
     }
 }
 
+/// With [`Wakeup`](super::Wakeup) of more than one record, those who are told are told of that many.
+#[cfg(target_os = "linux")]
+impl crate::poll::Pollable for PerfBuffer {
+    type Event = super::OwnedPerfRecord;
+    type Error = PerfError;
+
+    fn is_ready(&mut self) -> Result<bool, PerfError> {
+        self.has_record()
+    }
+
+    fn next_event(&mut self) -> Result<Option<super::OwnedPerfRecord>, PerfError> {
+        if !self.has_record()? {
+            return Ok(None);
+        }
+        let record = self.next_record()?.map(Into::into);
+        // The record is taken: what is wrong behind it is for who asks for the next one.
+        if let Err(error) = self.pass_given() {
+            self.deferred = Some(error);
+        }
+        Ok(record)
+    }
+}
+
 fn fault(buffer: &PerfBuffer, error: PerfError) -> MapError {
     match error {
         PerfError::Map(error) => error,

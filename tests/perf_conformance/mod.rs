@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod awaited;
 mod cpus;
 mod keeping;
 mod records;
@@ -57,6 +58,8 @@ pub(crate) const BODIES: &[Body] = &[
     ("watermark", waiting::watermark),
     ("timeouts", waiting::timeouts),
     ("in_an_event_loop", waiting::in_an_event_loop),
+    ("asked", awaited::asked),
+    ("awaited", awaited::records),
     ("among_threads", waiting::among_threads),
     ("a_thread_per_cpu", waiting::a_thread_per_cpu),
     ("overwritable", keeping::overwritable),
