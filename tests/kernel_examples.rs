@@ -10,6 +10,9 @@
 #[path = "../examples/blocklist.rs"]
 mod blocklist;
 #[allow(dead_code, reason = "it has a main function")]
+#[path = "../examples/exec_stream.rs"]
+mod exec_stream;
+#[allow(dead_code, reason = "it has a main function")]
 #[path = "../examples/exec_watch.rs"]
 mod exec_watch;
 #[allow(dead_code, reason = "it has a main function")]
@@ -21,6 +24,7 @@ mod packet_counter;
 
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use clap::Parser;
 use nix::sched::{CloneFlags, unshare};
@@ -28,6 +32,7 @@ use skep::Kernel;
 use skep::asm::{Assembler, AtomicOp, Reg, Size};
 use skep::sys::abi::{Errno, MapType, ProgType};
 use skep::sys::request::{MapCreate, ProgLoad};
+use skep::sys::{Feature, Probe};
 
 /// Both watchers see what both start, so one at a time.
 static WATCH: Mutex<()> = Mutex::new(());
@@ -110,6 +115,36 @@ fn exec_watch_counts_only_who_is_asked_for() {
     let out = String::from_utf8(out).expect("the example writes text");
     assert!(out.contains("\n0 executions seen, "), "{out}");
     assert!(number_before(&out, " ignored") >= 4, "{out}");
+}
+
+#[test]
+fn exec_stream_sees_what_is_started() {
+    let _one = WATCH.lock();
+    let kernel = Kernel::linux();
+    if !permitted("exec_stream") {
+        return;
+    }
+    if kernel.has(Feature::MapType(MapType::RINGBUF)) != Probe::Supported {
+        return println!("skip: exec_stream: the kernel has no ring buffers (Linux 5.8)");
+    }
+    let mut out = Vec::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (object, _link) = exec_stream::load(&kernel).expect("the example loads");
+        let processes = async {
+            for _ in 0..3 {
+                Command::new("true").status().expect("`true` starts");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        exec_stream::stream(&object, processes, &mut out).await.expect("the example works");
+    });
+    let out = String::from_utf8(out).expect("the example writes text");
+    let me = std::process::id().to_string();
+    let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
+    let mine = rows.iter().filter(|row| row.get(1) == Some(&me.as_str()) && row.get(3) == Some(&"true"));
+    assert_eq!(mine.count(), 3, "{out}");
+    assert!(number_before(&out, " executions seen, 0 lost") >= 3, "{out}");
 }
 
 #[test]

@@ -79,4 +79,17 @@ mod simulated {
             sim.perf_event_output(map.as_fd(), None, 1, &event.to_ne_bytes()).unwrap();
         });
     }
+
+    #[test]
+    fn ring_records() {
+        let sim = SimKernel::new();
+        let mut request = MapCreate::new(MapType::RINGBUF, 0, 0, 4096);
+        request.name = "under_test";
+        let map = Map::create(&Kernel::new(sim.clone()), &request).unwrap();
+        let ring: RingBuffer = map.typed().unwrap();
+        assert!(ring.readiness().is_some());
+        trait_conformance::sources::source(ring, |event| {
+            sim.ring_output(map.as_map_fd(), &event.to_ne_bytes(), RingFlags::empty()).unwrap();
+        });
+    }
 }

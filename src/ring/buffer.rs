@@ -216,7 +216,7 @@ impl RingBuffer {
     }
 
     /// The readiness of the descriptor that says that there may be a record: that it can be read.
-    pub fn readiness(&self) -> Readiness {
+    pub fn waits_for(&self) -> Readiness {
         self.reader.readiness()
     }
 

@@ -72,7 +72,7 @@ impl RingPoller {
     /// [`RingError::Wait`].
     pub fn add(&mut self, ring: RingBuffer) -> Result<RingToken, RingError> {
         let token = self.rings.len();
-        self.waiter.add(ring.as_fd(), ring.readiness(), token as u64)?;
+        self.waiter.add(ring.as_fd(), ring.waits_for(), token as u64)?;
         self.rings.push(Some(ring));
         Ok(RingToken(token))
     }

@@ -117,7 +117,7 @@ impl UserRingBuffer {
                 }
                 None => {
                     let new = Waiter::new()?;
-                    new.add(self.as_fd(), self.readiness(), 0)?;
+                    new.add(self.as_fd(), self.waits_for(), 0)?;
                     waiter = Some(new);
                 }
             }
@@ -153,7 +153,7 @@ impl UserRingBuffer {
     }
 
     /// The readiness of the descriptor that says that there may be more room: on Linux that it can be written.
-    pub fn readiness(&self) -> Readiness {
+    pub fn waits_for(&self) -> Readiness {
         self.writer.readiness()
     }
 }

@@ -85,7 +85,7 @@ fn is_readable(fd: &impl AsFd) -> bool {
 pub(super) fn readiness(lab: &dyn Lab) {
     let rig = rig!(lab, 4096);
     let mut ring = rig.open();
-    assert_eq!(ring.readiness(), Readiness::Read);
+    assert_eq!(ring.waits_for(), Readiness::Read);
     // What wakes comes from an interrupt of its own on Linux.
     let becomes_readable = |ring: &skep::ring::RingBuffer| {
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! What sources of events do: a ring in memory, and buffers of a simulated kernel and of Linux.
+//! What sources of events do: a ring in memory, and rings and buffers of a simulated kernel and of Linux.
 
 use std::ops::ControlFlow;
 use std::time::Duration;

@@ -188,7 +188,16 @@ impl RingReader {
 
         let drain = Drain(self);
         let mut count = 0;
-        while count < max && drain.0.look(map)? {
+        loop {
+            let (run, stopped) = drain.0.drain_seen(max - count, &mut handle);
+            count += run;
+            if stopped.is_some() {
+                return Ok((count, stopped));
+            }
+            // What is not as simple: the end of what was seen, discarded records, faults, copies.
+            if count == max || !drain.0.look(map)? {
+                return Ok((count, None));
+            }
             count += 1;
             let flow = handle(drain.0.record());
             drain.0.advance();
@@ -199,7 +208,56 @@ impl RingReader {
                 return Ok((count, Some(value)));
             }
         }
-        Ok((count, None))
+    }
+
+    /// [`drain`](Self::drain) for finished records that lie one behind the other in what was seen of a ring that lends, with
+    /// the position in a register.
+    #[inline]
+    fn drain_seen<B>(
+        &mut self,
+        max: usize,
+        handle: &mut impl FnMut(&[u8]) -> ControlFlow<B>,
+    ) -> (usize, Option<B>) {
+        /// Writes the position back, also when `handle` panics.
+        struct Forward<'a> {
+            position: u64,
+            place: &'a mut u64,
+        }
+
+        impl Drop for Forward<'_> {
+            fn drop(&mut self) {
+                *self.place = self.position;
+            }
+        }
+
+        if self.front.is_some() || !self.memory.lends() {
+            return (0, None);
+        }
+        let RingReader { memory, seen, publish_after, published, position: place, .. } = self;
+        let mut forward = Forward { position: *place, place };
+        let mut count = 0;
+        while count < max && forward.position != *seen {
+            let offset = memory.offset(forward.position);
+            let header = memory.data().half(offset).load(Ordering::Acquire);
+            let taken = footprint(header);
+            if header & (BUSY | DISCARD) != 0 || taken > seen.wrapping_sub(forward.position) {
+                break;
+            }
+            // SAFETY: as in `record`: the record is finished and lies inside of what was produced, and the position that
+            // the kernel knows stays before it until `handle` has returned: it is published below only.
+            let record = unsafe { memory.data().lend(offset + RING_HEADER_LEN, header as usize) };
+            forward.position = forward.position.wrapping_add(taken);
+            count += 1;
+            let flow = handle(record);
+            if forward.position.wrapping_sub(*published) >= *publish_after {
+                memory.consumer().store(forward.position, Ordering::Release);
+                *published = forward.position;
+            }
+            if let ControlFlow::Break(value) = flow {
+                return (count, Some(value));
+            }
+        }
+        (count, None)
     }
 
     /// Finds the next finished record, unless it is not finished yet or there is none.
