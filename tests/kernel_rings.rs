@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ring_conformance::{Drainer, Finish, Lab, Producer, Rig, Start, UserRig};
 use skep::map::Map;
+use skep::ring::{RingBuffer, UserRingBuffer};
 use skep::sim::RingQuery;
 use skep::sys::abi::{Errno, MapFlags, MapType, RingFlags, UpdateFlags};
 use skep::sys::request::{MapCreate, TestRun};
@@ -177,4 +178,25 @@ ring_conformance::tests! { lab:
     several_rings rings_take_turns overwriting overwriting_among_threads samples
     samples_fill_the_ring samples_of_many_threads room_is_waited_for one_producer awaited_records
     awaited_records_survive_cancellation awaited_rings
+}
+
+/// Who maps the part of a ring by hand that is the process's has it to itself, too.
+#[test]
+fn memory_mapped_by_hand_is_held() {
+    let Some(lab) = lab("memory_mapped_by_hand_is_held") else { return };
+    let (Some(rig), page) = (lab.ring(4096, MapFlags::empty()), lab.kernel.page_size() as usize) else {
+        return;
+    };
+    let memory = rig.map.as_map_fd().mmap(0, page, true).unwrap();
+    assert_eq!(rig.map.typed::<RingBuffer>().unwrap_err().errno(), Some(Errno::EBUSY));
+    assert_eq!(rig.map.as_map_fd().mmap(0, page, true).unwrap_err().errno(), Some(Errno::EBUSY));
+    drop(memory);
+    assert!(rig.map.typed::<RingBuffer>().is_ok());
+    let Some(rig) = lab.user_ring(4096) else { return };
+    for writable in [false, true] {
+        let memory = rig.map.as_map_fd().mmap(page as u64, page + 2 * 4096, writable).unwrap();
+        assert_eq!(rig.map.typed::<UserRingBuffer>().unwrap_err().errno(), Some(Errno::EBUSY));
+        drop(memory);
+        assert!(rig.map.typed::<UserRingBuffer>().is_ok());
+    }
 }

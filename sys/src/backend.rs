@@ -129,8 +129,9 @@ pub trait Backend: Debug + Send + Sync {
     }
 
     /// Maps a part of a map's memory: values of an array with
-    /// [`MapFlags::MMAPABLE`](crate::abi::MapFlags::MMAPABLE) (Linux 5.5), or an arena. Of a ring buffer only what a
-    /// process cannot write, to read; [`map_ring`](Self::map_ring) gives the rest.
+    /// [`MapFlags::MMAPABLE`](crate::abi::MapFlags::MMAPABLE) (Linux 5.5), or an arena. The part of a ring
+    /// buffer that a process writes is only given while nobody has it by [`map_ring`](Self::map_ring), else
+    /// [`Errno::EBUSY`].
     fn map_mmap(&self, map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno> {
         let _ = (map, memory);
         Err(Errno::ENOSYS)

@@ -2,9 +2,9 @@ use std::os::fd::AsFd;
 
 use skep::map::{Map, MapError, MapErrorKind};
 use skep::ring::{RingBuffer, UserRingBuffer};
-use skep::sys::Kernel;
 use skep::sys::abi::{Errno, MapType, OpenFlags};
 use skep::sys::request::MapCreate;
+use skep::sys::{Kernel, MapFd};
 
 use super::{Lab, NONE, rig};
 
@@ -75,17 +75,27 @@ pub(super) fn other_mappings(lab: &dyn Lab) {
     let rig = rig!(lab, 4096);
     let map = rig.map.as_map_fd();
     let page = lab.kernel().page_size() as usize;
+    let all = (page as u64, page + 2 * 4096);
+    let errno = |map: &MapFd, (offset, len), writable| {
+        map.mmap(offset, len, writable).map(drop).map_err(|error| error.errno())
+    };
+    let mut ring = rig.open();
     // Whoever could move the consumer's position could let the kernel write over what is lent.
-    assert_eq!(map.mmap(0, page, true).unwrap_err().errno(), Some(Errno::EBUSY));
-    assert_eq!(map.mmap(page as u64, page + 2 * 4096, true).unwrap_err().errno(), Some(Errno::EPERM));
+    assert_eq!(errno(map, (0, page), true), Err(Some(Errno::EBUSY)));
+    assert!(errno(map, all, true).is_err());
     rig.output(b"one");
-    let positions = map.mmap(page as u64, page + 2 * 4096, false).unwrap();
-    assert_eq!(positions.load_u64(0), Ok(16));
-    assert_eq!(map.mmap(0, page, false).unwrap().load_u64(0), Ok(0));
+    assert_eq!(map.mmap(all.0, all.1, false).unwrap().load_u64(0), Ok(16));
+    assert!(ring.skip().unwrap());
+    assert_eq!(map.mmap(0, page, false).unwrap().load_u64(0), Ok(16));
+    drop(ring);
+    assert_eq!(errno(map, all, true), Err(Some(Errno::EPERM)), "programs write there");
     if let Some(rig) = lab.user_ring(4096) {
         let map = rig.map.as_map_fd();
-        assert_eq!(map.mmap(page as u64, page + 2 * 4096, true).unwrap_err().errno(), Some(Errno::EBUSY));
-        assert_eq!(map.mmap(page as u64, page + 2 * 4096, false).unwrap_err().errno(), Some(Errno::EBUSY));
+        let ring = rig.open();
+        assert_eq!(errno(map, all, true), Err(Some(Errno::EBUSY)));
+        assert_eq!(errno(map, all, false), Err(Some(Errno::EBUSY)));
         assert_eq!(map.mmap(0, page, false).unwrap().load_u64(0), Ok(0));
+        drop(ring);
+        assert_eq!(errno(map, (0, page), true), Err(Some(Errno::EPERM)), "programs write there");
     }
 }

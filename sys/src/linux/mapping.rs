@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)]
 
+use std::any::Any;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
@@ -16,7 +17,7 @@ pub(crate) struct Mapping {
     len: usize,
     writable: bool,
     /// Given back when nothing is mapped any more.
-    _only: Option<super::perf::Mapped>,
+    _only: Option<Box<dyn Any + Send + Sync>>,
 }
 
 // SAFETY: a mapping belongs to the process; nothing ties it to the thread that made it.
@@ -53,9 +54,9 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// The same mapping as the only one of a perf event.
-    pub(super) fn only(mut self, only: super::perf::Mapped) -> Mapping {
-        self._only = Some(only);
+    /// The same mapping as the only one of something, which `only` stands for until nothing is mapped any more.
+    pub(super) fn only(mut self, only: impl Any + Send + Sync) -> Mapping {
+        self._only = Some(Box::new(only));
         self
     }
 

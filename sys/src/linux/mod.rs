@@ -120,8 +120,12 @@ impl Backend for LinuxBackend {
     fn map_mmap(&self, map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno> {
         // Only memory of a map is known not to shrink under the mapping.
         system::check_kind(map, "bpf-map")?;
-        ring::check_mapping(map, memory)?;
-        Mapping::new(map, memory).map(SharedMemory::mapping)
+        let claim = ring::claim(map, memory)?;
+        let mapping = Mapping::new(map, memory)?;
+        Ok(SharedMemory::mapping(match claim {
+            Some(claim) => mapping.only(claim),
+            None => mapping,
+        }))
     }
 
     fn map_ring(&self, map: BorrowedFd<'_>) -> Result<RingMemory, Errno> {

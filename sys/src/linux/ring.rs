@@ -18,7 +18,7 @@ fn held() -> MutexGuard<'static, BTreeSet<MapId>> {
 }
 
 /// Says that a ring's memory is held, until it is dropped. The mapping keeps the map, and with it the id.
-struct Claim(MapId);
+pub(super) struct Claim(MapId);
 
 impl Claim {
     fn new(map: MapId) -> Result<Claim, Errno> {
@@ -57,19 +57,16 @@ pub(super) fn open(map: BorrowedFd<'_>) -> Result<RingMemory, Errno> {
     Ok(if overwrites { memory.overwriting() } else { memory })
 }
 
-/// [`Errno::EBUSY`] for a mapping through which the memory of a ring could change that [`open`] has given out.
-pub(super) fn check_mapping(map: BorrowedFd<'_>, memory: MapMemory) -> Result<(), Errno> {
-    let page = u64::from(system::page_size());
-    let read_only = !memory.writable;
-    let first_page = memory.offset == 0 && memory.len as u64 <= page;
-    match object::map_info(map)?.map_type {
-        MapType::RINGBUF if read_only => Ok(()),
-        // The rest the kernel refuses too.
-        MapType::RINGBUF => Err(if first_page { Errno::EBUSY } else { Errno::EPERM }),
-        MapType::USER_RINGBUF if read_only && first_page => Ok(()),
-        MapType::USER_RINGBUF if memory.writable && memory.offset == 0 => Err(Errno::EPERM),
-        // What the process writes there is written without atomic operations.
-        MapType::USER_RINGBUF => Err(Errno::EBUSY),
-        _ => Ok(()),
-    }
+/// What a mapping has to hold through which the memory of a ring could change that [`open`] gives out; nothing for others.
+/// [`Errno::EBUSY`] when that was given out.
+pub(super) fn claim(map: BorrowedFd<'_>, memory: MapMemory) -> Result<Option<Claim>, Errno> {
+    let info = object::map_info(map)?;
+    let first_page = memory.offset == 0 && memory.len as u64 <= u64::from(system::page_size());
+    let needs_claim = match info.map_type {
+        MapType::RINGBUF => memory.writable,
+        // What a writer has at hand is written without atomic operations, and may not even be read by them.
+        MapType::USER_RINGBUF => memory.writable || !first_page,
+        _ => false,
+    };
+    if needs_claim { Claim::new(info.id).map(Some) } else { Ok(None) }
 }
