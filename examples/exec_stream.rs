@@ -119,7 +119,8 @@ mod tests {
 
     #[tokio::test]
     async fn records_are_printed() {
-        let types = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/btf/6.12.btf")).expect("types of a kernel");
+        let types = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/btf/6.12.btf"))
+            .expect("types of a kernel");
         let sim = SimKernel::builder().btf(types).build().expect("they are BTF");
         let (object, _link) = load(&Kernel::new(sim.clone())).expect("it loads");
         let send = |pid: i32, name: &str| {

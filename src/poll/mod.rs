@@ -22,7 +22,8 @@ pub(crate) use wait::{Deadline, Waiter};
 
 /// A source of events whose descriptor becomes readable when there are new ones.
 ///
-/// [`RingBuffer`](crate::ring::RingBuffer) and the other readers are; a type of a user that is one gets an async
+/// [`RingBuffer`](crate::ring::RingBuffer), [`RingPoller`](crate::ring::RingPoller) and
+/// [`PerfBuffer`](crate::perf::PerfBuffer) are; a type of a user that is one gets an async
 /// stream with the `tokio` feature.
 pub trait Pollable: AsFd {
     /// An event, in memory of its own.
