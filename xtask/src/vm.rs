@@ -60,7 +60,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 2048, value_name = "MIB")]
     memory: u32,
     /// Seconds until the guest is stopped
-    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 1200, value_name = "SECONDS")]
     timeout: u64,
     /// Show all that the kernel said, on stderr at the end
     #[arg(long, short)]
