@@ -172,6 +172,7 @@ impl Object {
         let failed = |source| Error::global_access(&self.name, name, "write", source);
         let size = map.value_len();
         let mappable = map.shape().flags.contains(skep_sys::abi::MapFlags::MMAPABLE);
+        // Mapped for this call alone: while it is mapped for writing, nobody can freeze it.
         if mappable
             && let Ok(memory) = map.mmap(0, size, true)
             && memory.write(global.offset as usize, bytes).is_ok()
