@@ -5,14 +5,15 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use crate::abi::Errno;
+use crate::ring::Readiness;
 
-/// Waits until one of several descriptors is readable. It is itself a descriptor that is readable when one of them is
+/// Waits until one of several descriptors is ready. It is itself a descriptor that is readable when one of them is
 /// (on Linux), so that it can be put into another one's wait.
 pub struct Poller {
     inner: imp::Inner,
 }
 
-/// A descriptor that is readable, or will never be again.
+/// A descriptor that is ready, or will never be again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Ready {
@@ -31,32 +32,55 @@ impl Poller {
         Ok(Poller { inner: imp::Inner::new()? })
     }
 
-    /// Adds a descriptor, which must be removed before it is closed if it was duplicated.
+    /// Adds a descriptor to be told of for as long as it is readable. It must be removed before it is closed if it was
+    /// duplicated.
     ///
     /// # Errors
     /// What the system answers: [`Errno::EEXIST`] when it was added already, [`Errno::EPERM`] for a plain file.
-    pub fn add(&mut self, fd: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
-        self.inner.add(fd, token)
+    pub fn add(&self, fd: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
+        self.inner.add(fd, Readiness::Read, false, token)
+    }
+
+    /// As [`add`](Poller::add), to be told once of each time that it becomes ready (`EPOLLET`), of the first time also when
+    /// it is already. Outside of Linux, where only simulated kernels are, it is told of as long as it is ready.
+    ///
+    /// # Errors
+    /// As [`add`](Poller::add).
+    pub fn add_edge(&self, fd: BorrowedFd<'_>, readiness: Readiness, token: u64) -> Result<(), Errno> {
+        self.inner.add(fd, readiness, true, token)
     }
 
     /// Removes a descriptor.
     ///
     /// # Errors
     /// [`Errno::ENOENT`] when it was not added.
-    pub fn remove(&mut self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    pub fn remove(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         self.inner.remove(fd)
     }
 
-    /// Waits until a descriptor is readable, or `timeout` is over; for none as long as it takes. Signals do not end it.
+    /// Waits until a descriptor is ready, or `timeout` is over; for none as long as it takes. Signals do not end it.
     /// Appends those that are to `ready`, not necessarily all, and answers how many.
     ///
     /// # Errors
     /// What the system answers.
-    pub fn wait(&mut self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> Result<usize, Errno> {
+    pub fn wait(&self, ready: &mut Vec<Ready>, timeout: Option<Duration>) -> Result<usize, Errno> {
+        self.wait_each(timeout, &mut |found| ready.push(found))
+    }
+
+    /// As [`wait`](Poller::wait), for whom it is enough that there are some. Of those that were added by
+    /// [`add_edge`](Poller::add_edge) the ones that were found are not told of again.
+    ///
+    /// # Errors
+    /// As [`wait`](Poller::wait).
+    pub fn wait_any(&self, timeout: Option<Duration>) -> Result<bool, Errno> {
+        Ok(self.wait_each(timeout, &mut |_| ())? > 0)
+    }
+
+    fn wait_each(&self, timeout: Option<Duration>, each: &mut dyn FnMut(Ready)) -> Result<usize, Errno> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            match self.inner.wait(ready, left.map(millis)) {
+            match self.inner.wait(left.map(millis), each) {
                 Err(Errno::EINTR) => {}
                 // The longest time that the system takes may be over before ours is.
                 Ok(0) if left.is_none_or(|left| !left.is_zero()) => {}
@@ -91,7 +115,7 @@ mod imp {
 
     use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-    use super::Ready;
+    use super::{Readiness, Ready};
     use crate::abi::Errno;
 
     /// How many are reported at once.
@@ -104,22 +128,33 @@ mod imp {
             Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map(Inner).map_err(errno)
         }
 
-        pub(super) fn add(&mut self, fd: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
-            self.0.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token)).map_err(errno)
+        pub(super) fn add(
+            &self,
+            fd: BorrowedFd<'_>,
+            readiness: Readiness,
+            edge: bool,
+            token: u64,
+        ) -> Result<(), Errno> {
+            let mut flags = match readiness {
+                Readiness::Read => EpollFlags::EPOLLIN,
+                Readiness::Write => EpollFlags::EPOLLOUT,
+            };
+            flags.set(EpollFlags::EPOLLET, edge);
+            self.0.add(fd, EpollEvent::new(flags, token)).map_err(errno)
         }
 
-        pub(super) fn remove(&mut self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        pub(super) fn remove(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
             self.0.delete(fd).map_err(errno)
         }
 
-        pub(super) fn wait(&mut self, ready: &mut Vec<Ready>, millis: Option<u16>) -> Result<usize, Errno> {
+        pub(super) fn wait(&self, millis: Option<u16>, each: &mut dyn FnMut(Ready)) -> Result<usize, Errno> {
             let timeout = millis.map_or(EpollTimeout::NONE, EpollTimeout::from);
             let mut events = [EpollEvent::empty(); MANY];
             let count = self.0.wait(&mut events, timeout).map_err(errno)?;
-            ready.extend(events.iter().take(count).map(|event| Ready {
-                token: event.data(),
-                hangup: event.events().intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP),
-            }));
+            for event in events.iter().take(count) {
+                let hangup = event.events().intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
+                each(Ready { token: event.data(), hangup });
+            }
             Ok(count)
         }
     }
@@ -139,58 +174,78 @@ mod imp {
 #[cfg(not(target_os = "linux"))]
 mod imp {
     use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+    use std::sync::{Mutex, MutexGuard, PoisonError};
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-    use super::Ready;
+    use super::{Readiness, Ready};
     use crate::abi::Errno;
 
     struct Polled {
         number: RawFd,
         fd: OwnedFd,
+        flags: PollFlags,
         token: u64,
     }
 
-    pub(super) struct Inner(Vec<Polled>);
+    pub(super) struct Inner(Mutex<Vec<Polled>>);
 
     impl Inner {
         pub(super) fn new() -> Result<Inner, Errno> {
-            Ok(Inner(Vec::new()))
+            Ok(Inner(Mutex::new(Vec::new())))
         }
 
-        pub(super) fn add(&mut self, fd: BorrowedFd<'_>, token: u64) -> Result<(), Errno> {
+        fn polled(&self) -> MutexGuard<'_, Vec<Polled>> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        pub(super) fn add(
+            &self,
+            fd: BorrowedFd<'_>,
+            readiness: Readiness,
+            _edge: bool,
+            token: u64,
+        ) -> Result<(), Errno> {
             let number = fd.as_raw_fd();
-            if self.0.iter().any(|polled| polled.number == number) {
+            let flags = match readiness {
+                Readiness::Read => PollFlags::POLLIN,
+                Readiness::Write => PollFlags::POLLOUT,
+            };
+            let mut polled = self.polled();
+            if polled.iter().any(|polled| polled.number == number) {
                 return Err(Errno::EEXIST);
             }
             let fd = fd.try_clone_to_owned().map_err(|_| Errno::EMFILE)?;
-            self.0.push(Polled { number, fd, token });
+            polled.push(Polled { number, fd, flags, token });
             Ok(())
         }
 
-        pub(super) fn remove(&mut self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-            let before = self.0.len();
-            self.0.retain(|polled| polled.number != fd.as_raw_fd());
-            if self.0.len() < before { Ok(()) } else { Err(Errno::ENOENT) }
+        pub(super) fn remove(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+            let mut polled = self.polled();
+            let before = polled.len();
+            polled.retain(|polled| polled.number != fd.as_raw_fd());
+            if polled.len() < before { Ok(()) } else { Err(Errno::ENOENT) }
         }
 
-        pub(super) fn wait(&mut self, ready: &mut Vec<Ready>, millis: Option<u16>) -> Result<usize, Errno> {
-            let polled = self.0.iter().map(|polled| PollFd::new(polled.fd.as_fd(), PollFlags::POLLIN));
-            let mut polled: Vec<PollFd<'_>> = polled.collect();
+        pub(super) fn wait(&self, millis: Option<u16>, each: &mut dyn FnMut(Ready)) -> Result<usize, Errno> {
+            let added = self.polled();
+            let mut polled: Vec<PollFd<'_>> =
+                added.iter().map(|added| PollFd::new(added.fd.as_fd(), added.flags)).collect();
             match poll(&mut polled, millis.map_or(PollTimeout::NONE, PollTimeout::from)) {
                 Ok(_) => {}
                 Err(nix::errno::Errno::EINTR) => return Err(Errno::EINTR),
                 Err(_) => return Err(Errno::EIO),
             }
-            let before = ready.len();
-            for (fd, added) in polled.iter().zip(&self.0) {
+            let mut count = 0;
+            for (fd, added) in polled.iter().zip(added.iter()) {
                 let events = fd.revents().unwrap_or(PollFlags::empty());
                 if !events.is_empty() {
                     let hangup = events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP);
-                    ready.push(Ready { token: added.token, hangup });
+                    each(Ready { token: added.token, hangup });
+                    count += 1;
                 }
             }
-            Ok(ready.len() - before)
+            Ok(count)
         }
     }
 }

@@ -196,7 +196,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Whether a descriptor is readable within that time.
 fn readable(fd: &impl AsFd, millis: u64) -> bool {
-    let mut poller = skep::sys::Poller::new().unwrap();
+    let poller = skep::sys::Poller::new().unwrap();
     poller.add(fd.as_fd(), 0).unwrap();
     poller.wait(&mut Vec::new(), Some(Duration::from_millis(millis))).unwrap() > 0
 }

@@ -180,7 +180,7 @@ pub(super) fn source(world: &dyn World) {
     assert_eq!((EventSource::lost(&buffer), EventSource::name(&buffer)), (0, "under_test"));
     #[cfg(target_os = "linux")]
     {
-        let mut outer = skep::sys::Poller::new().unwrap();
+        let outer = skep::sys::Poller::new().unwrap();
         outer.add(buffer.readiness().unwrap(), 0).unwrap();
         producer.write(0, &numbered(4)).unwrap();
         assert_eq!(outer.wait(&mut Vec::new(), Some(Duration::from_secs(10))), Ok(1));

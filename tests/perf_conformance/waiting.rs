@@ -86,9 +86,9 @@ pub(super) fn in_an_event_loop(world: &dyn World) {
     use skep::sys::Poller;
 
     let (mut buffer, producer) = setup(world, options());
-    let mut outer = Poller::new().unwrap();
+    let outer = Poller::new().unwrap();
     outer.add(buffer.as_fd(), 5).unwrap();
-    let mut wait = |timeout| {
+    let wait = |timeout| {
         let mut ready = Vec::new();
         outer.wait(&mut ready, millis(timeout)).unwrap();
         ready.into_iter().map(|ready| ready.token).collect::<Vec<_>>()
