@@ -249,3 +249,48 @@ mod imp {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::{Read, Write, pipe};
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    const NOW: Option<Duration> = Some(Duration::ZERO);
+
+    #[test]
+    fn a_state_is_told_again_and_a_change_once() {
+        let (mut reader, mut writer) = pipe().unwrap();
+        let (states, changes) = (Poller::new().unwrap(), Poller::new().unwrap());
+        states.add(reader.as_fd(), 7).unwrap();
+        changes.add_edge(reader.as_fd(), Readiness::Read, 7).unwrap();
+        assert_eq!((states.wait_any(NOW), changes.wait_any(NOW)), (Ok(false), Ok(false)));
+        for _ in 0..2 {
+            writer.write_all(&[1]).unwrap();
+            assert_eq!(changes.wait_any(NOW), Ok(true));
+            assert_eq!(changes.wait_any(NOW), Ok(false), "that one was told");
+            let mut ready = Vec::new();
+            assert_eq!((states.wait(&mut ready, NOW), states.wait(&mut ready, NOW)), (Ok(1), Ok(1)));
+            assert_eq!(ready, [Ready { token: 7, hangup: false }; 2]);
+        }
+        reader.read_exact(&mut [0; 2]).unwrap();
+        assert_eq!(states.wait_any(NOW), Ok(false));
+        drop(writer);
+        let mut ready = Vec::new();
+        assert_eq!(states.wait(&mut ready, None), Ok(1));
+        assert!(ready[0].hangup);
+        states.remove(reader.as_fd()).unwrap();
+        assert_eq!(states.remove(reader.as_fd()), Err(Errno::ENOENT));
+        assert_eq!(states.wait_any(Some(Duration::from_millis(1))), Ok(false));
+    }
+
+    #[test]
+    fn one_that_is_ready_already_counts_as_a_change() {
+        let (_reader, writer) = pipe().unwrap();
+        let changes = Poller::new().unwrap();
+        changes.add_edge(writer.as_fd(), Readiness::Write, 0).unwrap();
+        assert_eq!(changes.add_edge(writer.as_fd(), Readiness::Write, 0), Err(Errno::EEXIST));
+        assert_eq!((changes.wait_any(None), changes.wait_any(NOW)), (Ok(true), Ok(false)));
+    }
+}
