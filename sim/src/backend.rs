@@ -22,7 +22,7 @@ use crate::fd::{Access, Descriptors};
 use crate::features::Features;
 use crate::kernel::{Inner, SimKernel};
 use crate::log::Log;
-use crate::map::{self, InnerShape, Map, MapTypes, Shape};
+use crate::map::{self, Fields, InnerShape, Map, MapTypes, Shape};
 use crate::name::check_name;
 use crate::object::Object;
 use crate::prog;
@@ -45,10 +45,11 @@ impl Backend for SimKernel {
             map_extra: request.map_extra,
             cpus: kernel.config().cpus,
             cpu_flags: kernel.features().contains(Features::CPU_FLAGS),
+            fields: Fields::default(),
         };
         let access = Access::from_flags(open_flags(request.flags))?;
         map::check(&shape)?;
-        let shape = shape.without_access();
+        let mut shape = shape.without_access();
         check_name(request.name)?;
         let inner = match request.map_type {
             MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS => {
@@ -59,12 +60,12 @@ impl Backend for SimKernel {
             _ => None,
         };
         let btf = map_types(kernel, request.btf)?;
-        let spin_lock = map::check_types(&shape, btf.as_ref())?;
+        shape.fields = map::check_types(&shape, btf.as_ref())?;
         let devices: Vec<u32> = kernel.config().interfaces.values().copied().collect();
         let elements = shape.elements(inner.as_ref(), &devices)?;
         kernel.charge(shape.memory())?;
         let name = request.name;
-        let make = |id| Map::new(id, shape, name, btf, inner, spin_lock, elements);
+        let make = |id| Map::new(id, shape, name, btf, inner, elements);
         let map = kernel.state().maps.add(make)?;
         kernel.open(Object::Map(map), access)
     }

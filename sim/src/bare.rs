@@ -4,7 +4,7 @@ use skep_sys::abi::{Errno, MapType};
 use skep_sys::request::MapCreate;
 
 use crate::fd::Access;
-use crate::map::{self, Map, Shape};
+use crate::map::{self, Fields, Map, Shape};
 
 /// A map of no kernel: the elements of a simulated map and their rules, without a descriptor or an id.
 ///
@@ -43,6 +43,7 @@ impl BareMap {
             map_extra: request.map_extra,
             cpus,
             cpu_flags: false,
+            fields: Fields::default(),
         };
         let data = matches!(
             shape.kind,
@@ -63,7 +64,7 @@ impl BareMap {
         map::check(&shape)?;
         let shape = shape.without_access();
         let elements = shape.elements(None, &[])?;
-        Ok(BareMap(Arc::new(Map::new(0, shape, request.name, None, None, None, elements))))
+        Ok(BareMap(Arc::new(Map::new(0, shape, request.name, None, None, elements))))
     }
 
     /// Kind.

@@ -7,6 +7,7 @@ use skep_sys::request::BtfInfo;
 
 use crate::features::Features;
 use crate::log::Log;
+use crate::map::check_structures;
 
 /// A loaded BTF object.
 #[derive(Debug)]
@@ -72,6 +73,7 @@ pub(crate) fn load(bytes: &[u8], features: Features, log: &mut Log<'_>) -> Resul
             return Err(Errno::EINVAL);
         }
     }
+    check_structures(&btf)?;
     Ok(btf)
 }
 

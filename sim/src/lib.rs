@@ -38,6 +38,11 @@ mod features;
 mod kernel;
 mod link;
 mod log;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "a part is what programs do with maps, and is there before programs run"
+)]
 mod map;
 mod name;
 mod object;

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+use std::any::Any;
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub struct SharedMemory {
     writable: bool,
     /// Keeps `base..base + len` valid.
     owner: Owner,
+    _claim: Option<Box<dyn Any + Send + Sync>>,
 }
 
 enum Owner {
@@ -76,7 +78,13 @@ impl SharedMemory {
     /// A view of words on the heap, for simulated kernels, which keep the other reference.
     pub fn heap(words: Arc<[AtomicU64]>, writable: bool) -> SharedMemory {
         let base = NonNull::from(&*words).cast::<u8>();
-        SharedMemory { base, len: size_of_val(&*words), writable, owner: Owner::Heap { _words: words } }
+        SharedMemory {
+            base,
+            len: size_of_val(&*words),
+            writable,
+            owner: Owner::Heap { _words: words },
+            _claim: None,
+        }
     }
 
     /// A view of a mapping, writable if the mapping is.
@@ -87,7 +95,15 @@ impl SharedMemory {
             len: mapping.len(),
             writable: mapping.is_writable(),
             owner: Owner::Mapping { _mapping: mapping },
+            _claim: None,
         }
+    }
+
+    /// Holds something until the memory is no longer used, by which a simulated kernel knows that it is mapped.
+    #[must_use]
+    pub fn with_claim(mut self, claim: Box<dyn Any + Send + Sync>) -> SharedMemory {
+        self._claim = Some(claim);
+        self
     }
 
     /// Size in bytes.

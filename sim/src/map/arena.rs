@@ -48,9 +48,12 @@ impl Elements for Arena {
         if offset != 0 || len as u64 != self.size {
             return Err(Errno::EINVAL);
         }
+        Ok(SharedMemory::heap(self.arena().ok_or(Errno::ENOMEM)?, writable))
+    }
+
+    fn arena(&mut self) -> Option<Arc<[AtomicU64]>> {
         // The kernel has none beyond 4 GiB. As there, pages take memory when they are touched.
-        let count = usize::try_from(self.size / 8).map_err(|_| Errno::ENOMEM)?;
-        let words = self.words.get_or_insert_with(|| SharedMemory::zeroed_words(count));
-        Ok(SharedMemory::heap(words.clone(), writable))
+        let count = usize::try_from(self.size / 8).ok()?;
+        Some(self.words.get_or_insert_with(|| SharedMemory::zeroed_words(count)).clone())
     }
 }

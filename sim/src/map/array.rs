@@ -1,25 +1,75 @@
 //! Arrays and per-CPU arrays (`BPF_MAP_TYPE_ARRAY`, `BPF_MAP_TYPE_PERCPU_ARRAY`).
 
-use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use skep_sys::SharedMemory;
 use skep_sys::abi::Errno;
 
-use super::elements::{Batches, Elements, Resolve, copy, index, next_index};
+use super::elements::{Batches, Elements, Resolve, index, next_index};
+use super::value::{Form, Value, zeroed};
 use super::{EXIST, NOEXIST};
 
-/// Values that exist from the start and are zero until written. Only written ones take memory.
+/// Elements lie together in chunks of at most so many bytes, or each in one of its own.
+const CHUNK: usize = 1 << 20;
+
+/// Values that exist from the start and are zero until written. Only chunks that were written take memory.
 #[derive(Debug)]
 pub(super) struct Array {
     max_entries: u32,
-    written: HashMap<u32, Box<[u8]>>,
+    form: Form,
+    /// Elements in a chunk: at least one.
+    per_chunk: u32,
+    chunks: Vec<Option<Arc<[AtomicU64]>>>,
     /// Why it cannot be mapped.
     mmap: Errno,
 }
 
 impl Array {
-    pub(super) fn new(max_entries: u32, mmap: Errno) -> Self {
-        Array { max_entries, written: HashMap::new(), mmap }
+    pub(super) fn new(max_entries: u32, form: Form, mmap: Errno) -> Self {
+        let element = form.len().next_multiple_of(8).max(8); // of what can be made, so far from the end
+        let per_chunk = u32::try_from(CHUNK / element).unwrap_or(u32::MAX).clamp(1, max_entries.max(1));
+        let count = max_entries.div_ceil(per_chunk) as usize;
+        Array { max_entries, form, per_chunk, chunks: vec![None; count], mmap }
+    }
+
+    fn element_len(&self) -> usize {
+        self.form.len().next_multiple_of(8) // as in `new`
+    }
+
+    /// The chunk of an index, and where its element is there.
+    fn place(&self, index: u32) -> (usize, usize) {
+        let chunk = index / self.per_chunk; // at least one
+        let within = (index % self.per_chunk) as usize;
+        (chunk as usize, within.saturating_mul(self.element_len()))
+    }
+
+    /// An element that was written.
+    fn written(&self, index: u32) -> Option<Value> {
+        let (chunk, start) = self.place(index);
+        Value::within(self.chunks.get(chunk)?.as_ref()?, start, self.form.len())
+    }
+
+    /// An element that is to be written, or pointed to.
+    fn element(&mut self, index: u32) -> Option<Value> {
+        if index >= self.max_entries {
+            return None;
+        }
+        let (chunk, start) = self.place(index);
+        let len = self.element_len();
+        let count =
+            (self.per_chunk as usize).min(self.max_entries as usize - chunk * self.per_chunk as usize); // at least this index
+        let form = &self.form;
+        let words = self.chunks.get_mut(chunk)?.get_or_insert_with(|| {
+            let words = zeroed(len.saturating_mul(count));
+            if !form.fields().is_empty() {
+                for element in (0..count).filter_map(|at| Value::within(&words, at * len, form.len())) {
+                    form.initialize(&element);
+                }
+            }
+            words
+        });
+        Value::within(words, start, self.form.len())
     }
 }
 
@@ -29,8 +79,8 @@ impl Elements for Array {
         if index >= self.max_entries {
             return Err(Errno::ENOENT);
         }
-        match self.written.get(&index) {
-            Some(bytes) => copy(value, bytes),
+        match self.written(index) {
+            Some(written) => written.read(0, value),
             None => {
                 value.fill(0);
                 Ok(())
@@ -40,7 +90,8 @@ impl Elements for Array {
 
     fn update(&mut self, key: &[u8], value: &[u8], flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
         let index = checked_index(key, self.max_entries, flags)?;
-        self.written.insert(index, value.into());
+        let element = self.element(index).ok_or(Errno::E2BIG)?;
+        self.form.overwrite(&element, value);
         Ok(())
     }
 
@@ -58,6 +109,26 @@ impl Elements for Array {
 
     fn mmap(&mut self, _: u64, _: usize, _: bool) -> Result<SharedMemory, Errno> {
         Err(self.mmap)
+    }
+
+    fn value(&mut self, key: &[u8], cpu: u32) -> Result<Option<Value>, Errno> {
+        let index = index(key)?;
+        Ok(self.element(index).and_then(|element| self.form.of(&element, cpu)))
+    }
+
+    fn program_update(&mut self, key: &[u8], value: &[u8], flags: u64, cpu: u32) -> Result<(), Errno> {
+        let index = checked_index(key, self.max_entries, flags)?;
+        let element = self.element(index).ok_or(Errno::E2BIG)?;
+        self.form.overwrite_of(&element, cpu, value);
+        Ok(())
+    }
+
+    fn values(&mut self, cpu: u32) -> Vec<(Arc<[u8]>, Value)> {
+        let each = (0..self.max_entries).map_while(|index| {
+            let value = self.element(index).and_then(|element| self.form.of(&element, cpu))?;
+            Some((Arc::from(index.to_ne_bytes()), value))
+        });
+        each.collect()
     }
 }
 

@@ -1,22 +1,23 @@
 //! Arrays of cgroups (`BPF_MAP_TYPE_CGROUP_ARRAY`).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use skep_sys::abi::Errno;
 
 use super::elements::{Elements, Resolve, index, next_index};
+use crate::fd::Inode;
 use crate::outside;
 
-/// The slots that are taken: what they hold cannot be asked for.
+/// The slots that are taken: user space cannot ask what they hold.
 #[derive(Debug)]
 pub(super) struct Cgroups {
     max_entries: u32,
-    slots: BTreeSet<u32>,
+    slots: BTreeMap<u32, Inode>,
 }
 
 impl Cgroups {
     pub(super) fn new(max_entries: u32) -> Self {
-        Cgroups { max_entries, slots: BTreeSet::new() }
+        Cgroups { max_entries, slots: BTreeMap::new() }
     }
 
     fn index(&self, key: &[u8]) -> Result<u32, Errno> {
@@ -35,16 +36,19 @@ impl Elements for Cgroups {
         }
         let index = self.index(key)?;
         let number = value.try_into().map(i32::from_ne_bytes).map_err(|_| Errno::EFAULT)?;
-        outside::cgroup(number, false)?;
-        self.slots.insert(index);
+        self.slots.insert(index, outside::cgroup(number, false)?);
         Ok(())
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
-        if self.slots.remove(&self.index(key)?) { Ok(()) } else { Err(Errno::ENOENT) }
+        self.slots.remove(&self.index(key)?).map(drop).ok_or(Errno::ENOENT)
     }
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         next_index(key, self.max_entries, next)
+    }
+
+    fn cgroup(&self, index: u32) -> Option<Inode> {
+        self.slots.get(&index).copied()
     }
 }

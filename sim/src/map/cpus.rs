@@ -3,7 +3,7 @@
 use skep_sys::abi::Errno;
 
 use super::elements::Resolve;
-use super::{ALL_CPUS, CPU, EXIST, LOCK, Map, NOEXIST, SPIN_LOCK_SIZE, State};
+use super::{ALL_CPUS, CPU, EXIST, LOCK, Map, NOEXIST, State};
 
 impl Map {
     /// Whether the flags choose CPUs, and the kernel knows that they do.
@@ -21,7 +21,7 @@ impl Map {
         let low = flags & u64::from(u32::MAX);
         let cpu = flags >> 32;
         if low & !allowed != 0
-            || flags & LOCK != 0 && self.spin_lock.is_none()
+            || flags & LOCK != 0 && self.shape.fields.spin_lock().is_none()
             || flags & CPU == 0 && cpu != 0
             || flags & (CPU | ALL_CPUS) != 0 && !self.chooses(flags)
             || flags & CPU != 0 && flags & ALL_CPUS != 0
@@ -47,13 +47,20 @@ impl Map {
         flags: u64,
     ) -> Result<(), Errno> {
         if flags & CPU == 0 {
-            return state.elements.lookup(key, value);
+            let form = self.shape.form();
+            match (flags & LOCK != 0).then(|| state.elements.value(key, 0)).transpose()?.flatten() {
+                Some(found) => form.read_locked(&found, value)?,
+                None => state.elements.lookup(key, value)?,
+            }
+            self.shape.fields.hide(value, form.stride());
+            return Ok(());
         }
         let mut all = vec![0; self.shape.value_len()];
         state.elements.lookup(key, &mut all)?;
         value.copy_from_slice(
             all.get(self.place(flags)).filter(|v| v.len() == value.len()).ok_or(Errno::EFAULT)?,
         );
+        self.shape.fields.hide(value, value.len());
         Ok(())
     }
 
@@ -84,14 +91,14 @@ impl Map {
             let flags = if self.is_hash() { 0 } else { flags & (NOEXIST | EXIST) };
             return state.elements.update(key, &all, flags, resolve);
         }
-        let flags = flags & !LOCK;
-        let Some(lock) = self.spin_lock else {
-            return state.elements.update(key, value, flags, resolve);
-        };
-        let mut value = value.to_vec();
-        if let Some(lock) = value.get_mut(lock..lock.saturating_add(SPIN_LOCK_SIZE)) {
-            lock.fill(0);
+        // Whoever asks for the lock writes in place what is there.
+        if flags & LOCK != 0
+            && flags & NOEXIST == 0
+            && let Some(found) = state.elements.value(key, 0)?
+        {
+            self.shape.form().overwrite_locked(&found, value);
+            return Ok(());
         }
-        state.elements.update(key, &value, flags, resolve)
+        state.elements.update(key, value, flags & !LOCK, resolve)
     }
 }

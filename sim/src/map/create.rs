@@ -5,11 +5,12 @@ use skep_sys::abi::{Errno, MapFlags, MapType};
 use super::arena::Arena;
 use super::array::Array;
 use super::bloom::Bloom;
+use super::cgroup_storage::CgroupStorage;
 use super::cgroups::Cgroups;
 use super::elements::Elements;
+use super::fields::Fields;
 use super::hash::{Hash, Lru};
 use super::instructions::Instructions;
-use super::limited::Limited;
 use super::lpm::Lpm;
 use super::objects::{HashOfMaps, InnerShape, ObjectArray};
 use super::perf_events::PerfEvents;
@@ -20,6 +21,7 @@ use super::shared::SharedArray;
 use super::sockets::{SocketHash, Sockets};
 use super::stacks::Stacks;
 use super::storage::Storage;
+use super::value::Form;
 
 /// What a map is made of, apart from its elements.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub(crate) struct Shape {
     pub(crate) cpus: u32,
     /// Whether the kernel knows the flags that choose CPUs.
     pub(crate) cpu_flags: bool,
+    /// What of a value is the kernel's.
+    pub(crate) fields: Fields,
 }
 
 impl Shape {
@@ -50,6 +54,11 @@ impl Shape {
             | MapType::HASH_OF_MAPS => 4,
             _ => self.value_size as usize,
         }
+    }
+
+    /// How values lie in memory.
+    pub(super) fn form(&self) -> Form {
+        Form::new(self.value_size, self.kind.is_per_cpu().then_some(self.cpus), self.fields.clone())
     }
 
     /// Memory that a map of this shape is charged with, in bytes: that of all its elements, in whole pages.
@@ -74,16 +83,16 @@ impl Shape {
         let max = self.max_entries;
         Ok(match self.kind {
             MapType::ARRAY if self.flags.contains(MapFlags::MMAPABLE) => {
-                Box::new(SharedArray::new(max, self.value_size)?)
+                Box::new(SharedArray::new(max, self.form())?)
             }
-            MapType::ARRAY => Box::new(Array::new(max, Errno::EINVAL)),
-            MapType::PERCPU_ARRAY => Box::new(Array::new(max, Errno::ENOTSUPP)),
-            MapType::HASH | MapType::PERCPU_HASH => Box::new(Hash::new(max)),
-            MapType::LRU_HASH | MapType::LRU_PERCPU_HASH => Box::new(Lru::new(max)),
+            MapType::ARRAY => Box::new(Array::new(max, self.form(), Errno::EINVAL)),
+            MapType::PERCPU_ARRAY => Box::new(Array::new(max, self.form(), Errno::ENOTSUPP)),
+            MapType::HASH | MapType::PERCPU_HASH => Box::new(Hash::new(max, self.form())),
+            MapType::LRU_HASH | MapType::LRU_PERCPU_HASH => Box::new(Lru::new(max, self.form())),
             MapType::QUEUE => Box::new(Queue::new(max, false)),
             MapType::STACK => Box::new(Queue::new(max, true)),
             MapType::BLOOM_FILTER => Box::new(Bloom::default()),
-            MapType::LPM_TRIE => Box::new(Lpm::new(max, self.key_size)),
+            MapType::LPM_TRIE => Box::new(Lpm::new(max, self.key_size, self.form())),
             MapType::PROG_ARRAY => Box::new(ObjectArray::new(max, None)),
             MapType::ARRAY_OF_MAPS => Box::new(ObjectArray::new(max, inner.cloned())),
             MapType::HASH_OF_MAPS => Box::new(HashOfMaps::new(max, inner.cloned().ok_or(Errno::EBADF)?)),
@@ -96,7 +105,7 @@ impl Shape {
             MapType::SOCKHASH => Box::new(SocketHash::new(max)),
             MapType::CGROUP_ARRAY => Box::new(Cgroups::new(max)),
             MapType::SK_STORAGE | MapType::TASK_STORAGE | MapType::INODE_STORAGE | MapType::CGRP_STORAGE => {
-                Box::new(Storage::new(self.kind))
+                Box::new(Storage::new(self.kind, self.form()))
             }
             MapType::ARENA => Box::new(Arena::new(max)),
             MapType::STACK_TRACE => {
@@ -109,7 +118,10 @@ impl Shape {
                 let overwrites = self.flags.contains(MapFlags::RB_OVERWRITE);
                 Box::new(Ring::new(self.kind == MapType::USER_RINGBUF, max, overwrites)?)
             }
-            kind => Box::new(Limited::new(kind)),
+            MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => {
+                Box::new(CgroupStorage::new(self.form()))
+            }
+            _ => return Err(Errno::EINVAL),
         })
     }
 }

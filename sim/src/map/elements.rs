@@ -3,13 +3,19 @@
 use std::fmt::Debug;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use skep_sys::SharedMemory;
 use skep_sys::abi::{Errno, ProgType};
 
+use super::Map;
 use super::ring::Ring;
+use super::storage::Owner;
+use super::value::Value;
+use crate::fd::Inode;
 use crate::object::Object;
 use crate::perf::PerfEvent;
+use crate::prog::Prog;
 
 /// Finds the object that a descriptor number in a map's value stands for.
 pub(crate) type Resolve<'a> = &'a dyn Fn(i32) -> Result<Object, Errno>;
@@ -103,6 +109,75 @@ pub(crate) trait Elements: Debug + Send {
 
     /// Drops the objects that the elements hold.
     fn release_held(&mut self) {}
+
+    // What programs do, beside what user space does.
+
+    /// The value that a program gets a pointer to, on a CPU. A use, for kinds that keep what is used.
+    fn value(&mut self, key: &[u8], cpu: u32) -> Result<Option<Value>, Errno> {
+        let _ = (key, cpu);
+        Ok(None)
+    }
+
+    /// All values of a CPU with their keys, for kinds that a program can go through.
+    fn values(&mut self, cpu: u32) -> Vec<(Arc<[u8]>, Value)> {
+        let _ = cpu;
+        Vec::new()
+    }
+
+    /// Writes a value as a program does, which for per-CPU kinds is that of its CPU.
+    fn program_update(&mut self, key: &[u8], value: &[u8], flags: u64, cpu: u32) -> Result<(), Errno> {
+        let _ = cpu;
+        // A program has no descriptors.
+        self.update(key, value, flags, &|_| Err(Errno::EBADF))
+    }
+
+    /// The value that belongs to `owner`, made from `initial` where there is none; for local storage.
+    fn owned(&mut self, owner: Owner, initial: Option<&[u8]>) -> Result<Option<Value>, Errno> {
+        let _ = (owner, initial);
+        Err(Errno::EINVAL)
+    }
+
+    /// Removes the value that belongs to `owner`; for local storage.
+    fn remove_owned(&mut self, owner: Owner) -> Result<(), Errno> {
+        let _ = owner;
+        Err(Errno::EINVAL)
+    }
+
+    /// The map at a key of a map of maps.
+    fn inner_map(&mut self, key: &[u8]) -> Option<Arc<Map>> {
+        let _ = key;
+        None
+    }
+
+    /// The program at an index of an array of programs.
+    fn program(&self, index: u32) -> Option<Arc<Prog>> {
+        let _ = index;
+        None
+    }
+
+    /// What a packet is redirected to: the index of a device or the length of a CPU's queue, and the program that
+    /// runs there.
+    fn target(&self, key: &[u8]) -> Option<(u32, Option<Arc<Prog>>)> {
+        let _ = key;
+        None
+    }
+
+    /// The cookie of the socket at a key.
+    fn socket(&self, key: &[u8]) -> Option<u64> {
+        let _ = key;
+        None
+    }
+
+    /// The cgroup at an index.
+    fn cgroup(&self, index: u32) -> Option<Inode> {
+        let _ = index;
+        None
+    }
+
+    /// The memory of an arena.
+    fn arena(&mut self) -> Option<Arc<[AtomicU64]>> {
+        None
+    }
 }
 
 /// The index that an array's key is.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use skep_sys::abi::Errno;
 
 use super::elements::{Batches, Elements, Resolve, copy};
+use super::value::{Form, Value};
 use super::{EXIST, NOEXIST};
 
 /// A table of entries by key, iterated in the order of their insertion.
@@ -36,9 +37,23 @@ impl<V> Table<V> {
         self.entries.len() >= self.max_entries
     }
 
+    pub(super) fn get(&self, key: &[u8]) -> Option<&V> {
+        self.entries.get(self.places.get(key)?).map(|(_, value)| value)
+    }
+
     pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
+        self.entry_mut(key).map(|(_, value)| value)
+    }
+
+    /// The entry of a key, with the key as the table holds it.
+    pub(super) fn entry_mut(&mut self, key: &[u8]) -> Option<(&Arc<[u8]>, &mut V)> {
         let place = self.places.get(key)?;
-        self.entries.get_mut(place).map(|(_, value)| value)
+        self.entries.get_mut(place).map(|(key, value)| (&*key, value))
+    }
+
+    /// All entries, in the order of iteration.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<[u8]>, &V)> {
+        self.entries.values().map(|(key, value)| (key, value))
     }
 
     /// Drops the entries whose value is not to be kept.
@@ -130,105 +145,37 @@ impl<V> Table<V> {
 
 /// Hash tables and per-CPU hash tables (`BPF_MAP_TYPE_HASH`, `BPF_MAP_TYPE_PERCPU_HASH`).
 #[derive(Debug)]
-pub(super) struct Hash(Table<Box<[u8]>>);
+pub(super) struct Hash {
+    table: Table<Value>,
+    form: Form,
+    /// Whether an element that is there is written in place.
+    in_place: bool,
+}
 
 impl Hash {
-    pub(super) fn new(max_entries: u32) -> Self {
-        Hash(Table::new(max_entries))
+    pub(super) fn new(max_entries: u32, form: Form) -> Self {
+        let in_place = form.is_per_cpu();
+        Hash { table: Table::new(max_entries), form, in_place }
     }
 }
 
 impl Elements for Hash {
     fn lookup(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        copy(value, self.0.get_mut(key).ok_or(Errno::ENOENT)?)
+        self.table.get(key).ok_or(Errno::ENOENT)?.read(0, value)
     }
 
     fn update(&mut self, key: &[u8], value: &[u8], flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
-        self.0.check_flags(key, flags)?;
-        self.0.set(key, value.into())
-    }
-
-    fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
-        self.0.remove(key).map(drop)
-    }
-
-    fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
-        self.0.next_key(key, next)
-    }
-
-    fn take(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        copy(value, &self.0.remove(key)?)
-    }
-
-    fn batches(&self) -> Batches {
-        Batches::all()
-    }
-
-    fn buckets(&self) -> Option<u32> {
-        Some(self.0.buckets())
-    }
-
-    fn bucket_from(&self, bucket: u32) -> Option<(u32, Vec<Arc<[u8]>>)> {
-        self.0.bucket_from(bucket)
-    }
-}
-
-/// LRU hash tables (`BPF_MAP_TYPE_LRU_HASH`, `BPF_MAP_TYPE_LRU_PERCPU_HASH`).
-///
-/// What the kernel promises, not which elements it picks: an update never fails for want of room, there are never
-/// more than `max_entries`, and what was just written is there. This one is exact: the element that was not read
-/// or written for the longest time goes.
-#[derive(Debug)]
-pub(super) struct Lru {
-    table: Table<(u64, Box<[u8]>)>,
-    ticks: u64,
-    by_use: BTreeMap<u64, Arc<[u8]>>,
-}
-
-impl Lru {
-    pub(super) fn new(max_entries: u32) -> Self {
-        Lru { table: Table::new(max_entries), ticks: 0, by_use: BTreeMap::new() }
-    }
-
-    fn tick(&mut self, key: &[u8]) -> u64 {
-        let tick = self.ticks;
-        self.ticks += 1; // a u64 counter does not overflow
-        self.by_use.insert(tick, key.into());
-        tick
-    }
-}
-
-impl Elements for Lru {
-    fn lookup(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        let (used, bytes) = self.table.get_mut(key).ok_or(Errno::ENOENT)?;
-        copy(value, bytes)?;
-        let before = *used;
-        self.by_use.remove(&before);
-        let now = self.tick(key);
-        if let Some((used, _)) = self.table.get_mut(key) {
-            *used = now;
+        self.table.check_flags(key, flags)?;
+        match self.table.get_mut(key) {
+            Some(there) if self.in_place => self.form.overwrite(there, value),
+            Some(there) => self.form.release(&std::mem::replace(there, self.form.element(value))),
+            None => self.table.set(key, self.form.element(value))?,
         }
         Ok(())
     }
 
-    fn update(&mut self, key: &[u8], value: &[u8], flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
-        let exists = self.table.check_flags(key, flags)?;
-        if let Some(&mut (used, _)) = self.table.get_mut(key) {
-            self.by_use.remove(&used);
-        }
-        if !exists
-            && self.table.is_full()
-            && let Some((_, oldest)) = self.by_use.pop_first()
-        {
-            self.table.remove(&oldest)?;
-        }
-        let now = self.tick(key);
-        self.table.set(key, (now, value.into()))
-    }
-
     fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
-        let (used, _) = self.table.remove(key)?;
-        self.by_use.remove(&used);
+        self.form.release(&self.table.remove(key)?);
         Ok(())
     }
 
@@ -237,9 +184,10 @@ impl Elements for Lru {
     }
 
     fn take(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        let (used, bytes) = self.table.remove(key)?;
-        self.by_use.remove(&used);
-        copy(value, &bytes)
+        let taken = self.table.remove(key)?;
+        taken.read(0, value)?;
+        self.form.release(&taken);
+        Ok(())
     }
 
     fn batches(&self) -> Batches {
@@ -252,5 +200,140 @@ impl Elements for Lru {
 
     fn bucket_from(&self, bucket: u32) -> Option<(u32, Vec<Arc<[u8]>>)> {
         self.table.bucket_from(bucket)
+    }
+
+    fn value(&mut self, key: &[u8], cpu: u32) -> Result<Option<Value>, Errno> {
+        Ok(self.table.get(key).and_then(|value| self.form.of(value, cpu)))
+    }
+
+    fn program_update(&mut self, key: &[u8], value: &[u8], flags: u64, cpu: u32) -> Result<(), Errno> {
+        self.table.check_flags(key, flags)?;
+        match self.table.get_mut(key) {
+            Some(there) if self.in_place => self.form.overwrite_of(there, cpu, value),
+            Some(there) => self.form.release(&std::mem::replace(there, self.form.element(value))),
+            None => self.table.set(key, self.form.element_of(cpu, value))?,
+        }
+        Ok(())
+    }
+
+    fn values(&mut self, cpu: u32) -> Vec<(Arc<[u8]>, Value)> {
+        let each = self.table.iter();
+        each.filter_map(|(key, value)| Some((key.clone(), self.form.of(value, cpu)?))).collect()
+    }
+}
+
+/// LRU hash tables (`BPF_MAP_TYPE_LRU_HASH`, `BPF_MAP_TYPE_LRU_PERCPU_HASH`).
+///
+/// What the kernel promises, not which elements it picks: an update never fails for want of room, there are never
+/// more than `max_entries`, and what was just written is there. This one is exact: the element goes that was not written,
+/// or looked up by a program, for the longest time. As in the kernel, looking it up from user space does not keep it.
+#[derive(Debug)]
+pub(super) struct Lru {
+    table: Table<(u64, Value)>,
+    form: Form,
+    ticks: u64,
+    by_use: BTreeMap<u64, Arc<[u8]>>,
+}
+
+impl Lru {
+    pub(super) fn new(max_entries: u32, form: Form) -> Self {
+        Lru { table: Table::new(max_entries), form, ticks: 0, by_use: BTreeMap::new() }
+    }
+
+    /// Notes that an element is used, and answers it.
+    fn touch(&mut self, key: &[u8]) -> Option<&Value> {
+        let now = self.ticks;
+        let (key, (used, value)) = self.table.entry_mut(key)?;
+        self.by_use.remove(used);
+        *used = now;
+        self.by_use.insert(now, key.clone());
+        self.ticks += 1; // a u64 counter does not overflow
+        Some(value)
+    }
+
+    /// Puts an element in, in place of the one that was not used for the longest time if need be.
+    fn put(&mut self, key: &[u8], value: Value) -> Result<(), Errno> {
+        if let Some((_, there)) = self.table.get_mut(key) {
+            self.form.release(&std::mem::replace(there, value));
+        } else {
+            if self.table.is_full()
+                && let Some((_, oldest)) = self.by_use.pop_first()
+            {
+                self.form.release(&self.table.remove(&oldest)?.1);
+            }
+            // No tick is as high, so that nothing is taken for it.
+            self.table.set(key, (u64::MAX, value))?;
+        }
+        self.touch(key);
+        Ok(())
+    }
+}
+
+impl Elements for Lru {
+    fn lookup(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        self.table.get(key).ok_or(Errno::ENOENT)?.1.read(0, value)
+    }
+
+    fn update(&mut self, key: &[u8], value: &[u8], flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
+        let exists = self.table.check_flags(key, flags)?;
+        if exists && self.form.is_per_cpu() {
+            let there = self.touch(key).ok_or(Errno::ENOENT)?.clone();
+            self.form.overwrite(&there, value);
+            return Ok(());
+        }
+        let value = self.form.element(value);
+        self.put(key, value)
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
+        let (used, value) = self.table.remove(key)?;
+        self.by_use.remove(&used);
+        self.form.release(&value);
+        Ok(())
+    }
+
+    fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
+        self.table.next_key(key, next)
+    }
+
+    fn take(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
+        let (used, taken) = self.table.remove(key)?;
+        self.by_use.remove(&used);
+        taken.read(0, value)?;
+        self.form.release(&taken);
+        Ok(())
+    }
+
+    fn batches(&self) -> Batches {
+        Batches::all()
+    }
+
+    fn buckets(&self) -> Option<u32> {
+        Some(self.table.buckets())
+    }
+
+    fn bucket_from(&self, bucket: u32) -> Option<(u32, Vec<Arc<[u8]>>)> {
+        self.table.bucket_from(bucket)
+    }
+
+    fn value(&mut self, key: &[u8], cpu: u32) -> Result<Option<Value>, Errno> {
+        let value = self.touch(key).cloned();
+        Ok(value.and_then(|value| self.form.of(&value, cpu)))
+    }
+
+    fn program_update(&mut self, key: &[u8], value: &[u8], flags: u64, cpu: u32) -> Result<(), Errno> {
+        let exists = self.table.check_flags(key, flags)?;
+        if exists && self.form.is_per_cpu() {
+            let there = self.touch(key).ok_or(Errno::ENOENT)?.clone();
+            self.form.overwrite_of(&there, cpu, value);
+            return Ok(());
+        }
+        let value = self.form.element_of(cpu, value);
+        self.put(key, value)
+    }
+
+    fn values(&mut self, cpu: u32) -> Vec<(Arc<[u8]>, Value)> {
+        let each = self.table.iter();
+        each.filter_map(|(key, (_, value))| Some((key.clone(), self.form.of(value, cpu)?))).collect()
     }
 }

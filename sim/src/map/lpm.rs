@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use skep_sys::abi::Errno;
 
 use super::elements::{Batches, Elements, Resolve, copy};
+use super::value::{Form, Value};
 use super::{EXIST, NOEXIST};
 
 /// A prefix as its masked bytes and its length in bits. Its order puts a prefix right before those it contains.
@@ -16,19 +17,20 @@ pub(super) struct Lpm {
     max_entries: usize,
     max_prefix: u32,
     entries: BTreeMap<Prefix, Entry>,
+    form: Form,
 }
 
 /// A key as it was last written, host bits included, and its value.
 #[derive(Debug)]
 struct Entry {
     key: Box<[u8]>,
-    value: Box<[u8]>,
+    value: Value,
 }
 
 impl Lpm {
-    pub(super) fn new(max_entries: u32, key_size: u32) -> Self {
+    pub(super) fn new(max_entries: u32, key_size: u32, form: Form) -> Self {
         let max_prefix = key_size.saturating_sub(4).saturating_mul(8);
-        Lpm { max_entries: max_entries as usize, max_prefix, entries: BTreeMap::new() }
+        Lpm { max_entries: max_entries as usize, max_prefix, entries: BTreeMap::new(), form }
     }
 
     /// Splits a key; `None` when its prefix is longer than the address.
@@ -36,6 +38,12 @@ impl Lpm {
         let (bits, address) = key.split_first_chunk()?;
         let bits = u32::from_ne_bytes(*bits);
         (bits <= self.max_prefix).then_some((bits, address))
+    }
+
+    /// The entry of the longest prefix of a key.
+    fn longest(&self, key: &[u8]) -> Option<&Entry> {
+        let (bits, address) = self.split(key)?;
+        (0..=bits).rev().find_map(|bits| self.entries.get(&(mask(address, bits), bits)))
     }
 
     /// The entries in the kernel's order: what is inside of a prefix before the prefix.
@@ -72,9 +80,7 @@ fn mask(address: &[u8], bits: u32) -> Box<[u8]> {
 
 impl Elements for Lpm {
     fn lookup(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        let (bits, address) = self.split(key).ok_or(Errno::ENOENT)?;
-        let found = (0..=bits).rev().find_map(|bits| self.entries.get(&(mask(address, bits), bits)));
-        copy(value, &found.ok_or(Errno::ENOENT)?.value)
+        self.longest(key).ok_or(Errno::ENOENT)?.value.read(0, value)
     }
 
     fn update(&mut self, key: &[u8], value: &[u8], flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
@@ -90,7 +96,7 @@ impl Elements for Lpm {
             _ if !exists && self.entries.len() >= self.max_entries => return Err(Errno::ENOSPC),
             _ => {}
         }
-        self.entries.insert(prefix, Entry { key: key.into(), value: value.into() });
+        self.entries.insert(prefix, Entry { key: key.into(), value: self.form.element(value) });
         Ok(())
     }
 
@@ -111,5 +117,9 @@ impl Elements for Lpm {
         });
         let prefix = order.get(place.map_or(0, |p| p + 1)).ok_or(Errno::ENOENT)?; // below the length
         copy(next, &self.entries.get(*prefix).ok_or(Errno::ENOENT)?.key)
+    }
+
+    fn value(&mut self, key: &[u8], cpu: u32) -> Result<Option<Value>, Errno> {
+        Ok(self.longest(key).and_then(|found| self.form.of(&found.value, cpu)))
     }
 }

@@ -7,16 +7,18 @@ mod arena;
 mod array;
 mod batch;
 mod bloom;
+mod cgroup_storage;
 mod cgroups;
 mod cpus;
 mod create;
 mod elements;
+mod fields;
 mod hash;
 mod instructions;
-mod limited;
 mod lpm;
 mod objects;
 mod perf_events;
+mod program;
 mod queue;
 mod redirect;
 mod ring;
@@ -25,6 +27,7 @@ mod sockets;
 mod stacks;
 mod storage;
 mod types;
+mod value;
 
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,9 +43,12 @@ use crate::perf::PerfEvent;
 
 pub(crate) use create::{Shape, check};
 pub(crate) use elements::{Elements, Resolve};
+pub(crate) use fields::{Field, FieldKind, Fields, check_structures};
 pub(crate) use objects::InnerShape;
 pub(crate) use ring::{Ring, Wake};
+pub(crate) use storage::Owner;
 pub(crate) use types::check_types;
+pub(crate) use value::Value;
 
 /// A map.
 #[derive(Debug)]
@@ -53,8 +59,6 @@ pub(crate) struct Map {
     pub(crate) btf: Option<MapTypes>,
     /// What the maps in a map of maps look like.
     pub(crate) inner: Option<InnerShape>,
-    /// Offset of the value's `bpf_spin_lock`.
-    spin_lock: Option<usize>,
     state: Mutex<State>,
 }
 
@@ -78,8 +82,6 @@ const EXIST: u64 = 2;
 const LOCK: u64 = 4;
 const CPU: u64 = 8;
 const ALL_CPUS: u64 = 16;
-/// Size of `struct bpf_spin_lock`.
-const SPIN_LOCK_SIZE: usize = 4;
 
 impl Map {
     /// A map of a shape that [`check`] has accepted.
@@ -89,11 +91,10 @@ impl Map {
         name: &str,
         btf: Option<MapTypes>,
         inner: Option<InnerShape>,
-        spin_lock: Option<usize>,
         elements: Box<dyn Elements>,
     ) -> Map {
         let state = Mutex::new(State { frozen: false, elements });
-        Map { id, shape, name: name.to_owned(), btf, inner, spin_lock, state }
+        Map { id, shape, name: name.to_owned(), btf, inner, state }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -242,12 +243,14 @@ impl Map {
         self.check_flags(flags, LOCK)?;
         self.check_key(key)?;
         self.check_value(value, flags)?;
-        state.elements.take(key, value)
+        state.elements.take(key, value)?;
+        self.shape.fields.hide(value, self.shape.form().stride());
+        Ok(())
     }
 
     pub(crate) fn freeze(&self, access: Access) -> Result<(), Errno> {
         let mut state = self.state();
-        if self.spin_lock.is_some() {
+        if !self.shape.fields.is_empty() {
             return Err(Errno::ENOTSUPP);
         }
         self.check_writable(&state, access)?;
@@ -267,7 +270,7 @@ impl Map {
         writable: bool,
     ) -> Result<SharedMemory, Errno> {
         let mut state = self.state();
-        if self.spin_lock.is_some() {
+        if !self.shape.fields.is_empty() {
             return Err(Errno::ENOTSUPP);
         }
         if writable {
@@ -361,3 +364,6 @@ impl Map {
         if value.len() == self.value_len(flags) { Ok(()) } else { Err(Errno::EFAULT) }
     }
 }
+
+#[cfg(test)]
+mod tests;

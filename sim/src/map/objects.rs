@@ -38,6 +38,7 @@ impl InnerShape {
             && a.key_size == b.key_size
             && a.value_size == b.value_size
             && a.flags == b.flags
+            && a.fields == b.fields
             && map.inner.is_none();
         // Programs check an array's bounds against the prototype, except where it says that sizes differ.
         let same_size = a.kind != MapType::ARRAY
@@ -129,6 +130,20 @@ impl Elements for ObjectArray {
         self.owner.as_ref().map(|prog| prog.prog_type)
     }
 
+    fn inner_map(&mut self, key: &[u8]) -> Option<Arc<Map>> {
+        match self.slots.get(&index(key).ok()?) {
+            Some(Object::Map(map)) => Some(map.clone()),
+            _ => None,
+        }
+    }
+
+    fn program(&self, index: u32) -> Option<Arc<Prog>> {
+        match self.slots.get(&index) {
+            Some(Object::Prog(prog)) => Some(prog.clone()),
+            _ => None,
+        }
+    }
+
     fn release_held(&mut self) {
         if self.inner.is_none() {
             self.slots.clear();
@@ -152,7 +167,7 @@ impl HashOfMaps {
 
 impl Elements for HashOfMaps {
     fn lookup(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        copy(value, &self.table.get_mut(key).ok_or(Errno::ENOENT)?.id.to_ne_bytes())
+        copy(value, &self.table.get(key).ok_or(Errno::ENOENT)?.id.to_ne_bytes())
     }
 
     fn update(&mut self, key: &[u8], value: &[u8], flags: u64, resolve: Resolve<'_>) -> Result<(), Errno> {
@@ -179,5 +194,9 @@ impl Elements for HashOfMaps {
 
     fn bucket_from(&self, bucket: u32) -> Option<(u32, Vec<Arc<[u8]>>)> {
         self.table.bucket_from(bucket)
+    }
+
+    fn inner_map(&mut self, key: &[u8]) -> Option<Arc<Map>> {
+        self.table.get(key).cloned()
     }
 }

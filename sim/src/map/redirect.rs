@@ -11,6 +11,7 @@ use skep_sys::abi::{AttachType, Errno, ProgType};
 
 use super::elements::{Elements, Resolve, copy, index, next_index};
 use super::hash::Table;
+use super::value::Value;
 use super::{EXIST, NOEXIST};
 use crate::prog::Prog;
 
@@ -27,9 +28,22 @@ struct Entry {
 
 impl Entry {
     fn write(&self, value: &mut [u8]) -> Result<(), Errno> {
+        copy(value, self.bytes().get(..value.len()).ok_or(Errno::EFAULT)?)
+    }
+
+    fn bytes(&self) -> [u8; 8] {
         let id = self.prog.as_ref().map_or(0, |prog| prog.id);
-        let bytes = [self.target.to_ne_bytes(), id.to_ne_bytes()].concat();
-        copy(value, bytes.get(..value.len()).ok_or(Errno::EFAULT)?)
+        let ([a, b, c, d], [e, f, g, h]) = (self.target.to_ne_bytes(), id.to_ne_bytes());
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// A copy for programs, which cannot write it.
+    fn value(&self) -> Value {
+        Value::from_bytes(&self.bytes())
+    }
+
+    fn target(&self) -> (u32, Option<Arc<Prog>>) {
+        (self.target, self.prog.clone())
     }
 }
 
@@ -134,6 +148,14 @@ impl Elements for Targets {
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         next_index(key, self.max_entries, next)
     }
+
+    fn value(&mut self, key: &[u8], _: u32) -> Result<Option<Value>, Errno> {
+        Ok(self.slots.get(&index(key)?).map(Entry::value))
+    }
+
+    fn target(&self, key: &[u8]) -> Option<(u32, Option<Arc<Prog>>)> {
+        self.slots.get(&index(key).ok()?).map(Entry::target)
+    }
 }
 
 /// Devices by any number.
@@ -151,7 +173,7 @@ impl DeviceHash {
 
 impl Elements for DeviceHash {
     fn lookup(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        self.table.get_mut(key).ok_or(Errno::ENOENT)?.write(value)
+        self.table.get(key).ok_or(Errno::ENOENT)?.write(value)
     }
 
     fn update(&mut self, key: &[u8], value: &[u8], flags: u64, resolve: Resolve<'_>) -> Result<(), Errno> {
@@ -170,5 +192,13 @@ impl Elements for DeviceHash {
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         self.table.next_key(key, next)
+    }
+
+    fn value(&mut self, key: &[u8], _: u32) -> Result<Option<Value>, Errno> {
+        Ok(self.table.get(key).map(Entry::value))
+    }
+
+    fn target(&self, key: &[u8]) -> Option<(u32, Option<Arc<Prog>>)> {
+        self.table.get(key).map(Entry::target)
     }
 }

@@ -171,6 +171,10 @@ impl Elements for Sockets {
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         next_index(key, self.max_entries, next)
     }
+
+    fn socket(&self, key: &[u8]) -> Option<u64> {
+        self.held(key).ok().flatten().map(|held| held.cookie)
+    }
 }
 
 /// Sockets by any key.
@@ -185,7 +189,7 @@ impl SocketHash {
 
 impl Elements for SocketHash {
     fn lookup(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        answer(self.0.get_mut(key).copied(), value)
+        answer(self.0.get(key).copied(), value)
     }
 
     fn update(&mut self, _: &[u8], value: &[u8], _: u64, _: Resolve<'_>) -> Result<(), Errno> {
@@ -207,5 +211,9 @@ impl Elements for SocketHash {
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         self.0.next_key_where(key, next, Held::is_open)
+    }
+
+    fn socket(&self, key: &[u8]) -> Option<u64> {
+        self.0.get(key).filter(|held| held.is_open()).map(|held| held.cookie)
     }
 }

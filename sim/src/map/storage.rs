@@ -8,29 +8,33 @@ use std::collections::BTreeMap;
 
 use skep_sys::abi::{Errno, MapType};
 
-use super::elements::{Elements, Resolve, copy};
+use super::elements::{Elements, Resolve};
+use super::value::{Form, Value};
 use super::{EXIST, NOEXIST};
 use crate::fd::Inode;
 use crate::outside;
 
 /// What a value belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Owner {
+pub(crate) enum Owner {
     /// A socket, file or cgroup.
     Inode(Inode),
     /// A process.
     Process(i32),
+    /// Something that only the simulated kernel knows, by a number of its own.
+    Simulated(u64),
 }
 
 #[derive(Debug)]
 pub(super) struct Storage {
     kind: MapType,
-    values: BTreeMap<Owner, Box<[u8]>>,
+    form: Form,
+    values: BTreeMap<Owner, Value>,
 }
 
 impl Storage {
-    pub(super) fn new(kind: MapType) -> Self {
-        Storage { kind, values: BTreeMap::new() }
+    pub(super) fn new(kind: MapType, form: Form) -> Self {
+        Storage { kind, form, values: BTreeMap::new() }
     }
 
     fn owner(&self, key: &[u8]) -> Result<Owner, Errno> {
@@ -46,7 +50,7 @@ impl Storage {
 
 impl Elements for Storage {
     fn lookup(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        copy(value, self.values.get(&self.owner(key)?).ok_or(Errno::ENOENT)?)
+        self.values.get(&self.owner(key)?).ok_or(Errno::ENOENT)?.read(0, value)
     }
 
     fn update(&mut self, key: &[u8], value: &[u8], flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
@@ -57,16 +61,38 @@ impl Elements for Storage {
             (0..=EXIST, _) => {}
             _ => return Err(Errno::EINVAL),
         }
-        self.values.insert(owner, value.into());
+        if let Some(old) = self.values.insert(owner, self.form.element(value)) {
+            self.form.release(&old);
+        }
         Ok(())
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
         let owner = self.owner(key)?;
-        self.values.remove(&owner).map(drop).ok_or(Errno::ENOENT)
+        self.remove_owned(owner)
     }
 
     fn next_key(&self, _: Option<&[u8]>, _: &mut [u8]) -> Result<(), Errno> {
         Err(Errno::ENOTSUPP)
+    }
+
+    fn value(&mut self, key: &[u8], _: u32) -> Result<Option<Value>, Errno> {
+        let owner = self.owner(key)?;
+        Ok(self.values.get(&owner).cloned())
+    }
+
+    fn owned(&mut self, owner: Owner, initial: Option<&[u8]>) -> Result<Option<Value>, Errno> {
+        if let Some(there) = self.values.get(&owner) {
+            return Ok(Some(there.clone()));
+        }
+        let Some(initial) = initial else { return Ok(None) };
+        let value = self.form.element(initial);
+        self.values.insert(owner, value.clone());
+        Ok(Some(value))
+    }
+
+    fn remove_owned(&mut self, owner: Owner) -> Result<(), Errno> {
+        self.form.release(&self.values.remove(&owner).ok_or(Errno::ENOENT)?);
+        Ok(())
     }
 }

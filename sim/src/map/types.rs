@@ -3,21 +3,24 @@
 use skep_btf::{Btf, Kind, TypeId};
 use skep_sys::abi::{Errno, MapType};
 
+use super::fields::Fields;
 use super::{MapTypes, Shape};
 
-/// Checks the types of key and value, and answers where the value has a `bpf_spin_lock`.
-pub(crate) fn check_types(shape: &Shape, types: Option<&MapTypes>) -> Result<Option<usize>, Errno> {
+/// Checks the types of key and value, and answers which special fields the value has.
+pub(crate) fn check_types(shape: &Shape, types: Option<&MapTypes>) -> Result<Fields, Errno> {
     let is_storage = matches!(
         shape.kind,
         MapType::SK_STORAGE | MapType::INODE_STORAGE | MapType::TASK_STORAGE | MapType::CGRP_STORAGE
     );
     let Some(MapTypes { btf, key, value }) = types else {
-        return if is_storage { Err(Errno::EINVAL) } else { Ok(None) };
+        return if is_storage { Err(Errno::EINVAL) } else { Ok(Fields::default()) };
     };
     let btf = &btf.btf;
     if *key != 0 && size_of(btf, *key)? != shape.key_size || size_of(btf, *value)? != shape.value_size {
         return Err(Errno::EINVAL);
     }
+    let fields = Fields::find(btf, TypeId(*value), shape.value_size);
+    fields.check(shape)?;
     let fits = match shape.kind {
         // Globals have no key: the value is their section.
         MapType::ARRAY | MapType::PERCPU_ARRAY if *key == 0 => {
@@ -31,10 +34,7 @@ pub(crate) fn check_types(shape: &Shape, types: Option<&MapTypes>) -> Result<Opt
     if !fits {
         return Err(Errno::EINVAL);
     }
-    let lock = spin_lock(btf, *value);
-    let may_lock =
-        is_storage || matches!(shape.kind, MapType::HASH | MapType::ARRAY | MapType::CGROUP_STORAGE);
-    if lock.is_some() && !may_lock { Err(Errno::EOPNOTSUPP) } else { Ok(lock) }
+    Ok(fields)
 }
 
 fn size_of(btf: &Btf, id: u32) -> Result<u32, Errno> {
@@ -49,15 +49,4 @@ fn kind_of(btf: &Btf, id: u32) -> Option<Kind> {
 fn is_u32(btf: &Btf, id: u32) -> bool {
     let int = btf.peel(TypeId(id)).ok().and_then(|ty| ty.int());
     int.is_some_and(|int| int.bits == 32 && int.offset == 0)
-}
-
-/// Offset of the `struct bpf_spin_lock` among a structure's members.
-fn spin_lock(btf: &Btf, id: u32) -> Option<usize> {
-    let value = btf.peel(TypeId(id)).ok()?;
-    let lock = value.members().find(|member| {
-        btf.peel(member.type_id).is_ok_and(|ty| {
-            ty.kind() == Kind::STRUCT && ty.name_bytes() == b"bpf_spin_lock" && ty.size() == 4
-        })
-    })?;
-    Some(lock.bit_offset as usize / 8)
 }

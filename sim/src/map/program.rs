@@ -1,0 +1,165 @@
+//! What programs do with maps: what their helpers ask, without the checks of a descriptor.
+//!
+//! Errors are the kernel's; a helper answers with the negative number. What depends on a CPU is given the number of that
+//! on which the program runs.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use skep_sys::abi::{Errno, MapType};
+
+use super::fields::Fields;
+use super::storage::Owner;
+use super::value::Value;
+use super::{EXIST, LOCK, Map};
+use crate::fd::Inode;
+use crate::prog::Prog;
+
+impl Map {
+    /// What of a value is the kernel's: locks, timers, pointers to kernel objects.
+    ///
+    /// A map writes zeros to timers, work queues, pointers, lists and trees of a value that is removed or written over: what
+    /// they stood for is freed by whoever made it, who finds its own mark gone. Locks and reference counts it does not touch.
+    pub(crate) fn fields(&self) -> &Fields {
+        &self.shape.fields
+    }
+
+    /// The value that a program gets a pointer to (`bpf_map_lookup_elem`, `bpf_map_lookup_percpu_elem`); none for a key
+    /// that is not there, and for a CPU that there is not. A use, for LRU maps. It stays readable and writable when the element is
+    /// removed, or in hashes replaced.
+    ///
+    /// In cgroup storage, where the kernel makes values as programs are attached, one that is not there is made.
+    pub(crate) fn value(&self, key: &[u8], cpu: u32) -> Result<Option<Value>, Errno> {
+        self.check_key(key)?;
+        self.state().elements.value(key, cpu)
+    }
+
+    /// The keys and values as they are now (`bpf_for_each_map_elem`): arrays by index, hashes in the order of iteration.
+    pub(crate) fn values(&self, cpu: u32) -> Vec<(Arc<[u8]>, Value)> {
+        self.state().elements.values(cpu)
+    }
+
+    /// The map at a key of a map of maps.
+    pub(crate) fn inner_map(&self, key: &[u8]) -> Option<Arc<Map>> {
+        self.check_key(key).ok()?;
+        self.state().elements.inner_map(key)
+    }
+
+    /// The program at an index of an array of programs (`bpf_tail_call`).
+    pub(crate) fn program(&self, index: u32) -> Option<Arc<Prog>> {
+        self.state().elements.program(index)
+    }
+
+    /// What a packet is redirected to (`bpf_redirect_map`) by maps of devices and CPUs: the index of the device or the
+    /// length of the CPU's queue, and the program that runs there.
+    pub(crate) fn target(&self, key: &[u8]) -> Option<(u32, Option<Arc<Prog>>)> {
+        self.check_key(key).ok()?;
+        self.state().elements.target(key)
+    }
+
+    /// The cookie of the open socket at a key of a map of sockets.
+    pub(crate) fn socket(&self, key: &[u8]) -> Option<u64> {
+        self.check_key(key).ok()?;
+        self.state().elements.socket(key)
+    }
+
+    /// The cgroup at an index of an array of cgroups: `EAGAIN` for an empty slot, `E2BIG` beyond the end, as
+    /// `bpf_current_task_under_cgroup` answers.
+    pub(crate) fn cgroup(&self, index: u32) -> Result<Inode, Errno> {
+        if index >= self.shape.max_entries {
+            return Err(Errno::E2BIG);
+        }
+        self.state().elements.cgroup(index).ok_or(Errno::EAGAIN)
+    }
+
+    /// The memory of an arena, which it is given now if it was not mapped before.
+    pub(crate) fn arena(&self) -> Option<Arc<[AtomicU64]>> {
+        self.state().elements.arena()
+    }
+
+    /// The value that belongs to a process, socket, file or cgroup (`bpf_task_storage_get`); where there is none, it is made
+    /// from `initial` (`BPF_LOCAL_STORAGE_GET_F_CREATE`; zeros for none of the program's own).
+    pub(crate) fn storage(&self, owner: Owner, initial: Option<&[u8]>) -> Result<Option<Value>, Errno> {
+        if initial.is_some_and(|initial| initial.len() != self.shape.value_size as usize) {
+            return Err(Errno::EFAULT);
+        }
+        self.state().elements.owned(owner, initial)
+    }
+
+    /// Removes such a value (`bpf_task_storage_delete`).
+    pub(crate) fn storage_delete(&self, owner: Owner) -> Result<(), Errno> {
+        self.state().elements.remove_owned(owner)
+    }
+
+    /// `bpf_map_update_elem`. The value has the length of one CPU's.
+    pub(crate) fn program_update(&self, key: &[u8], value: &[u8], flags: u64, cpu: u32) -> Result<(), Errno> {
+        self.check_key(key)?;
+        self.check_own(value)?;
+        let lock = flags & LOCK != 0;
+        if lock && self.fields().spin_lock().is_none() {
+            return Err(Errno::EINVAL);
+        }
+        let mut state = self.state();
+        if self.is_keyless() {
+            return Err(Errno::EINVAL);
+        }
+        if flags & !LOCK > EXIST {
+            return Err(Errno::EINVAL);
+        }
+        if lock {
+            return self.write(&mut state, key, value, flags, &|_| Err(Errno::EBADF));
+        }
+        state.elements.program_update(key, value, flags, cpu)
+    }
+
+    /// `bpf_map_delete_elem`.
+    pub(crate) fn program_delete(&self, key: &[u8]) -> Result<(), Errno> {
+        self.check_key(key)?;
+        self.state().elements.delete(key)
+    }
+
+    /// `bpf_map_push_elem`.
+    pub(crate) fn program_push(&self, value: &[u8], flags: u64) -> Result<(), Errno> {
+        self.check_own(value)?;
+        if !self.is_keyless() {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.state().elements.update(&[], value, flags, &|_| Err(Errno::EBADF))
+    }
+
+    /// `bpf_map_pop_elem`. The value is zero afterwards when there was none.
+    pub(crate) fn program_pop(&self, value: &mut [u8]) -> Result<(), Errno> {
+        self.check_own(value)?;
+        if !matches!(self.shape.kind, MapType::QUEUE | MapType::STACK) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let taken = self.state().elements.take(&[], value);
+        if taken.is_err() {
+            value.fill(0);
+        }
+        taken
+    }
+
+    /// `bpf_map_peek_elem`: of a queue or stack as [`program_pop`](Map::program_pop), of a bloom filter whether it holds
+    /// the value.
+    pub(crate) fn program_peek(&self, value: &mut [u8]) -> Result<(), Errno> {
+        self.check_own(value)?;
+        if !self.is_keyless() {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let found = self.state().elements.lookup(&[], value);
+        if found.is_err() && self.shape.kind != MapType::BLOOM_FILTER {
+            value.fill(0);
+        }
+        found
+    }
+
+    fn is_keyless(&self) -> bool {
+        matches!(self.shape.kind, MapType::QUEUE | MapType::STACK | MapType::BLOOM_FILTER)
+    }
+
+    /// Whether a value has the length of one CPU's.
+    fn check_own(&self, value: &[u8]) -> Result<(), Errno> {
+        if value.len() == self.shape.value_size as usize { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+}
