@@ -26,6 +26,7 @@ use crate::map::{self, Fields, InnerShape, Map, MapTypes, Shape};
 use crate::name::check_name;
 use crate::object::Object;
 use crate::prog;
+use crate::run;
 
 impl Backend for SimKernel {
     fn name(&self) -> &str {
@@ -175,13 +176,9 @@ impl Backend for SimKernel {
         prog: BorrowedFd<'_>,
         run: &mut TestRun<'_>,
     ) -> Result<TestRunResult, (Errno, TestRunResult)> {
-        let mut untouched = TestRunResult::default();
-        // The room that was given, where a kernel has not written the length of the packet in its place.
-        untouched.data_size_out = u32::try_from(run.data_out.len()).unwrap_or(u32::MAX);
-        let fail = |errno| (errno, untouched);
-        let object = self.0.object(prog).map_err(fail)?;
-        let prog = object.prog().map_err(fail)?;
-        Err(fail(if prog.can_be_tested() { Errno::ENOSYS } else { Errno::ENOTSUPP }))
+        let object = self.0.object(prog).map_err(|errno| (errno, TestRunResult::default()))?;
+        let prog = object.prog().map_err(|errno| (errno, TestRunResult::default()))?;
+        run::test_run(self, prog, run)
     }
 
     fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -461,11 +458,11 @@ impl Backend for SimKernel {
     }
 
     fn perf_event_control(&self, event: BorrowedFd<'_>, control: PerfControl) -> Result<(), Errno> {
-        self.0.object(event)?.perf()?.control(control, self.0.now())
+        self.0.object(event)?.perf()?.control(control, self.0.elapsed())
     }
 
     fn perf_event_read(&self, event: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno> {
-        self.0.object(event)?.perf()?.read(to, self.0.now())
+        self.0.object(event)?.perf()?.read(to, self.0.elapsed())
     }
 
     fn perf_event_mmap(&self, event: BorrowedFd<'_>, memory: PerfMemory) -> Result<PerfRingMemory, Errno> {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use skep_btf::{Btf, BtfError};
 
 use crate::features::Features;
+use crate::helper::{CustomFunction, HelperCall};
 use crate::kernel::SimKernel;
 
 /// Describes a simulated kernel, made by [`SimKernel::builder`].
@@ -33,6 +34,13 @@ pub struct Builder {
     pub(crate) files: BTreeMap<(u32, PathBuf), Bytes>,
     pub(crate) syscall_wrapper: bool,
     pub(crate) delegating: Option<PathBuf>,
+    /// What random numbers follow from.
+    pub(crate) seed: u64,
+    /// Most instructions of a run.
+    pub(crate) budget: u64,
+    /// Helpers of the test, by number, and kernel functions by name.
+    pub(crate) helpers: BTreeMap<i32, CustomFunction>,
+    pub(crate) kfuncs: BTreeMap<String, CustomFunction>,
 }
 
 /// The configuration of a simulated kernel that is not given another.
@@ -93,6 +101,10 @@ impl Default for Builder {
             files: BTreeMap::new(),
             syscall_wrapper: true,
             delegating: None,
+            seed: 0,
+            budget: 100_000_000,
+            helpers: BTreeMap::new(),
+            kfuncs: BTreeMap::new(),
         }
     }
 }
@@ -195,6 +207,41 @@ impl Builder {
         let path = path.into();
         self.mounts.push(path.clone());
         self.delegating = Some(path);
+        self
+    }
+
+    /// What the random numbers of programs follow from. The same seed gives the same ones, and it is 0 by default.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// How many instructions a program may execute in one run before it is stopped with
+    /// [`FaultKind::Budget`](crate::FaultKind::Budget): 100 million by default.
+    pub fn budget(mut self, instructions: u64) -> Self {
+        self.budget = instructions;
+        self
+    }
+
+    /// Gives the kernel a helper function by its number, in place of its own if it has one. What it answers goes to `r0`;
+    /// an error ends the program with [`FaultKind::Helper`](crate::FaultKind::Helper).
+    pub fn helper(
+        mut self,
+        number: i32,
+        function: impl Fn(&mut HelperCall<'_>) -> Result<u64, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.helpers.insert(number, CustomFunction::new(function));
+        self
+    }
+
+    /// Gives the kernel's function of a name something to do, in place of what it does itself if it is simulated. The
+    /// kernel's [BTF](Builder::btf), or that of a module, has to name the function.
+    pub fn kfunc(
+        mut self,
+        name: impl Into<String>,
+        function: impl Fn(&mut HelperCall<'_>) -> Result<u64, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.kfuncs.insert(name.into(), CustomFunction::new(function));
         self
     }
 

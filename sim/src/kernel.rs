@@ -21,6 +21,7 @@ use crate::map::Map;
 use crate::object::{Ids, Object};
 use crate::perf::PerfEvent;
 use crate::prog::Prog;
+use crate::world::World;
 
 /// A kernel in the process.
 ///
@@ -57,8 +58,9 @@ pub(crate) struct Inner {
     config: Builder,
     vmlinux: Option<Arc<BtfObject>>,
     modules: Vec<Arc<BtfObject>>,
-    boot: Instant,
+    made: Instant,
     state: Mutex<State>,
+    world: Mutex<World>,
 }
 
 #[derive(Debug)]
@@ -147,7 +149,7 @@ impl SimKernel {
         }
         let held = state.perf_events();
         drop(state);
-        let now = self.0.now();
+        let now = self.0.elapsed();
         for event in held.iter().filter(|event| event.cpu() == Some(cpu)) {
             event.go_off(now);
         }
@@ -170,7 +172,7 @@ impl SimKernel {
     ) -> Result<(), Errno> {
         let object = self.0.object(map)?;
         let event = object.map()?.perf_event(index.unwrap_or(cpu))?;
-        event.output(cpu, data, self.0.now())
+        event.output(cpu, data, self.0.elapsed())
     }
 
     /// Puts a stack into a stack trace map, as a program does that is given this number by `bpf_get_stackid`: the
@@ -208,7 +210,8 @@ impl Inner {
             offline: BTreeSet::new(),
             perf_events: 0,
         };
-        Inner { config, vmlinux, modules, boot: Instant::now(), state: Mutex::new(state) }
+        let world = Mutex::new(World::new(config.seed));
+        Inner { config, vmlinux, modules, made: Instant::now(), state: Mutex::new(state), world }
     }
 
     pub(crate) fn config(&self) -> &Builder {
@@ -224,9 +227,19 @@ impl Inner {
         self.vmlinux.as_ref().filter(|_| self.features().contains(Features::KERNEL_BTF))
     }
 
-    /// Nanoseconds since the kernel was made.
+    /// Nanoseconds since the kernel was made, for perf events, which count what really passes.
+    pub(crate) fn elapsed(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Nanoseconds since boot.
     pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.boot.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        self.world().clock
+    }
+
+    /// Time, chance, and what programs left behind. It is locked for a moment only, never while a program runs.
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The user who makes objects.
@@ -328,7 +341,7 @@ impl Inner {
         if let Some(group) = request.group {
             self.object(group)?.perf().map_err(|_| Errno::EBADF)?;
         }
-        let now = self.now();
+        let now = self.elapsed();
         let mut state = self.state();
         let event = PerfEvent::open(request, state.perf_events + 1, self.config.cpus, now)?;
         if event.cpu().is_some_and(|cpu| state.offline.contains(&cpu)) {
@@ -344,6 +357,16 @@ impl Inner {
         let due = self.state().descriptors.sweep_is_due();
         let mut state = if due { self.swept() } else { self.state() };
         state.descriptors.open(object, access)
+    }
+
+    /// The address of a symbol, as `/proc/kallsyms` has it.
+    pub(crate) fn symbol_address(&self, name: &str) -> Option<u64> {
+        let text = std::str::from_utf8(&self.config.symbols).ok()?;
+        let mut fields = text.lines().map(|line| line.split_ascii_whitespace());
+        fields.find_map(|mut fields| {
+            let address = fields.next()?;
+            (fields.nth(1)? == name).then(|| u64::from_str_radix(address, 16).ok()).flatten()
+        })
     }
 
     /// Whether there is a tracepoint of that name.

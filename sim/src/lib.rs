@@ -17,8 +17,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Programs do not run, but what they write to a perf buffer can be written in their place:
-//! [`SimKernel::perf_event_output`].
+//! Programs run in an interpreter that checks every access. One that does what it must not is stopped, and
+//! [`SimKernel::last_fault`] tells where in its source and what its registers held.
 //!
 //! # What it is not
 //! - The verifier's analysis of data flow: a program that reads what it never wrote loads here and not on Linux.
@@ -35,6 +35,8 @@ mod btf;
 mod builder;
 mod fd;
 mod features;
+#[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
+mod helper;
 mod kernel;
 mod link;
 mod log;
@@ -48,14 +50,22 @@ mod name;
 mod object;
 mod outside;
 mod perf;
+#[allow(dead_code, reason = "families of helpers come one by one")]
 mod prog;
 mod ring;
+mod run;
+#[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
+mod vm;
+#[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
+mod world;
 
 pub use bare::BareMap;
 pub use builder::Builder;
 pub use features::Features;
+pub use helper::HelperCall;
 pub use kernel::{Live, SimKernel};
 pub use ring::{RingQuery, RingRecord};
+pub use vm::{Fault, FaultKind, SourceLine};
 
 /// A simulated kernel with everything at its default, behind the handle that the rest of skep takes.
 ///

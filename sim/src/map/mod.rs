@@ -123,6 +123,12 @@ impl Map {
         info
     }
 
+    /// Whether programs may only read its values.
+    pub(crate) fn is_read_only_for_programs(&self) -> bool {
+        let devices = matches!(self.shape.kind, MapType::DEVMAP | MapType::DEVMAP_HASH);
+        devices || self.shape.flags.contains(MapFlags::RDONLY_PROG)
+    }
+
     /// Whether it is a hash table of values.
     pub(crate) fn is_hash(&self) -> bool {
         let kinds = [MapType::HASH, MapType::PERCPU_HASH, MapType::LRU_HASH, MapType::LRU_PERCPU_HASH];

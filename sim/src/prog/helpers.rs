@@ -30,7 +30,8 @@ pub(super) fn call_name(number: i32) -> String {
 }
 
 /// The names of helper functions, for instructions as the log writes them.
-pub(super) struct Helpers;
+#[derive(Debug)]
+pub(crate) struct Helpers;
 
 impl KernelNames for Helpers {
     fn call(&self, insn: &Insn) -> Option<String> {

@@ -9,6 +9,7 @@ use skep_sys::abi::Errno;
 use skep_sys::request::Records;
 
 use super::verify::{Reject, reject};
+use crate::vm::SourceLine;
 
 /// Largest record that the kernel takes (`MAX_FUNCINFO_REC_SIZE`, `MAX_LINEINFO_REC_SIZE`).
 const RECORD_MAX: u32 = 252;
@@ -23,14 +24,23 @@ pub(super) struct Lines {
 impl Lines {
     /// The source of an instruction as the log writes it: `; text @ file:line`.
     pub(super) fn describe(&self, btf: &Btf, index: usize) -> Option<String> {
+        let source = self.source(btf, index)?;
+        let file = source.file.rsplit('/').next().unwrap_or_default();
+        Some(format!("; {} @ {file}:{}", source.text.trim_start(), source.line))
+    }
+
+    /// The source of an instruction.
+    pub(super) fn source(&self, btf: &Btf, index: usize) -> Option<SourceLine> {
         let after = self.records.partition_point(|record| record[0] as usize <= index); // four words
         let [_, file, line, position] = *self.records.get(after.checked_sub(1)?)?;
-        let text = |offset| {
-            btf.str_at(StrOffset(offset)).map(|s| String::from_utf8_lossy(s).trim_start().to_owned()).ok()
-        };
-        let file = text(file)?;
-        let file = file.rsplit('/').next().unwrap_or_default();
-        Some(format!("; {} @ {file}:{}", text(line)?, position >> 10))
+        let text =
+            |offset| btf.str_at(StrOffset(offset)).map(|s| String::from_utf8_lossy(s).into_owned()).ok();
+        Some(SourceLine {
+            file: text(file)?,
+            line: position >> 10,
+            column: position & 0x3ff,
+            text: text(line)?,
+        })
     }
 }
 

@@ -1,17 +1,22 @@
 //! What `BPF_PROG_LOAD` checks before the verifier, and what it makes.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use skep_btf::{ExtRecord, FuncInfo, Kind, LineInfo, TypeId};
 use skep_sys::abi::{AttachType, Errno, ProgFlags, ProgType};
 use skep_sys::request::{AttachTarget, OwnedRecords, ProgLoad, Records};
 
-use super::verify::{Subject, verify};
+use super::helpers::call_name;
+use super::refs::Loads;
+use super::verify::{Subject, Verified, verify};
 use super::{Prog, Target, tag::tag, xlate::xlated};
 use crate::features::Features;
+use crate::helper::{self, Function};
 use crate::kernel::Inner;
 use crate::log::Log;
 use crate::name::check_name;
+use crate::vm::{Callee, Code, References};
 
 /// Most instructions that a privileged user may load (`BPF_COMPLEXITY_LIMIT_INSNS`).
 const INSNS_MAX: usize = 1_000_000;
@@ -45,7 +50,9 @@ pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) ->
         return Err(Errno::EACCES);
     }
     let subject = Subject { kernel, request, gpl_compatible: is_gpl_compatible(request.license) };
-    let maps = verify(&subject, btf.as_deref(), target.as_ref(), log)?;
+    let Verified { loads, kfuncs, lines } = verify(&subject, btf.as_deref(), target.as_ref(), log)?;
+    let references = Found { kernel, loads: &loads, kfuncs: &kfuncs };
+    let code = Code::new(request.insns, loads.maps.clone(), loads.symbols.clone(), &references);
     Ok(Draft(Prog {
         id: 0,
         prog_type: request.prog_type,
@@ -54,7 +61,9 @@ pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) ->
         name: request.name.to_owned(),
         tag: tag(request.insns, kernel.features().contains(Features::SHA256_TAG)),
         insns: xlated(kernel, request),
-        maps: Mutex::new(maps),
+        maps: Mutex::new(loads.maps),
+        code,
+        lines,
         btf,
         gpl_compatible: subject.gpl_compatible,
         func_info: owned(request.func_info, FuncInfo::SIZE),
@@ -63,6 +72,37 @@ pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) ->
         load_time: kernel.now(),
         uid: kernel.uid(),
     }))
+}
+
+/// What the instructions of a program refer to.
+struct Found<'a> {
+    kernel: &'a Inner,
+    loads: &'a Loads,
+    kfuncs: &'a BTreeMap<usize, String>,
+}
+
+impl References for Found<'_> {
+    fn map(&self, slot: usize) -> Option<usize> {
+        let value = self.loads.by_slot.get(&slot).map(|(place, _)| place);
+        value.or_else(|| self.loads.whole.get(&slot)).copied()
+    }
+
+    fn symbol(&self, slot: usize) -> Option<usize> {
+        self.loads.symbol_by_slot.get(&slot).copied()
+    }
+
+    fn kfunc(&self, slot: usize) -> Option<Callee> {
+        let name = self.kfuncs.get(&slot)?;
+        let custom = self.kernel.config().kfuncs.get(name).cloned().map(Function::Custom);
+        let function = custom.or_else(|| helper::kfunc(name).map(Function::Builtin));
+        Some(Callee { name: name.clone(), function })
+    }
+
+    fn helper(&self, number: i32) -> Callee {
+        let custom = self.kernel.config().helpers.get(&number).cloned().map(Function::Custom);
+        let function = custom.or_else(|| helper::builtin(number).map(Function::Builtin));
+        Callee { name: call_name(number), function }
+    }
 }
 
 /// Records as a kernel keeps them, which is as far as it knows them. It tells the size also where there are none.

@@ -22,7 +22,10 @@ use skep_sys::request::{OwnedRecords, ProgDump, ProgInfo};
 
 use crate::btf::BtfObject;
 use crate::map::Map;
+use crate::vm::{Code, SourceLine};
 
+pub(crate) use helpers::Helpers as HelperNames;
+use info::Lines;
 pub(crate) use load::load;
 
 /// A loaded program.
@@ -39,6 +42,9 @@ pub(crate) struct Prog {
     insns: Vec<Insn>,
     /// Maps that its instructions refer to, and those that were bound to it.
     maps: Mutex<Vec<Arc<Map>>>,
+    /// As it is executed.
+    pub(crate) code: Code,
+    lines: Lines,
     btf: Option<Arc<BtfObject>>,
     gpl_compatible: bool,
     func_info: OwnedRecords,
@@ -72,6 +78,25 @@ fn count(n: usize) -> u32 {
 }
 
 impl Prog {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The instructions as a dump shows them.
+    pub(crate) fn insns(&self) -> &[Insn] {
+        &self.insns
+    }
+
+    /// The BTF that the program was loaded with.
+    pub(crate) fn btf(&self) -> Option<&Arc<BtfObject>> {
+        self.btf.as_ref()
+    }
+
+    /// Where the instruction in a slot comes from.
+    pub(crate) fn source_line(&self, slot: usize) -> Option<SourceLine> {
+        self.lines.source(&self.btf.as_ref()?.btf, slot)
+    }
+
     pub(crate) fn memory(&self) -> usize {
         memory(self.insns.len())
     }

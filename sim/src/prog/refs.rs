@@ -11,6 +11,7 @@ use super::verify::{Reject, Subject, reject};
 use crate::btf::BtfObject;
 use crate::features::Features;
 use crate::map::Map;
+use crate::vm::Symbol;
 
 /// Most maps of a program (`MAX_USED_MAPS`).
 const MAPS_MAX: usize = 64;
@@ -24,6 +25,12 @@ pub(super) struct Loads {
     pub(super) maps: Vec<Arc<Map>>,
     /// By slot, the loads of an address in a map's value: the map's place among `maps`, and the offset.
     pub(super) by_slot: BTreeMap<usize, (usize, u32)>,
+    /// By slot, the loads of a map itself: its place among `maps`.
+    pub(super) whole: BTreeMap<usize, usize>,
+    /// Kernel variables and functions whose address is loaded.
+    pub(super) symbols: Vec<Symbol>,
+    /// By slot, the place of the symbol among `symbols`.
+    pub(super) symbol_by_slot: BTreeMap<usize, usize>,
 }
 
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Reject {
@@ -63,7 +70,15 @@ fn resolve_load(
     let features = subject.kernel.features();
     let (object, offset) = match insn.src_raw() {
         0 | pseudo::FUNC => return Ok(()),
-        pseudo::BTF_ID => return check_kernel_symbol(subject, insn.imm, high.imm),
+        pseudo::BTF_ID => {
+            let symbol = kernel_symbol(subject, insn.imm, high.imm)?;
+            let place = loads.symbols.iter().position(|known| *known == symbol).unwrap_or_else(|| {
+                loads.symbols.push(symbol);
+                loads.symbols.len() - 1 // one was pushed
+            });
+            loads.symbol_by_slot.insert(index, place);
+            return Ok(());
+        }
         pseudo::MAP_FD if high.imm == 0 => (subject.kernel.object_number(insn.imm), None),
         pseudo::MAP_VALUE if features.contains(Features::GLOBAL_DATA) => {
             (subject.kernel.object_number(insn.imm), Some(high.imm as u32))
@@ -86,9 +101,12 @@ fn resolve_load(
             loads.maps.len() - 1 // one was pushed
         }
     };
-    if let Some(offset) = offset {
-        check_value(&map, offset)?;
-        loads.by_slot.insert(index, (place, offset));
+    match offset {
+        Some(offset) => {
+            check_value(&map, offset)?;
+            loads.by_slot.insert(index, (place, offset));
+        }
+        None => _ = loads.whole.insert(index, place),
     }
     Ok(())
 }
@@ -121,7 +139,7 @@ fn check_value(map: &Map, offset: u32) -> Result<(), Reject> {
 }
 
 /// Checks the load of the address of a kernel variable or function (`check_pseudo_btf_id`).
-fn check_kernel_symbol(subject: &Subject<'_>, id: i32, module: i32) -> Result<(), Reject> {
+fn kernel_symbol(subject: &Subject<'_>, id: i32, module: i32) -> Result<Symbol, Reject> {
     let btf = if module == 0 {
         subject.kernel.vmlinux().cloned().ok_or_else(|| {
             invalid("kernel is missing BTF, make sure CONFIG_DEBUG_INFO_BTF=y is specified in Kconfig.")
@@ -138,7 +156,12 @@ fn check_kernel_symbol(subject: &Subject<'_>, id: i32, module: i32) -> Result<()
     if !matches!(kind, Some(Kind::VAR | Kind::FUNC)) {
         return Err(invalid(format!("pseudo btf_id {id} in ldimm64 isn't KIND_VAR or KIND_FUNC")));
     }
-    Ok(())
+    Ok(Symbol { name: name_of(&btf, id), is_function: kind == Some(Kind::FUNC) })
+}
+
+fn name_of(btf: &BtfObject, id: i32) -> String {
+    let ty = u32::try_from(id).ok().and_then(|id| btf.btf.ty(TypeId(id)).ok());
+    ty.map_or_else(String::new, |ty| ty.name().into_owned())
 }
 
 fn kind_of(btf: &BtfObject, id: i32) -> Option<Kind> {
@@ -146,9 +169,11 @@ fn kind_of(btf: &BtfObject, id: i32) -> Option<Kind> {
     Some(ty.kind())
 }
 
-/// Checks that the functions of the kernel that are called are there (`add_kfunc_call`).
-pub(super) fn check_kernel_functions(subject: &Subject<'_>) -> Result<(), Reject> {
-    for insn in subject.request.insns.iter().filter(|insn| insn.is_kfunc_call()) {
+/// Checks that the functions of the kernel that are called are there (`add_kfunc_call`). Answers their names by slot.
+pub(super) fn kernel_functions(subject: &Subject<'_>) -> Result<BTreeMap<usize, String>, Reject> {
+    let mut names = BTreeMap::new();
+    let calls = subject.request.insns.iter().enumerate().filter(|(_, insn)| insn.is_kfunc_call());
+    for (slot, insn) in calls {
         let Some(vmlinux) = subject.kernel.vmlinux() else {
             let text = "calling kernel function is not supported without CONFIG_DEBUG_INFO_BTF";
             return Err(reject(Errno::ENOTSUPP, text));
@@ -171,8 +196,9 @@ pub(super) fn check_kernel_functions(subject: &Subject<'_>) -> Result<(), Reject
         if kind_of(btf, insn.imm) != Some(Kind::FUNC) {
             return Err(invalid(format!("kernel btf_id {} is not a function", insn.imm)));
         }
+        names.insert(slot, name_of(btf, insn.imm));
     }
-    Ok(())
+    Ok(names)
 }
 
 fn module_btf(subject: &Subject<'_>, index: usize) -> Result<Arc<BtfObject>, Reject> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use skep_asm::kernel_text;
 use skep_btf::Kind;
@@ -17,7 +17,6 @@ use crate::btf::BtfObject;
 use crate::features::Features;
 use crate::kernel::Inner;
 use crate::log::Log;
-use crate::map::Map;
 
 /// Why a program is refused: the errno, what the log says, and the instruction that it is about if the program was
 /// being walked through.
@@ -54,21 +53,30 @@ pub(super) struct Subject<'a> {
     pub(super) gpl_compatible: bool,
 }
 
-/// Checks a program and finds the maps that it uses, in the order of their first use.
+/// What a check found.
+#[derive(Debug, Default)]
+pub(super) struct Verified {
+    pub(super) loads: Loads,
+    /// Names of the kernel functions that are called, by slot.
+    pub(super) kfuncs: BTreeMap<usize, String>,
+    pub(super) lines: Lines,
+}
+
+/// Checks a program and finds what it refers to.
 pub(super) fn verify(
     subject: &Subject<'_>,
     btf: Option<&BtfObject>,
     target: Option<&Target>,
     log: &mut Log<'_>,
-) -> Result<Vec<Arc<Map>>, Errno> {
+) -> Result<Verified, Errno> {
     let insns = subject.request.insns;
-    let mut lines = Lines::default();
-    let (result, processed) = match check(subject, btf, target, &mut lines) {
-        Ok(maps) => (Ok(maps), insns.len()),
+    let mut found = Verified::default();
+    let (result, processed) = match check(subject, btf, target, &mut found) {
+        Ok(()) => (Ok(()), insns.len()),
         Err(reject) => {
             if let Some(index) = reject.at {
                 log.line("0: R1=ctx() R10=fp0");
-                if let Some(source) = btf.and_then(|btf| lines.describe(&btf.btf, index)) {
+                if let Some(source) = btf.and_then(|btf| found.lines.describe(&btf.btf, index)) {
                     log.line(&source);
                 }
                 if let Some(insn) = insns.get(index) {
@@ -84,18 +92,18 @@ pub(super) fn verify(
     log.stats(&format!(
         "processed {processed} insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0"
     ));
-    result
+    result.map(|()| found)
 }
 
 fn check(
     subject: &Subject<'_>,
     btf: Option<&BtfObject>,
     target: Option<&Target>,
-    lines: &mut Lines,
-) -> Result<Vec<Arc<Map>>, Reject> {
+    found: &mut Verified,
+) -> Result<(), Reject> {
     let insns = subject.request.insns;
     let starts = layout::subprograms(insns)?;
-    refs::check_kernel_functions(subject)?;
+    found.kfuncs = refs::kernel_functions(subject)?;
     layout::check_jumps(insns, &starts)?;
     if let Some(btf) = btf {
         let request = subject.request;
@@ -105,17 +113,18 @@ fn check(
         let tags = subject.kernel.features().contains(Features::ARG_CTX_TAG);
         info::check_arguments(&functions, &btf.btf, tags)?;
         let line_size = known(|known| &known.line_info);
-        *lines = info::check_lines(request.line_info, &btf.btf, insns, &starts, line_size)?;
+        found.lines = info::check_lines(request.line_info, &btf.btf, insns, &starts, line_size)?;
     }
-    let Loads { maps, by_slot } = refs::resolve(subject)?;
+    found.loads = refs::resolve(subject)?;
+    let Loads { maps, by_slot, .. } = &found.loads;
     layout::check_reachable(insns)?;
     check_target(subject.request, target)?;
-    for index in flow::live(insns, &maps, &by_slot) {
+    for index in flow::live(insns, maps, by_slot) {
         if let Some(insn) = insns.get(index) {
             insn::check(subject, insn).map_err(|reject| reject.at(index))?;
         }
     }
-    Ok(maps)
+    Ok(())
 }
 
 /// Checks what the program attaches to (`check_attach_btf_id`).

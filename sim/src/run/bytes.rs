@@ -1,0 +1,77 @@
+//! Programs whose context is plain bytes.
+
+use std::sync::Arc;
+
+use skep_sys::abi::{Errno, TestRunFlags};
+use skep_sys::request::{TestRun, TestRunResult};
+
+use super::once;
+use crate::kernel::SimKernel;
+use crate::prog::Prog;
+use crate::vm::{Vm, What};
+
+/// Most arguments of a tracepoint (`MAX_BPF_FUNC_ARGS`).
+const ARGS_MAX: usize = 12;
+/// Most bytes of a context (`U16_MAX`).
+const CTX_MAX: usize = 0xffff;
+
+/// `bpf_prog_test_run_raw_tp`.
+pub(super) fn raw_tracepoint(
+    kernel: &SimKernel,
+    prog: &Arc<Prog>,
+    run: &mut TestRun<'_>,
+) -> Result<TestRunResult, Errno> {
+    if !run.data_in.is_empty()
+        || !run.data_out.is_empty()
+        || !run.ctx_out.is_empty()
+        || run.repeat != 0
+        || run.batch_size != 0
+        || run.ctx_in.len() > ARGS_MAX * 8
+        || !TestRunFlags::RUN_ON_CPU.contains(run.flags)
+    {
+        return Err(Errno::EINVAL);
+    }
+    let on_cpu = run.flags.contains(TestRunFlags::RUN_ON_CPU);
+    if !on_cpu && run.cpu != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if run.cpu >= kernel.0.config().cpus {
+        return Err(Errno::ENXIO);
+    }
+    let mut vm = Vm::new(kernel, prog, run.cpu);
+    let context = vm.own(What::Context, run.ctx_in.to_vec(), false).map_err(|_| Errno::ENOMEM)?;
+    let mut result = TestRunResult::default();
+    result.retval = once(&mut vm, prog, context)? as u32;
+    Ok(result)
+}
+
+/// `bpf_prog_test_run_syscall`.
+pub(super) fn syscall(
+    kernel: &SimKernel,
+    prog: &Arc<Prog>,
+    run: &mut TestRun<'_>,
+) -> Result<TestRunResult, Errno> {
+    if !run.data_in.is_empty()
+        || !run.data_out.is_empty()
+        || !run.ctx_out.is_empty()
+        || run.repeat != 0
+        || run.batch_size != 0
+        || !run.flags.is_empty()
+        || run.cpu != 0
+    {
+        return Err(Errno::EINVAL);
+    }
+    let bytes = if run.ctx.is_empty() { run.ctx_in } else { &*run.ctx };
+    if bytes.len() > CTX_MAX {
+        return Err(Errno::EINVAL);
+    }
+    let mut vm = Vm::new(kernel, prog, 0);
+    let context = vm.own(What::Context, bytes.to_vec(), true).map_err(|_| Errno::ENOMEM)?;
+    let mut result = TestRunResult::default();
+    result.retval = once(&mut vm, prog, context)? as u32;
+    // The bytes that were given are written over.
+    if !run.ctx.is_empty() {
+        vm.memory.read(context, run.ctx).map_err(|_| Errno::EFAULT)?;
+    }
+    Ok(result)
+}

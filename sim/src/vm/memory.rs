@@ -1,0 +1,500 @@
+//! The memory that a program sees: regions that are checked at every access.
+//!
+//! An address is a region's number in its upper half and a place inside of it in its lower one, with the top bit set, as
+//! addresses of a kernel have it. So finding a region takes no search, no access reaches from one into the next, and null
+//! and small numbers lead nowhere. Addresses that a test gave to its own memory image are the image's business.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use skep_asm::AtomicOp;
+
+use super::context::Context;
+use super::fault::{FaultKind, Trap};
+use super::words::{
+    load_shared, narrow, narrow_any, read_shared, store_shared, widen, widen_any, write_shared,
+};
+use crate::map::Map;
+use crate::prog::Prog;
+
+/// The top bit, which all addresses of regions have.
+const BASE: u64 = 1 << 63;
+/// Most regions of one run, so that a program that makes new ones in a loop ends.
+const REGIONS_MAX: usize = 1 << 20;
+
+/// What lies at a range of addresses.
+#[derive(Debug)]
+pub(crate) enum Region {
+    /// Bytes of this run: a stack frame, a packet, a context that is plain bytes.
+    Own(Own),
+    /// Bytes that others see, too: a map's value, a ring's record.
+    Shared(Shared),
+    /// The context, whose fields are computed.
+    Context,
+    /// Something that has an address and no bytes.
+    Handle(Handle),
+    /// What lay here is not there any more, and why.
+    Gone(&'static str),
+}
+
+/// Bytes of one run.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) what: What,
+    pub(crate) bytes: Vec<u8>,
+    /// What may be accessed of them: `start..end`.
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) writable: bool,
+}
+
+/// Bytes in words that a map and its users share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) what: What,
+    pub(crate) words: Arc<[AtomicU64]>,
+    /// First byte in the words.
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+    pub(crate) writable: bool,
+}
+
+/// Something with an address that programs hand to helpers.
+#[derive(Clone, Debug)]
+pub(crate) enum Handle {
+    Map(Arc<Map>),
+    /// The code of a program; the place inside counts slots, times eight.
+    Code(Arc<Prog>),
+    /// What only helpers know: a socket, a task, a file.
+    Other(&'static str, Arc<dyn Any + Send + Sync>),
+}
+
+/// What a region is, for the text of a fault.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// The stack of a frame.
+    Stack,
+    Context,
+    Packet,
+    Value(Arc<Map>),
+    Record(Arc<Map>),
+    Other(&'static str),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Stack => f.write_str("the stack"),
+            What::Context => f.write_str("the context"),
+            What::Packet => f.write_str("the packet"),
+            What::Value(map) => write!(f, "a value of map `{}`", map.name),
+            What::Record(map) => write!(f, "a record of ring buffer `{}`", map.name),
+            What::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+/// All memory of a run.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    regions: Vec<Region>,
+    /// Regions of shared words by where these are, so that one value has one address.
+    shared: HashMap<(usize, usize), u32>,
+    context: Option<Box<dyn Context>>,
+    /// Memory of the kernel and of processes that a test described.
+    image: Option<Arc<dyn Image>>,
+    /// Whether a load from where nothing is answers 0, as loads through typed pointers do.
+    probes: bool,
+}
+
+/// Memory outside of the regions, that a test described.
+pub(crate) trait Image: fmt::Debug + Send + Sync {
+    /// Reads bytes of the kernel's memory. `None` when not all of them are there.
+    fn read_kernel(&self, address: u64, to: &mut [u8]) -> Option<()>;
+}
+
+impl Memory {
+    pub(crate) fn new() -> Memory {
+        Memory { regions: Vec::new(), shared: HashMap::new(), context: None, image: None, probes: false }
+    }
+
+    /// Lets loads of the program reach an image, and answer 0 where nothing is (`PROBE_MEM`).
+    pub(crate) fn set_image(&mut self, image: Option<Arc<dyn Image>>, probes: bool) {
+        self.image = image;
+        self.probes = probes;
+    }
+
+    /// Adds a region. Answers its first address.
+    pub(crate) fn add(&mut self, region: Region) -> Result<u64, Trap> {
+        if self.regions.len() >= REGIONS_MAX {
+            return Err(FaultKind::Memory.into());
+        }
+        let address = BASE | (self.regions.len() as u64) << 32;
+        self.regions.push(region);
+        Ok(address)
+    }
+
+    /// Adds bytes of the run.
+    pub(crate) fn add_own(&mut self, what: What, bytes: Vec<u8>, writable: bool) -> Result<u64, Trap> {
+        let end = bytes.len();
+        self.add(Region::Own(Own { what, bytes, start: 0, end, writable }))
+    }
+
+    /// The address of shared bytes, the same for the same ones.
+    pub(crate) fn add_shared(&mut self, shared: Shared) -> Result<u64, Trap> {
+        let place = (shared.words.as_ptr().addr(), shared.start);
+        if let Some(&region) = self.shared.get(&place)
+            && let Some(Region::Shared(known)) = self.regions.get_mut(region as usize)
+            && Arc::ptr_eq(&known.words, &shared.words)
+        {
+            known.len = known.len.max(shared.len);
+            return Ok(BASE | u64::from(region) << 32);
+        }
+        let address = self.add(Region::Shared(shared))?;
+        self.shared.insert(place, region_number(address));
+        Ok(address)
+    }
+
+    /// Sets the context. Answers its address.
+    pub(crate) fn add_context(&mut self, context: Box<dyn Context>) -> Result<u64, Trap> {
+        self.context = Some(context);
+        self.add(Region::Context)
+    }
+
+    /// The context, as the kind that it is.
+    pub(crate) fn context<C: Context>(&mut self) -> Option<&mut C> {
+        self.context.as_mut()?.as_any().downcast_mut()
+    }
+
+    /// Does something with the context and the rest of the memory.
+    pub(crate) fn with_context<C: Context, T>(
+        &mut self,
+        with: impl FnOnce(&mut C, &mut Memory) -> T,
+    ) -> Option<T> {
+        let mut context = self.context.take()?;
+        let answer = context.as_any().downcast_mut().map(|context| with(context, self));
+        self.context = Some(context);
+        answer
+    }
+
+    /// Bytes of the packet that the context has.
+    pub(crate) fn packet(&mut self, at: i64, to: &mut [u8]) -> Option<()> {
+        let mut context = self.context.take()?;
+        let found = context.packet(self, at, to);
+        self.context = Some(context);
+        found
+    }
+
+    /// The region that an address lies in.
+    pub(crate) fn region(&self, address: u64) -> Option<&Region> {
+        self.regions.get(number(address))
+    }
+
+    /// As [`region`](Memory::region), to change it.
+    pub(crate) fn region_mut(&mut self, address: u64) -> Option<&mut Region> {
+        self.regions.get_mut(number(address))
+    }
+
+    /// What has the address `address`, if it is a handle.
+    pub(crate) fn handle(&self, address: u64) -> Option<&Handle> {
+        match self.region(address)? {
+            Region::Handle(handle) => Some(handle),
+            _ => None,
+        }
+    }
+
+    /// The map with this address.
+    pub(crate) fn map(&self, address: u64) -> Result<Arc<Map>, Trap> {
+        match self.handle(address) {
+            Some(Handle::Map(map)) => Ok(map.clone()),
+            _ => Err(FaultKind::NotA { what: "map", address }.into()),
+        }
+    }
+
+    /// Takes away what lies at an address: accesses fault from now on and say why.
+    pub(crate) fn revoke(&mut self, address: u64, why: &'static str) {
+        if let Some(region) = self.region_mut(address) {
+            *region = Region::Gone(why);
+        }
+    }
+
+    /// Loads `N` bytes. The program does this; helpers use [`read`](Memory::read).
+    #[inline]
+    pub(crate) fn load<const N: usize>(&mut self, address: u64) -> Result<u64, Trap> {
+        let offset = offset(address);
+        match self.regions.get(number(address)) {
+            Some(Region::Own(own)) if offset >= own.start && offset + N <= own.end => {
+                match own.bytes.get(offset..offset + N) {
+                    Some(bytes) => Ok(widen::<N>(bytes)),
+                    None => Err(self.fault(address, N, false)),
+                }
+            }
+            Some(Region::Shared(shared)) if offset + N <= shared.len => {
+                Ok(load_shared::<N>(&shared.words, shared.start + offset))
+            }
+            _ => self.load_other(address, N),
+        }
+    }
+
+    #[cold]
+    fn load_other(&mut self, address: u64, len: usize) -> Result<u64, Trap> {
+        match self.region(address) {
+            Some(Region::Context) => {
+                let Some(mut context) = self.context.take() else {
+                    return Err(self.fault(address, len, false));
+                };
+                let value = context.load(self, offset(address) as u32, len as u32);
+                self.context = Some(context);
+                value.ok_or_else(|| self.fault(address, len, false))
+            }
+            Some(_) => Err(self.fault(address, len, false)),
+            None => {
+                let mut bytes = [0; 8];
+                let to = bytes.get_mut(..len).unwrap_or_default();
+                let found = self.image.as_ref().and_then(|image| image.read_kernel(address, to));
+                match found {
+                    Some(()) => Ok(widen_any(bytes.get(..len).unwrap_or_default())),
+                    None if self.probes => Ok(0),
+                    None => Err(self.fault(address, len, false)),
+                }
+            }
+        }
+    }
+
+    /// Stores the low `N` bytes of a number.
+    #[inline]
+    pub(crate) fn store<const N: usize>(&mut self, address: u64, value: u64) -> Result<(), Trap> {
+        let offset = offset(address);
+        match self.regions.get_mut(number(address)) {
+            Some(Region::Own(own)) if own.writable && offset >= own.start && offset + N <= own.end => {
+                match own.bytes.get_mut(offset..offset + N) {
+                    Some(bytes) => {
+                        narrow::<N>(value, bytes);
+                        Ok(())
+                    }
+                    None => Err(self.fault(address, N, true)),
+                }
+            }
+            Some(Region::Shared(shared)) if shared.writable && offset + N <= shared.len => {
+                store_shared::<N>(&shared.words, shared.start + offset, value);
+                Ok(())
+            }
+            _ => self.store_other(address, N, value),
+        }
+    }
+
+    #[cold]
+    fn store_other(&mut self, address: u64, len: usize, value: u64) -> Result<(), Trap> {
+        if matches!(self.region(address), Some(Region::Context))
+            && let Some(mut context) = self.context.take()
+        {
+            let stored = context.store(self, offset(address) as u32, len as u32, value);
+            self.context = Some(context);
+            if stored.is_some() {
+                return Ok(());
+            }
+        }
+        Err(self.fault(address, len, true))
+    }
+
+    /// An atomic operation on 4 or 8 bytes. Answers the old value.
+    pub(crate) fn atomic<const N: usize>(
+        &mut self,
+        op: AtomicOp,
+        address: u64,
+        operand: u64,
+        expected: u64,
+    ) -> Result<u64, Trap> {
+        if !address.is_multiple_of(N as u64) {
+            return Err(FaultKind::Misaligned { address, len: N }.into());
+        }
+        let next = |old: u64| match op {
+            AtomicOp::Add | AtomicOp::FetchAdd => old.wrapping_add(operand),
+            AtomicOp::Or | AtomicOp::FetchOr => old | operand,
+            AtomicOp::And | AtomicOp::FetchAnd => old & operand,
+            AtomicOp::Xor | AtomicOp::FetchXor => old ^ operand,
+            AtomicOp::CmpXchg if old != expected => old,
+            _ => operand,
+        };
+        let place = offset(address);
+        if let Some(Region::Shared(shared)) = self.regions.get(number(address))
+            && shared.writable
+            && place + N <= shared.len
+        {
+            let at = shared.start + place;
+            let Some(word) = shared.words.get(at / 8) else {
+                return Err(self.fault(address, N, true));
+            };
+            let mut old = 0;
+            let _ = word.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
+                let mut bytes = word.to_ne_bytes();
+                let part = bytes.get_mut(at % 8..at % 8 + N)?;
+                old = widen_any(part);
+                narrow_any(next(old), part);
+                Some(u64::from_ne_bytes(bytes))
+            });
+            return Ok(old);
+        }
+        if matches!(self.region(address), Some(Region::Context)) {
+            return Err(self.fault(address, N, true));
+        }
+        let old = self.load::<N>(address)?;
+        self.store::<N>(address, next(old))?;
+        Ok(old)
+    }
+
+    /// Copies bytes out, for helpers.
+    pub(crate) fn read(&mut self, address: u64, to: &mut [u8]) -> Result<(), Trap> {
+        let (at, len) = (offset(address), to.len());
+        if len == 0 {
+            return Ok(());
+        }
+        match self.region(address) {
+            Some(Region::Own(own)) if at >= own.start && at.saturating_add(len) <= own.end => {
+                match own.bytes.get(at..at + len) {
+                    Some(bytes) => to.copy_from_slice(bytes),
+                    None => return Err(self.fault(address, len, false)),
+                }
+                Ok(())
+            }
+            Some(Region::Shared(shared)) if at.saturating_add(len) <= shared.len => {
+                read_shared(&shared.words, shared.start + at, to);
+                Ok(())
+            }
+            Some(Region::Context) => {
+                // The fields that the context has at these places, each as wide as it can be read.
+                let mut done = 0;
+                while done < len {
+                    let step = if at.wrapping_add(done).is_multiple_of(4) && len - done >= 4 { 4 } else { 1 };
+                    let value = self.load_other(address + done as u64, step)?;
+                    narrow_any(value, to.get_mut(done..done + step).unwrap_or_default());
+                    done += step;
+                }
+                Ok(())
+            }
+            None if self.image.as_ref().is_some_and(|image| image.read_kernel(address, to).is_some()) => {
+                Ok(())
+            }
+            _ => Err(self.fault(address, len, false)),
+        }
+    }
+
+    /// Copies bytes out into a new vector.
+    pub(crate) fn bytes(&mut self, address: u64, len: usize) -> Result<Vec<u8>, Trap> {
+        // What is longer than its region is refused before it takes memory.
+        self.check(address, len, false)?;
+        let mut bytes = vec![0; len];
+        self.read(address, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Copies bytes in, for helpers.
+    pub(crate) fn write(&mut self, address: u64, from: &[u8]) -> Result<(), Trap> {
+        let (at, len) = (offset(address), from.len());
+        if len == 0 {
+            return Ok(());
+        }
+        match self.region_mut(address) {
+            Some(Region::Own(own))
+                if own.writable && at >= own.start && at.saturating_add(len) <= own.end =>
+            {
+                match own.bytes.get_mut(at..at + len) {
+                    Some(bytes) => bytes.copy_from_slice(from),
+                    None => return Err(self.fault(address, len, true)),
+                }
+                Ok(())
+            }
+            Some(Region::Shared(shared)) if shared.writable && at.saturating_add(len) <= shared.len => {
+                write_shared(&shared.words, shared.start + at, from);
+                Ok(())
+            }
+            _ => Err(self.fault(address, len, true)),
+        }
+    }
+
+    /// Checks that bytes can be read, or written.
+    pub(crate) fn check(&self, address: u64, len: usize, write: bool) -> Result<(), Trap> {
+        let at = offset(address);
+        let end = at.saturating_add(len);
+        let fits = match self.region(address) {
+            _ if len == 0 => true,
+            Some(Region::Own(own)) => at >= own.start && end <= own.end && (own.writable || !write),
+            Some(Region::Shared(shared)) => end <= shared.len && (shared.writable || !write),
+            Some(Region::Context) => !write && end <= 4096,
+            // An image has no length to be asked for; reading it will tell.
+            None => !write && self.image.is_some() && len <= 1 << 20,
+            _ => false,
+        };
+        if fits { Ok(()) } else { Err(self.fault(address, len, write)) }
+    }
+
+    /// The string at an address up to its NUL, at most `max` bytes.
+    pub(crate) fn string(&mut self, address: u64, max: usize) -> Result<Vec<u8>, Trap> {
+        let mut text = Vec::new();
+        while text.len() < max {
+            let mut byte = [0];
+            self.read(address.wrapping_add(text.len() as u64), &mut byte)?;
+            match byte {
+                [0] => break,
+                [byte] => text.push(byte),
+            }
+        }
+        Ok(text)
+    }
+
+    /// Why an access is refused.
+    #[cold]
+    pub(crate) fn fault(&self, address: u64, len: usize, write: bool) -> Trap {
+        let at = offset(address);
+        let why = match self.region(address) {
+            Some(Region::Own(own)) if write && !own.writable => format!("{} may only be read", own.what),
+            Some(Region::Own(own)) if matches!(own.what, What::Stack) => {
+                format!("offset {} of a stack frame of {} bytes", at as i64 - own.end as i64, own.end)
+            }
+            Some(Region::Own(own)) => {
+                let size = own.end - own.start.min(own.end);
+                format!("offset {} of {}, which has {size} bytes", at as i64 - own.start as i64, own.what)
+            }
+            Some(Region::Shared(shared)) if write && !shared.writable => {
+                format!("{} may only be read", shared.what)
+            }
+            Some(Region::Shared(shared)) => {
+                format!("offset {at} of {}, which has {} bytes", shared.what, shared.len)
+            }
+            Some(Region::Context) if write => {
+                format!("the context has no field that can be written at offset {at}")
+            }
+            Some(Region::Context) => format!("the context has no field of {len} bytes at offset {at}"),
+            Some(Region::Handle(Handle::Map(map))) => {
+                format!("it is map `{}`, not one of its values", map.name)
+            }
+            Some(Region::Handle(Handle::Code(_))) => "it is code".to_owned(),
+            Some(Region::Handle(Handle::Other(what, _))) => {
+                format!("it is a {what} that only helpers look into")
+            }
+            Some(Region::Gone(why)) => (*why).to_owned(),
+            None if address < 4096 => "it is a null pointer".to_owned(),
+            None => "nothing is there".to_owned(),
+        };
+        FaultKind::Access { write, address, len, why }.into()
+    }
+}
+
+/// The number of the region that an address lies in; one that does not exist when it has none.
+#[inline]
+fn number(address: u64) -> usize {
+    (address.wrapping_sub(BASE) >> 32) as usize
+}
+
+fn region_number(address: u64) -> u32 {
+    number(address) as u32 // there are fewer than 2^20
+}
+
+/// The place inside of a region.
+#[inline]
+pub(crate) fn offset(address: u64) -> usize {
+    (address & 0xffff_ffff) as usize
+}

@@ -1,0 +1,311 @@
+//! The interpreter.
+//!
+//! [`Vm`] is one run of a program: its registers, its stack, the memory that it can reach, and the kernel that it runs
+//! in. [`code`] has programs decoded, [`exec`] the loop, [`memory`] the checks of every access. What helpers do is in
+//! [`crate::helper`]; they are given the run, so that they can call back into the program.
+
+mod code;
+mod context;
+mod exec;
+mod fault;
+mod memory;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::fmt;
+use std::sync::Arc;
+
+use skep_asm::kernel_text;
+
+use crate::helper::{CustomFunction, HelperCall};
+use crate::kernel::SimKernel;
+use crate::map::{Map, Value};
+use crate::prog::{HelperNames, Prog};
+
+pub(crate) use code::{Callee, Code, References, Symbol};
+pub(crate) use context::Context;
+pub(crate) use fault::Trap;
+pub use fault::{Fault, FaultKind, SourceLine};
+pub(crate) use memory::{Handle, Image, Memory, Own, Region, Shared, What, offset};
+pub(crate) use words::{narrow_any, widen_any};
+
+/// Bytes of a frame's stack (`MAX_BPF_STACK`).
+const STACK_SIZE: usize = 512;
+
+/// Something that looks at a run before each of its instructions.
+pub(crate) trait Watcher: fmt::Debug + Send {
+    /// The instruction at [`Vm::pc`] is next. A trap ends the program.
+    fn step(&mut self, vm: &mut Vm) -> Result<(), Trap>;
+}
+
+/// A function that was called and has not returned.
+#[derive(Debug)]
+struct Frame {
+    return_pc: usize,
+    /// `r6` to `r9` of the caller.
+    saved: [u64; 4],
+    /// The caller's program, when the callee went on with another one.
+    prog: Option<Arc<Prog>>,
+}
+
+/// A run of a program.
+#[derive(Debug)]
+pub(crate) struct Vm {
+    pub(crate) kernel: SimKernel,
+    pub(crate) memory: Memory,
+    /// The CPU that it runs on.
+    pub(crate) cpu: u32,
+    /// The program that runs now.
+    prog: Arc<Prog>,
+    /// `r0` to `r10`; the rest is so that every index of four bits is inside.
+    regs: [u64; 16],
+    pc: usize,
+    frames: Vec<Frame>,
+    /// The stacks of frames, by depth.
+    stacks: Vec<u64>,
+    /// Addresses of the maps and the code of programs that were asked for.
+    map_addresses: Vec<(Arc<Map>, u64)>,
+    code_addresses: Vec<(Arc<Prog>, u64)>,
+    budget: u64,
+    /// Instructions that may still be executed.
+    left: u64,
+    loops: u32,
+    tail_calls: u32,
+    watcher: Option<Box<dyn Watcher>>,
+}
+
+impl Vm {
+    /// A run of `prog` that has not begun.
+    pub(crate) fn new(kernel: &SimKernel, prog: &Arc<Prog>, cpu: u32) -> Vm {
+        let budget = kernel.0.config().budget;
+        Vm {
+            kernel: kernel.clone(),
+            memory: Memory::new(),
+            cpu,
+            prog: prog.clone(),
+            regs: [0; 16],
+            pc: 0,
+            frames: Vec::new(),
+            stacks: Vec::new(),
+            map_addresses: Vec::new(),
+            code_addresses: Vec::new(),
+            budget,
+            left: budget,
+            loops: exec::LOOPS_MAX,
+            tail_calls: 0,
+            watcher: None,
+        }
+    }
+
+    /// Runs it from its start with a context, and answers what it returns. It can be run again: its memory stays.
+    pub(crate) fn run(&mut self, prog: &Arc<Prog>, context: u64) -> Result<u64, Box<Fault>> {
+        self.prog = prog.clone();
+        self.regs = [0; 16];
+        self.frames.clear();
+        self.pc = 0;
+        self.left = self.budget;
+        self.loops = exec::LOOPS_MAX;
+        self.tail_calls = 0;
+        self.start(context).map_err(|trap| Box::new(self.fault(trap)))
+    }
+
+    fn start(&mut self, context: u64) -> Result<u64, Trap> {
+        self.regs[1] = context; // 16 registers
+        self.regs[10] = self.stack(0)?; // 16 registers
+        self.execute()
+    }
+
+    /// Calls one of a program's functions as if it were a program, as a timer does with its callback.
+    pub(crate) fn run_function(&mut self, function: u64, args: [u64; 5]) -> Result<u64, Box<Fault>> {
+        self.regs[10] = self.stack(0).map_err(|trap| Box::new(self.fault(trap)))?; // 16 registers
+        self.call(function, args).map_err(|trap| Box::new(self.fault(trap)))
+    }
+
+    pub(crate) fn set_watcher(&mut self, watcher: Option<Box<dyn Watcher>>) {
+        self.watcher = watcher;
+    }
+
+    pub(crate) fn take_watcher(&mut self) -> Option<Box<dyn Watcher>> {
+        self.watcher.take()
+    }
+
+    fn watch(&mut self) -> Result<(), Trap> {
+        let Some(mut watcher) = self.watcher.take() else { return Ok(()) };
+        let answer = watcher.step(self);
+        self.watcher.get_or_insert(watcher);
+        answer
+    }
+
+    /// The program that runs now: another one than at the start after a tail call.
+    pub(crate) fn prog(&self) -> &Arc<Prog> {
+        &self.prog
+    }
+
+    /// The slot of the next instruction.
+    pub(crate) fn pc(&self) -> usize {
+        self.pc
+    }
+
+    /// `r0` to `r10`.
+    pub(crate) fn registers(&self) -> &[u64] {
+        &self.regs[..11] // of 16
+    }
+
+    /// How many functions have been called and not returned.
+    pub(crate) fn depth(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// How many instructions were executed.
+    pub(crate) fn executed(&self) -> u64 {
+        self.budget - self.left // what is left is never more
+    }
+
+    /// Adds memory of the run. Answers its address.
+    pub(crate) fn own(&mut self, what: What, bytes: Vec<u8>, writable: bool) -> Result<u64, Trap> {
+        self.memory.add_own(what, bytes, writable)
+    }
+
+    /// The address of a map's value.
+    pub(crate) fn value_address(&mut self, map: &Arc<Map>, value: &Value) -> Result<u64, Trap> {
+        let writable = !map.is_read_only_for_programs();
+        let shared = Shared {
+            what: What::Value(map.clone()),
+            words: value.words().clone(),
+            start: value.start(),
+            len: value.len(),
+            writable,
+        };
+        self.memory.add_shared(shared)
+    }
+
+    /// The address that stands for a map.
+    pub(crate) fn map_handle(&mut self, map: &Arc<Map>) -> Result<u64, Trap> {
+        if let Some((_, address)) = self.map_addresses.iter().find(|(known, _)| Arc::ptr_eq(known, map)) {
+            return Ok(*address);
+        }
+        let address = self.memory.add(Region::Handle(Handle::Map(map.clone())))?;
+        self.map_addresses.push((map.clone(), address));
+        Ok(address)
+    }
+
+    fn map_address(&mut self, prog: &Prog, place: usize) -> Result<u64, Trap> {
+        let map = prog.code.maps.get(place).ok_or(FaultKind::Jump)?;
+        self.map_handle(map)
+    }
+
+    fn map_value_address(&mut self, prog: &Prog, place: usize, at: u32) -> Result<u64, Trap> {
+        let map = prog.code.maps.get(place).ok_or(FaultKind::Jump)?;
+        let value = map.value(&0u32.to_ne_bytes(), self.cpu).ok().flatten();
+        let value = value.ok_or(FaultKind::NotA { what: "map with a value to point at", address: 0 })?;
+        Ok(self.value_address(map, &value)? + u64::from(at))
+    }
+
+    /// The address of a function of a program, by its first slot.
+    pub(crate) fn code_address(&mut self, prog: &Arc<Prog>, slot: usize) -> Result<u64, Trap> {
+        let start = match self.code_addresses.iter().find(|(known, _)| Arc::ptr_eq(known, prog)) {
+            Some((_, address)) => *address,
+            None => {
+                let address = self.memory.add(Region::Handle(Handle::Code(prog.clone())))?;
+                self.code_addresses.push((prog.clone(), address));
+                address
+            }
+        };
+        Ok(start + slot as u64 * 8) // programs have at most a million slots
+    }
+
+    fn symbol_address(&mut self, prog: &Prog, place: usize) -> Result<u64, Trap> {
+        let symbol = prog.code.symbols.get(place).ok_or(FaultKind::Jump)?;
+        let address = self.kernel.0.symbol_address(&symbol.name);
+        let unknown = || FaultKind::Helper {
+            message: format!(
+                "the simulated kernel has no symbol `{}`; give it one with its address",
+                symbol.name
+            ),
+        };
+        Ok(address.ok_or_else(unknown)?)
+    }
+
+    /// The slot that an indirect jump goes to.
+    fn jump_target(&self, prog: &Arc<Prog>, address: u64) -> Result<usize, Trap> {
+        match self.memory.handle(address) {
+            Some(Handle::Code(code)) if Arc::ptr_eq(code, prog) => Ok(offset(address) / 8),
+            _ => Err(FaultKind::Jump.into()),
+        }
+    }
+
+    /// The program that a tail call goes on with.
+    fn tail_callee(&mut self, map: u64, index: u64) -> Result<Option<Arc<Prog>>, Trap> {
+        Ok(self.memory.map(map)?.program(index as u32))
+    }
+
+    fn packet_load(&mut self, at: i64, len: usize) -> Option<u64> {
+        let mut bytes = [0; 4];
+        let to = bytes.get_mut(..len)?;
+        self.memory.packet(at, to)?;
+        Some(to.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    }
+
+    fn arena_to_kernel(&mut self, address: u64) -> Result<u64, Trap> {
+        Ok(address)
+    }
+
+    fn arena_to_user(&mut self, address: u64) -> Result<u64, Trap> {
+        Ok(address)
+    }
+
+    fn call_custom(&mut self, function: &CustomFunction, args: [u64; 5]) -> Result<u64, Trap> {
+        function
+            .call(&mut HelperCall::new(self, args))
+            .map_err(|message| FaultKind::Helper { message }.into())
+    }
+
+    /// The frame pointer of the frame at a depth.
+    fn stack(&mut self, depth: usize) -> Result<u64, Trap> {
+        while self.stacks.len() <= depth {
+            let start = self.memory.add_own(What::Stack, vec![0; STACK_SIZE], true)?;
+            self.stacks.push(start + STACK_SIZE as u64);
+        }
+        self.stacks.get(depth).copied().ok_or_else(|| FaultKind::CallDepth.into())
+    }
+
+    fn push_frame(&mut self, return_pc: usize) -> Result<(), Trap> {
+        if self.frames.len() + 1 >= exec::FRAMES_MAX {
+            return Err(FaultKind::CallDepth.into());
+        }
+        let saved = [self.regs[6], self.regs[7], self.regs[8], self.regs[9]]; // of 16
+        self.frames.push(Frame { return_pc, saved, prog: None });
+        self.regs[10] = self.stack(self.frames.len())?; // of 16
+        Ok(())
+    }
+
+    fn pop_frame(&mut self) -> Option<Frame> {
+        let frame = self.frames.pop()?;
+        let [r6, r7, r8, r9] = frame.saved;
+        (self.regs[6], self.regs[7], self.regs[8], self.regs[9]) = (r6, r7, r8, r9); // of 16
+        self.regs[10] = self.stacks.get(self.frames.len()).copied().unwrap_or_default(); // of 16
+        Some(frame)
+    }
+
+    /// The instruction in a slot as the kernel's log writes it.
+    pub(crate) fn text(&self, slot: usize) -> String {
+        let insns = self.prog.insns();
+        insns.get(slot).map_or_else(String::new, |insn| kernel_text(insn, insns.get(slot + 1), &HelperNames))
+    }
+
+    /// Everything about a fault where the run is now.
+    fn fault(&self, trap: Trap) -> Fault {
+        let mut registers = [0; 11];
+        registers.copy_from_slice(self.registers());
+        Fault {
+            kind: trap.into_kind(),
+            program: self.prog.name().to_owned(),
+            index: self.pc,
+            instruction: self.text(self.pc),
+            source: self.prog.source_line(self.pc),
+            registers,
+            depth: self.frames.len(),
+        }
+    }
+}
