@@ -6,7 +6,7 @@ use skep_sys::{SharedMemory, SharedMemoryError};
 
 use super::object::{Object, ObjectMap};
 use crate::error::Error;
-use crate::map::{Atomic, MapError, PlainData, shared_memory};
+use crate::map::{Atomic, MapError, MapLabel, PlainData, shared_memory};
 
 /// A global variable of a loaded object in this process's memory, from [`Object::global_view`]: what is read and written is what
 /// programs see, without a call of the kernel.
@@ -34,7 +34,7 @@ use crate::map::{Atomic, MapError, PlainData, shared_memory};
 /// # }
 /// ```
 pub struct GlobalView<V> {
-    map: Arc<str>,
+    map: MapLabel,
     name: Arc<str>,
     memory: Arc<SharedMemory>,
     at: usize,

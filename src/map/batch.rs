@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
                     return Ok(Step::Elements(read as usize));
                 }
                 let seen = self.seen - u64::from(read); // it was added above
-                Err(MapError::IterationAborted { map: self.map.shared_name(), seen })
+                Err(MapError::IterationAborted { map: self.map.label(), seen })
             }
             None if end.is_none() => Ok(self.end(0)),
             Some(Errno::ENOENT) => Ok(self.end(read as usize)),

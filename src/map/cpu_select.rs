@@ -136,7 +136,7 @@ impl Map {
 
     fn check_cpu(&self, cpu: u32) -> Result<(), MapError> {
         let there = self.values_per_element();
-        if cpu < there { Ok(()) } else { Err(MapError::NoSuchCpu { map: self.shared_name(), cpu, there }) }
+        if cpu < there { Ok(()) } else { Err(MapError::NoSuchCpu { map: self.label(), cpu, there }) }
     }
 }
 

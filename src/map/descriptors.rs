@@ -84,7 +84,7 @@ impl Map {
         let mut cookie = [0; 8];
         if self.value_len() != cookie.len() {
             return Err(MapError::WrongValueSize {
-                map: self.shared_name(),
+                map: self.label(),
                 asked: cookie.len(),
                 there: self.value_len(),
             });
@@ -124,7 +124,7 @@ impl ViewKind {
         let there = map.shape().value_size as usize;
         match values.first() {
             Some(&asked) if !values.contains(&there) => {
-                Err(MapError::WrongValueSize { map: map.shared_name(), asked, there })
+                Err(MapError::WrongValueSize { map: map.label(), asked, there })
             }
             _ => Ok(()),
         }

@@ -1,11 +1,11 @@
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use skep_sys::abi::{Errno, MapType};
 
 use super::traits::EventFault;
 
+use super::label::MapLabel;
 use super::layout::LayoutMismatch;
 
 /// Why something could not be done with a map.
@@ -13,10 +13,10 @@ use super::layout::LayoutMismatch;
 #[non_exhaustive]
 pub enum MapError {
     /// The map is of another kind than the view takes.
-    #[error("map `{map}` is of type {there}, and {view} takes {}", either(asked))]
+    #[error("map {map} is of type {there}, and {view} takes {}", either(asked))]
     WrongType {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// The view that was asked for.
         view: &'static str,
         /// The kinds that it takes.
@@ -25,104 +25,104 @@ pub enum MapError {
         there: MapType,
     },
     /// The key type has another size than the map's keys.
-    #[error("map `{map}` has keys of {there} bytes, and the key type has {asked}")]
+    #[error("map {map} has keys of {there} bytes, and the key type has {asked}")]
     WrongKeySize {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// Size of the type in bytes.
         asked: usize,
         /// Size of the map's keys in bytes.
         there: usize,
     },
     /// The value type has another size than the map's values.
-    #[error("map `{map}` has values of {there} bytes, and the value type has {asked}")]
+    #[error("map {map} has values of {there} bytes, and the value type has {asked}")]
     WrongValueSize {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// Size of the type in bytes.
         asked: usize,
         /// Size of the map's values in bytes (of one CPU's value for per-CPU kinds).
         there: usize,
     },
     /// The map has BTF, and its keys or values lie otherwise than those of the type.
-    #[error("{part}s of map `{map}` are not laid out as `{}`: {mismatch}", mismatch.rust_type)]
+    #[error("{part}s of map {map} are not laid out as `{}`: {mismatch}", mismatch.rust_type)]
     WrongLayout {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// Whether it is about keys or values.
         part: MapPart,
         /// Both layouts, and where they begin to differ.
         mismatch: Box<LayoutMismatch>,
     },
     /// There have to be as many values as the kernel has possible CPUs.
-    #[error("elements of map `{map}` have {there} values, one per possible CPU, and {asked} were given")]
+    #[error("elements of map {map} have {there} values, one per possible CPU, and {asked} were given")]
     WrongCpuCount {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// Number of values given.
         asked: usize,
         /// Number of possible CPUs.
         there: usize,
     },
     /// An event is shorter than the type that it was to be read as.
-    #[error("event of map `{map}` has {there} bytes, and the event type has {asked}")]
+    #[error("event of map {map} has {there} bytes, and the event type has {asked}")]
     WrongEventSize {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// Size of the type in bytes.
         asked: usize,
         /// Length of the event in bytes.
         there: usize,
     },
     /// Events could not be read.
-    #[error("cannot read events of map `{map}`")]
+    #[error("cannot read events of map {map}")]
     Events {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// What the reader says.
         source: EventFault,
     },
     /// Keys went away while they were gone through, so that the kernel began anew.
-    #[error("keys of map `{map}` were removed while it was iterated: it began anew after {seen} keys")]
+    #[error("keys of map {map} were removed while it was iterated: it began anew after {seen} keys")]
     IterationAborted {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// Number of keys that were given out.
         seen: u64,
     },
     /// There is no such CPU.
-    #[error("map `{map}` has values for {there} CPUs, and CPU {cpu} is none of them")]
+    #[error("map {map} has values for {there} CPUs, and CPU {cpu} is none of them")]
     NoSuchCpu {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// The CPU that was asked for.
         cpu: u32,
         /// Number of possible CPUs.
         there: u32,
     },
     /// The kernel or the map lacks what an operation needs, and nothing else does the same.
-    #[error("cannot {operation} map `{map}`: {why}")]
+    #[error("cannot {operation} map {map}: {why}")]
     Unsupported {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// What was tried.
         operation: MapOperation,
         /// What is lacking.
         why: &'static str,
     },
     /// Memory that is shared with the kernel cannot be accessed as asked.
-    #[error("cannot access the memory of map `{map}`")]
+    #[error("cannot access the memory of map {map}")]
     Memory {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// Why.
         source: skep_sys::SharedMemoryError,
     },
     /// An operation was refused.
-    #[error("cannot {operation} map `{map}`{}", colon(*hint))]
+    #[error("cannot {operation} map {map}{}", colon(*hint))]
     Failed {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// What was tried.
         operation: MapOperation,
         /// Why, where it is known.
@@ -131,10 +131,10 @@ pub enum MapError {
         source: skep_sys::MapError,
     },
     /// A map could not be pinned.
-    #[error("cannot pin map `{map}` at {}{hint}", path.display())]
+    #[error("cannot pin map {map} at {}{hint}", path.display())]
     Pin {
-        /// Its name.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// Where.
         path: PathBuf,
         /// What may help, with its own separator; empty when nothing is known.
@@ -144,10 +144,10 @@ pub enum MapError {
         errno: Errno,
     },
     /// A map could not be created or opened.
-    #[error("cannot {operation} map `{map}`{}", colon(*hint))]
+    #[error("cannot {operation} map {map}{}", colon(*hint))]
     Unavailable {
-        /// Its name, path or id.
-        map: Arc<str>,
+        /// The map: its name, path or id.
+        map: MapLabel,
         /// [`MapOperation::Create`] or [`MapOperation::Open`].
         operation: MapOperation,
         /// Why, where it is known.
@@ -288,7 +288,7 @@ impl MapError {
     pub fn refused(map: impl AsRef<str>, operation: MapOperation, errno: Errno) -> MapError {
         match operation {
             MapOperation::Create | MapOperation::Open => {
-                MapError::unavailable(map.as_ref(), operation, errno)
+                MapError::unavailable(MapLabel::from(map.as_ref()), operation, errno)
             }
             _ => MapError::refused_type(&map.as_ref().into(), MapType::UNSPEC, operation, errno),
         }
@@ -310,7 +310,7 @@ impl MapError {
 
     /// The same as [`refused`](MapError::refused) of a map whose kind is known.
     pub(super) fn refused_type(
-        map: &Arc<str>,
+        map: &MapLabel,
         map_type: MapType,
         operation: MapOperation,
         errno: Errno,
@@ -354,8 +354,13 @@ impl MapError {
         }
     }
 
-    /// Name of the map; its path or id when it could not be opened.
+    /// Name of the map; what else it is called in errors when it has none, or could not be opened: `with id 17`.
     pub fn map(&self) -> &str {
+        self.label()
+    }
+
+    /// What the error calls the map.
+    pub fn label(&self) -> &MapLabel {
         match self {
             MapError::WrongType { map, .. }
             | MapError::WrongKeySize { map, .. }
@@ -393,7 +398,7 @@ impl MapError {
     }
 
     pub(super) fn failed(
-        map: &Arc<str>,
+        map: &MapLabel,
         map_type: MapType,
         operation: MapOperation,
         source: skep_sys::MapError,
@@ -402,7 +407,7 @@ impl MapError {
         MapError::Failed { map: map.clone(), operation, hint, source }
     }
 
-    pub(super) fn unavailable(map: &str, operation: MapOperation, errno: Errno) -> MapError {
+    pub(super) fn unavailable(map: MapLabel, operation: MapOperation, errno: Errno) -> MapError {
         let hint = match errno {
             Errno::ENOENT => Some("there is none"),
             Errno::EINVAL if operation == MapOperation::Open => Some("that is something else than a map"),
@@ -411,7 +416,7 @@ impl MapError {
             }
             _ => None,
         };
-        MapError::Unavailable { map: map.into(), operation, hint, errno }
+        MapError::Unavailable { map, operation, hint, errno }
     }
 }
 
@@ -536,7 +541,7 @@ mod tests {
             let source = skep_sys::MapError::Kernel { operation: "update", errno };
             let error = MapError::failed(&"m".into(), MapType::HASH, MapOperation::Update, source);
             assert_eq!((error.kind(), error.errno(), error.map()), (kind, Some(errno), "m"));
-            assert_eq!(MapError::unavailable("m", MapOperation::Open, errno).kind(), kind);
+            assert_eq!(MapError::unavailable("m".into(), MapOperation::Open, errno).kind(), kind);
         }
     }
 }

@@ -9,6 +9,7 @@ use skep_sys::{Kernel, MapFd, MapShape, SharedMemory};
 
 use super::error::{MapError, MapOperation, MapPart};
 use super::keys::ByteKeys;
+use super::label::MapLabel;
 use crate::load::pins;
 
 /// An open map of any kind, with keys and values as bytes.
@@ -24,6 +25,8 @@ pub struct Map(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     name: Arc<str>,
+    /// What its errors call it, once there was one.
+    label: OnceLock<MapLabel>,
     fd: MapFd,
     /// What its keys and values are, once it is known whether that is known.
     types: OnceLock<Option<MapTypes>>,
@@ -72,7 +75,7 @@ impl Map {
     }
 
     fn with_cell(name: &str, fd: MapFd, types: OnceLock<Option<MapTypes>>) -> Map {
-        Map(Arc::new(Inner { name: name.into(), fd, types, memory: Mutex::default() }))
+        Map(Arc::new(Inner { name: name.into(), label: OnceLock::new(), fd, types, memory: Mutex::default() }))
     }
 
     /// Creates a map (`BPF_MAP_CREATE`, Linux 3.18).
@@ -83,7 +86,10 @@ impl Map {
         match kernel.map_create(request) {
             Ok(fd) if request.btf.is_none() => Ok(Map::with_types(request.name, fd, None)),
             Ok(fd) => Ok(Map::new(request.name, fd)),
-            Err(errno) => Err(MapError::unavailable(request.name, MapOperation::Create, errno)),
+            Err(errno) => {
+                let label = MapLabel::of(request.name, request.map_type);
+                Err(MapError::unavailable(label, MapOperation::Create, errno))
+            }
         }
     }
 
@@ -107,7 +113,7 @@ impl Map {
     /// [`MapError::Unavailable`]: nothing is pinned there, or something else than a map.
     pub fn open_pinned(kernel: &Kernel, path: impl AsRef<Path>, flags: OpenFlags) -> Result<Map, MapError> {
         let path = path.as_ref();
-        opened(kernel.map_open_pinned(path, flags), || path.display().to_string())
+        opened(kernel.map_open_pinned(path, flags), || MapLabel::at(path))
     }
 
     /// Opens a map by its id (`BPF_MAP_GET_FD_BY_ID`, Linux 4.13). Its name is the kernel's.
@@ -115,7 +121,7 @@ impl Map {
     /// # Errors
     /// [`MapError::Unavailable`]: there is no such map, or the process lacks `CAP_SYS_ADMIN`.
     pub fn by_id(kernel: &Kernel, id: MapId, flags: OpenFlags) -> Result<Map, MapError> {
-        opened(kernel.map_by_id(id, flags), || format!("with id {id}"))
+        opened(kernel.map_by_id(id, flags), || MapLabel::with_id(id))
     }
 
     /// Takes a map's descriptor that came from elsewhere, such as another process. Its name is the kernel's.
@@ -123,7 +129,7 @@ impl Map {
     /// # Errors
     /// [`MapError::Unavailable`]: it is no map.
     pub fn from_fd(kernel: &Kernel, fd: OwnedFd) -> Result<Map, MapError> {
-        opened(kernel.map_from_fd(fd), || "from a descriptor".to_owned())
+        opened(kernel.map_from_fd(fd), MapLabel::from_descriptor)
     }
 
     /// A typed view of the map, which shares its descriptor: [`HashMap`](super::HashMap), [`Array`](super::Array) and
@@ -204,8 +210,18 @@ impl Map {
         &self.0.name
     }
 
-    pub(crate) fn shared_name(&self) -> Arc<str> {
-        self.0.name.clone()
+    /// What errors call the map. The kernel is asked once for the id of one without a name.
+    pub(crate) fn label(&self) -> MapLabel {
+        let label = || {
+            if !self.0.name.is_empty() {
+                return MapLabel::from(self.0.name.clone());
+            }
+            match self.0.fd.info() {
+                Ok(info) if info.id != MapId::default() => MapLabel::with_id(info.id),
+                _ => MapLabel::of("", self.map_type()),
+            }
+        };
+        self.0.label.get_or_init(label).clone()
     }
 
     /// What its keys and values are: as the object file says, or as the kernel does. None for a map without BTF, and where
@@ -294,7 +310,7 @@ impl Map {
         self.0.fd.pin(path).map_err(|error| {
             let errno = error.errno().unwrap_or(Errno::EINVAL);
             let hint = pins::hint(self.kernel(), path, errno);
-            MapError::Pin { map: self.shared_name(), path: path.to_owned(), hint, errno }
+            MapError::Pin { map: self.label(), path: path.to_owned(), hint, errno }
         })
     }
 
@@ -373,7 +389,7 @@ impl Map {
     }
 
     pub(super) fn unsupported(&self, operation: MapOperation, why: &'static str) -> MapError {
-        MapError::Unsupported { map: self.shared_name(), operation, why }
+        MapError::Unsupported { map: self.label(), operation, why }
     }
 
     /// Whether the element was there: the kernel's [`Errno::ENOENT`] is an answer, not a failure.
@@ -418,18 +434,18 @@ impl Map {
     }
 
     pub(crate) fn failed(&self, operation: MapOperation, error: skep_sys::MapError) -> MapError {
-        MapError::failed(&self.0.name, self.map_type(), operation, error)
+        MapError::failed(&self.label(), self.map_type(), operation, error)
     }
 }
 
-fn opened(fd: Result<MapFd, Errno>, from: impl FnOnce() -> String) -> Result<Map, MapError> {
+fn opened(fd: Result<MapFd, Errno>, from: impl FnOnce() -> MapLabel) -> Result<Map, MapError> {
     let name = |fd: MapFd| match fd.info() {
         Ok(info) => Ok((fd, info.name)),
         Err(error) => Err(error.errno().unwrap_or(Errno::EIO)),
     };
     match fd.and_then(name) {
         Ok((fd, name)) => Ok(Map::new(name, fd)),
-        Err(errno) => Err(MapError::unavailable(&from(), MapOperation::Open, errno)),
+        Err(errno) => Err(MapError::unavailable(from(), MapOperation::Open, errno)),
     }
 }
 

@@ -143,7 +143,7 @@ impl<'a, K: Key> Walk<'a, K> {
         if let Some(Ok(_)) = self.ahead
             && self.seen >= capacity(self.map)
         {
-            let aborted = MapError::IterationAborted { map: self.map.shared_name(), seen: self.seen };
+            let aborted = MapError::IterationAborted { map: self.map.label(), seen: self.seen };
             self.ahead = Some(Err(aborted));
         }
         Some(Ok(current))

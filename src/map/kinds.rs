@@ -167,7 +167,7 @@ impl ViewKind {
         if asked == there {
             return Ok(());
         }
-        Err(MapError::WrongValueSize { map: map.shared_name(), asked, there })
+        Err(MapError::WrongValueSize { map: map.label(), asked, there })
     }
 
     /// Refuses a map that has another kind than the view.
@@ -178,7 +178,7 @@ impl ViewKind {
     /// Says that a map has another kind than the view.
     pub(crate) fn wrong_type(&self, map: &Map) -> MapError {
         let (there, asked) = (map.map_type(), self.map_types);
-        MapError::WrongType { map: map.shared_name(), view: self.view, asked, there }
+        MapError::WrongType { map: map.label(), view: self.view, asked, there }
     }
 }
 
@@ -197,9 +197,9 @@ pub(super) fn check_part<T: PlainData>(map: &Map, part: MapPart) -> Result<(), M
         && let Some(id) = types.of(part)
         && let Err(mismatch) = compare(&types.btf, id, T::SHAPE)
     {
-        return Err(MapError::WrongLayout { map: map.shared_name(), part, mismatch: mismatch.into() });
+        return Err(MapError::WrongLayout { map: map.label(), part, mismatch: mismatch.into() });
     }
-    let map = map.shared_name();
+    let map = map.label();
     match part {
         _ if asked == there => Ok(()),
         MapPart::Key => Err(MapError::WrongKeySize { map, asked, there }),

@@ -8,7 +8,7 @@ use super::handle::Map;
 
 /// Why not all of many elements were written or removed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("stopped after {done} elements of map `{}`", error.map())]
+#[error("stopped after {done} elements of map {}", error.label())]
 pub struct ManyError {
     /// How many were done before the one that failed.
     pub done: usize,

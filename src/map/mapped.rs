@@ -124,7 +124,7 @@ impl<V> MappedArray<V> {
     }
 
     fn failed(&self, source: SharedMemoryError) -> MapError {
-        MapError::Memory { map: self.map.shared_name(), source }
+        MapError::Memory { map: self.map.label(), source }
     }
 }
 

@@ -101,7 +101,7 @@ impl<V: PlainData> PerCpuValues<V> {
         if asked == there {
             Ok(())
         } else {
-            Err(MapError::WrongCpuCount { map: map.shared_name(), asked, there })
+            Err(MapError::WrongCpuCount { map: map.label(), asked, there })
         }
     }
 

@@ -80,7 +80,7 @@ impl PerfEventArray {
     }
 
     fn failed(&self, operation: MapOperation, error: skep_sys::MapError) -> MapError {
-        MapError::failed(&self.map.shared_name(), self.map.map_type(), operation, error)
+        MapError::failed(&self.map.label(), self.map.map_type(), operation, error)
     }
 }
 

@@ -45,7 +45,7 @@ impl Map {
         let id = self.id()?;
         match self.kernel().map_by_id(id, flags) {
             Ok(fd) => Ok(Map::new(self.name(), fd)),
-            Err(errno) => Err(MapError::unavailable(self.name(), MapOperation::Open, errno)),
+            Err(errno) => Err(MapError::unavailable(self.label(), MapOperation::Open, errno)),
         }
     }
 
@@ -56,7 +56,7 @@ impl Map {
     pub fn to_owned_fd(&self) -> Result<OwnedFd, MapError> {
         self.as_fd().try_clone_to_owned().map_err(|error| {
             let errno = error.raw_os_error().map_or(Errno::EIO, Errno);
-            MapError::unavailable(self.name(), MapOperation::Open, errno)
+            MapError::unavailable(self.label(), MapOperation::Open, errno)
         })
     }
 }

@@ -120,7 +120,7 @@ impl RingBuffer {
         handle: impl FnMut(&[u8]) -> ControlFlow<B>,
     ) -> Result<(usize, Option<B>), RingError> {
         let drained = self.reader.drain(self.map.as_map_fd().as_fd(), max, handle);
-        drained.map_err(|fault| RingError::broken(&self.map.shared_name(), fault))
+        drained.map_err(|fault| RingError::broken(self.map.label(), fault))
     }
 
     /// An iterator over the records that are there, each in memory of its own.
@@ -224,7 +224,7 @@ impl RingBuffer {
     pub(super) fn look(&mut self) -> Result<bool, RingError> {
         match self.reader.look(self.map.as_map_fd().as_fd()) {
             Ok(found) => Ok(found),
-            Err(fault) => Err(RingError::broken(&self.map.shared_name(), fault)),
+            Err(fault) => Err(RingError::broken(self.map.label(), fault)),
         }
     }
 
@@ -237,7 +237,7 @@ impl RingBuffer {
     }
 
     pub(super) fn wrong_size<T>(&self, there: usize) -> RingError {
-        RingError::WrongSize { map: self.map.shared_name(), asked: size_of::<T>(), there }
+        RingError::WrongSize { map: self.map.label(), asked: size_of::<T>(), there }
     }
 }
 

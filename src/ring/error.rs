@@ -1,7 +1,8 @@
 use std::io;
-use std::sync::Arc;
 
 use skep_sys::ring::RingFault;
+
+use crate::map::MapLabel;
 
 /// Why a ring buffer cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -9,39 +10,39 @@ use skep_sys::ring::RingFault;
 pub enum RingError {
     /// What is in the ring's memory cannot be, or another process uses this end of the ring. It stays so: what is
     /// there can only be skipped as a whole ([`RingBuffer::skip_all`](super::RingBuffer::skip_all)).
-    #[error("ring buffer `{map}` is broken")]
+    #[error("ring buffer {map} is broken")]
     Broken {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// What is wrong.
         #[source]
         fault: RingFault,
     },
     /// A record has another size than the type that it was to be. It was skipped.
-    #[error("record of {there} bytes in ring buffer `{map}` where the type has {asked}")]
+    #[error("record of {there} bytes in ring buffer {map} where the type has {asked}")]
     WrongSize {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// Size of the type in bytes.
         asked: usize,
         /// Size of the record in bytes.
         there: usize,
     },
     /// There is no room for a sample until programs have read others.
-    #[error("user ring buffer `{map}` is full: {wanted} bytes wanted and {available} free")]
+    #[error("user ring buffer {map} is full: {wanted} bytes wanted and {available} free")]
     Full {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// Bytes that the sample takes, its header among them.
         wanted: u64,
         /// Bytes that are free.
         available: u64,
     },
     /// A sample is longer than the ring.
-    #[error("sample of {asked} bytes is too large for user ring buffer `{map}` of {size} bytes")]
+    #[error("sample of {asked} bytes is too large for user ring buffer {map} of {size} bytes")]
     TooLarge {
-        /// Name of the map.
-        map: Arc<str>,
+        /// The map.
+        map: MapLabel,
         /// Length of the sample in bytes.
         asked: usize,
         /// Size of the ring in bytes.
@@ -53,8 +54,8 @@ pub enum RingError {
 }
 
 impl RingError {
-    pub(super) fn broken(map: &Arc<str>, fault: RingFault) -> RingError {
-        RingError::Broken { map: map.clone(), fault }
+    pub(super) fn broken(map: MapLabel, fault: RingFault) -> RingError {
+        RingError::Broken { map, fault }
     }
 
     /// What is wrong with the ring's memory.

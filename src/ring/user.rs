@@ -67,14 +67,14 @@ impl UserRingBuffer {
     /// # Errors
     /// [`RingError::Full`], [`RingError::TooLarge`], [`RingError::Broken`].
     pub fn reserve(&self, len: usize) -> Result<RingSample<'_>, RingError> {
-        let too_large = || RingError::TooLarge { map: self.map.shared_name(), asked: len, size: self.size() };
+        let too_large = || RingError::TooLarge { map: self.map.label(), asked: len, size: self.size() };
         let asked = u32::try_from(len).map_err(|_| too_large())?;
         self.writer.reserve(self.as_fd(), asked).map_err(|fault| match fault {
             RingFault::Full { wanted, available } => {
-                RingError::Full { map: self.map.shared_name(), wanted, available }
+                RingError::Full { map: self.map.label(), wanted, available }
             }
             RingFault::TooLarge { .. } => too_large(),
-            fault => RingError::broken(&self.map.shared_name(), fault),
+            fault => RingError::broken(self.map.label(), fault),
         })
     }
 

@@ -66,7 +66,9 @@ pub(super) fn opened(lab: &dyn Lab) {
 
     let hash = Map::create(kernel, &MapCreate::new(MapType::HASH, 4, 4, 1)).unwrap();
     let error = hash.typed::<RingBuffer>().unwrap_err();
-    assert_eq!(error.to_string(), "map `` is of type hash, and RingBuffer takes ringbuf");
+    let id = hash.id().unwrap();
+    let text = format!("map with id {id} is of type hash, and RingBuffer takes ringbuf");
+    assert_eq!(error.to_string(), text, "it has no name");
     assert_eq!(hash.typed::<UserRingBuffer>().unwrap_err().kind(), MapErrorKind::Mismatch);
     assert_eq!(hash.as_map_fd().ring().unwrap_err().errno(), Some(Errno::EINVAL));
 }

@@ -1,6 +1,6 @@
 //! Whoever implements a trait can give every error.
 
-use skep::map::{MapError, MapErrorKind, MapOperation};
+use skep::map::{MapError, MapErrorKind, MapLabel, MapOperation};
 use skep::sys::abi::{Errno, MapType};
 
 #[test]
@@ -8,7 +8,7 @@ fn errors_of_every_kind_can_be_made() {
     use MapErrorKind as K;
 
     let refused = |errno| MapError::refused("m", MapOperation::Update, errno);
-    let map: std::sync::Arc<str> = "m".into();
+    let map: MapLabel = "m".into();
     let errors = [
         (K::NotFound, refused(Errno::ENOENT)),
         (K::Exists, refused(Errno::EEXIST)),

@@ -5,12 +5,12 @@ use skep_sim::BareMap;
 use skep_sys::abi::{Errno, UpdateFlags};
 use skep_sys::request::MapCreate;
 
-use crate::map::{MapError, MapOperation, PerCpuValues, PlainData};
+use crate::map::{MapError, MapLabel, MapOperation, PerCpuValues, PlainData};
 
 /// What all maps in memory are: bytes that keep the kernel's rules, and a name.
 #[derive(Clone, Debug)]
 pub(super) struct Core {
-    name: Arc<str>,
+    name: MapLabel,
     map: BareMap,
     /// What is to be refused once.
     refused: Arc<Mutex<Vec<(MapOperation, Errno)>>>,

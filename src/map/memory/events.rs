@@ -8,7 +8,7 @@ use skep_sys::abi::{Errno, MapType};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::map::traits::EventSource;
-use crate::map::{MapError, MapOperation};
+use crate::map::{MapError, MapLabel, MapOperation};
 
 /// Room that a ring buffer takes for each record besides its bytes.
 const HEADER: usize = 8;
@@ -38,7 +38,7 @@ pub struct Events(Arc<Shared>);
 pub struct EventSender(Arc<Shared>);
 
 struct Shared {
-    name: Arc<str>,
+    name: MapLabel,
     size: usize,
     state: Mutex<State>,
     changed: Condvar,
