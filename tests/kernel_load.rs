@@ -258,6 +258,13 @@ fn a_failed_load_keeps_pinned_maps() {
 }
 
 #[test]
+fn entries_migrate_many_at_once() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("entries_migrate_many_at_once") else { return };
+    reuse::entries_migrate_many_at_once(&backend, &pin_root("entries_migrate_many_at_once"));
+}
+
+#[test]
 fn values_per_cpu_grow() {
     let _one = ONE.lock();
     let Some(backend) = linux("values_per_cpu_grow") else { return };

@@ -189,6 +189,15 @@ fn a_failed_load_keeps_pinned_maps() {
 }
 
 #[test]
+fn entries_migrate_many_at_once() {
+    let _one = ONE.lock();
+    reuse::entries_migrate_many_at_once(
+        &skep::sim::kernel().backend_arc(),
+        Path::new("/sys/fs/bpf/entries_migrate_many_at_once"),
+    );
+}
+
+#[test]
 fn values_per_cpu_grow() {
     let _one = ONE.lock();
     reuse::values_per_cpu_grow(&skep::sim::kernel(), Path::new("/sys/fs/bpf/values_per_cpu_grow"));

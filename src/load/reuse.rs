@@ -7,7 +7,7 @@ use std::sync::Arc;
 use skep_sys::abi::{MapFlags, MapType, UpdateFlags};
 use skep_sys::request::MapInfo;
 
-use crate::map::{Map, MapError};
+use crate::map::{Map, MapError, MapOperation, usual_batch};
 use crate::spec::MapSpec;
 
 /// What a load does with a map that is there under a map's name and does not fit the object's: another kind, other sizes
@@ -59,7 +59,7 @@ type Fill = dyn Fn(&Map, &Map) -> Result<(), Failure> + Send + Sync;
 const PASSES: usize = 8;
 
 impl Migration {
-    /// Copies each entry. Keys and values that are longer in the new map end with zeroes there, as structs do whose new
+    /// Copies each entry, many in one call where the kernel can (Linux 5.6). Keys and values that are longer in the new map end with zeroes there, as structs do whose new
     /// members are at their end; every value of a per-CPU map for itself.
     ///
     /// It is for hashes, arrays, their LRU and per-CPU kinds, and tries. The load fails for others, for shorter keys or
@@ -69,7 +69,8 @@ impl Migration {
     }
 
     /// Writes for each entry of the old map the entry that the function makes of it, or nothing for none. Keys and values
-    /// are as user space passes them ([`Map::value_len`]). The function may see an entry more than once.
+    /// are as user space passes them ([`Map::value_len`]). The function may see an entry more than once. The load fails when
+    /// what it makes has another length than the new map's keys or values.
     ///
     /// ```
     /// use skep::load::Migration;
@@ -83,7 +84,13 @@ impl Migration {
     pub fn entries(
         convert: impl Fn(&[u8], &[u8]) -> Option<(Vec<u8>, Vec<u8>)> + Send + Sync + 'static,
     ) -> Migration {
-        Migration::with(move |old, new| Ok(copy(old, new, &convert)?))
+        Migration::with(move |old, new| {
+            let mut each = |key: &[u8], value: &[u8], made: &mut Made| match convert(key, value) {
+                Some((key, value)) => add(new, made, &key, &value),
+                None => Ok(()),
+            };
+            Ok(copy(old, new, Some(&mut each))?)
+        })
     }
 
     /// Calls the function with the old map and the new one, which is empty. An error fails the load.
@@ -150,24 +157,53 @@ fn grow(old: &Map, new: &Map) -> Result<(), CopyError> {
     }
     let values = old.values_per_element().max(1) as usize;
     let (part, longer) = (old.value_len() / values, new.value_len() / values);
-    copy(old, new, &|key, value| {
-        let mut new_key = key.to_vec();
-        new_key.resize(new.key_len(), 0);
-        let mut new_value = Vec::with_capacity(new.value_len());
-        for one in value.chunks(part.max(1)) {
-            // What pads a value of a per-CPU map is zero.
-            new_value.extend_from_slice(one);
-            new_value.resize(new_value.len() + longer.saturating_sub(one.len()), 0);
-        }
-        Some((new_key, new_value))
-    })
+    if there.key_size == wanted.key_size && part == longer {
+        return copy(old, new, None);
+    }
+    copy(
+        old,
+        new,
+        Some(&mut |key, value, made| {
+            made.keys.extend_from_slice(key);
+            made.keys.resize(made.keys.len() + new.key_len().saturating_sub(key.len()), 0);
+            for one in value.chunks(part.max(1)) {
+                // What pads a value of a per-CPU map is zero.
+                made.values.extend_from_slice(one);
+                made.values.resize(made.values.len() + longer.saturating_sub(one.len()), 0);
+            }
+            Ok(())
+        }),
+    )
 }
 
-type Convert<'a> = &'a dyn Fn(&[u8], &[u8]) -> Option<(Vec<u8>, Vec<u8>)>;
+/// Entries of the new map, one behind the other, which are written in one go.
+#[derive(Default)]
+struct Made {
+    keys: Vec<u8>,
+    values: Vec<u8>,
+}
 
-fn copy(old: &Map, new: &Map, convert: Convert<'_>) -> Result<(), CopyError> {
+/// Adds to what was made what becomes of an entry.
+type Convert<'a> = &'a mut dyn FnMut(&[u8], &[u8], &mut Made) -> Result<(), MapError>;
+
+/// What a function made of an entry, whose lengths have to be those of the map: behind one another they would not tell.
+fn add(new: &Map, made: &mut Made, key: &[u8], value: &[u8]) -> Result<(), MapError> {
+    let wrong = |source| Err(new.failed(MapOperation::Update, source));
+    if key.len() != new.key_len() {
+        return wrong(skep_sys::MapError::KeyLength { got: key.len(), want: new.key_len() });
+    }
+    if value.len() != new.value_len() {
+        return wrong(skep_sys::MapError::ValueLength { got: value.len(), want: new.value_len() });
+    }
+    made.keys.extend_from_slice(key);
+    made.values.extend_from_slice(value);
+    Ok(())
+}
+
+/// Copies each entry, or what the function makes of it.
+fn copy(old: &Map, new: &Map, mut convert: Option<Convert<'_>>) -> Result<(), CopyError> {
     for _ in 0..PASSES {
-        match copy_once(old, new, convert) {
+        match copy_once(old, new, &mut convert) {
             Err(CopyError::Map(MapError::IterationAborted { .. })) => {}
             done => return done,
         }
@@ -175,16 +211,22 @@ fn copy(old: &Map, new: &Map, convert: Convert<'_>) -> Result<(), CopyError> {
     Err(CopyError::Restless)
 }
 
-fn copy_once(old: &Map, new: &Map, convert: Convert<'_>) -> Result<(), CopyError> {
-    let mut value = vec![0; old.value_len()];
-    for key in old.keys() {
-        let key = key?;
-        if !old.lookup_into(&key, &mut value, UpdateFlags::empty())? {
-            continue;
-        }
-        if let Some((key, value)) = convert(&key, &value) {
-            new.update(&key, &value, UpdateFlags::empty())?;
-        }
+fn copy_once(old: &Map, new: &Map, convert: &mut Option<Convert<'_>>) -> Result<(), CopyError> {
+    let mut batches = old.batches(usual_batch(old));
+    let mut made = Made::default();
+    while let Some(batch) = batches.next_batch()? {
+        let written = match convert {
+            None => new.insert_many(batch.keys(), batch.values(), UpdateFlags::empty()),
+            Some(convert) => {
+                made.keys.clear();
+                made.values.clear();
+                for (key, value) in batch.iter() {
+                    convert(key, value, &mut made)?;
+                }
+                new.insert_many(&made.keys, &made.values, UpdateFlags::empty())
+            }
+        };
+        written.map_err(MapError::from)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use skep::load::{Migration, NoteKind, OnMismatch};
 use skep::map::{HashMap, Map, PerCpuArray};
 use skep::sys::abi::{Errno, MapFlags, MapType, OpenFlags, UpdateFlags};
 use skep::sys::request::MapCreate;
-use skep::sys::wrap::FaultInjection;
+use skep::sys::wrap::{CallLog, FaultInjection};
 use skep::sys::{Backend, MapFd};
 use skep::{Error, ErrorKind, Kernel, Loader, Object, Spec};
 
@@ -273,6 +273,53 @@ pub(crate) fn values_per_cpu_grow(kernel: &Kernel, root: &Path) {
     let value = new.lookup(&3u32.to_ne_bytes()).unwrap().expect("it is there");
     let expected: Vec<u8> = values.iter().flat_map(|value| [value.to_ne_bytes(), [0; 8]].concat()).collect();
     assert_eq!(value, expected);
+}
+
+/// Entries come into a successor many at once, and what a function makes of them is checked one by one.
+pub(crate) fn entries_migrate_many_at_once(backend: &Arc<dyn Backend>, root: &Path) {
+    let (log, calls) = CallLog::around(backend.clone());
+    let kernel = Kernel::new(log);
+    let pinned = Pinned { backend, root };
+    let mut spec = open("pinned.o");
+    spec.map_mut("skep_pinned").unwrap().max_entries = 20_000;
+    let load = |spec: &Spec, policy| Loader::new(&kernel).pin_root(root).on_mismatch(policy).load(spec);
+    let first = load(&spec, OnMismatch::Fail).expect("it loads");
+    let keys: Vec<u32> = (0..10_000).collect();
+    let values: Vec<u64> = keys.iter().map(|&key| u64::from(key) * 3).collect();
+    let old: HashMap<u32, u64> = first.map("skep_pinned").unwrap().typed().unwrap();
+    old.insert_many(&keys, &values, ANY).expect("there is room");
+
+    for (grown, convert) in [(8, false), (16, false), (16, true)] {
+        let map = spec.map_mut("skep_pinned").unwrap();
+        (map.max_entries, map.value_size, map.value_type) = (map.max_entries + 1, grown, None);
+        let longer = |key: &[u8], value: &[u8]| Some((key.to_vec(), [value, &[0; 8]].concat()[..16].to_vec()));
+        let migration = if convert { Migration::entries(longer) } else { Migration::grow() };
+        calls.take();
+        load(&spec, OnMismatch::Migrate(migration)).expect("it loads");
+        assert!(calls.len() < 500, "{} calls for {} entries", calls.len(), keys.len());
+        let new = pinned.map(&kernel, "skep_pinned");
+        let mut entries: Vec<(u32, u64)> = Vec::new();
+        for entry in new.entries_batched(1000) {
+            let (key, value) = entry.unwrap();
+            assert_eq!(value.len(), grown as usize);
+            assert!(value[8..].iter().all(|&byte| byte == 0));
+            entries.push((
+                u32::from_ne_bytes(key[..].try_into().unwrap()),
+                u64::from_ne_bytes(value[..8].try_into().unwrap()),
+            ));
+        }
+        entries.sort_unstable();
+        assert!(entries.iter().copied().eq(keys.iter().copied().zip(values.iter().copied())));
+    }
+
+    // Too short and too long by as much: all of them together have the right length.
+    spec.map_mut("skep_pinned").unwrap().max_entries += 1;
+    let uneven = |key: &[u8], _: &[u8]| Some((key.to_vec(), vec![0; if key[0] % 2 == 0 { 15 } else { 17 }]));
+    let error = load(&spec, OnMismatch::Migrate(Migration::entries(uneven))).expect_err("lengths are wrong");
+    assert!(cause(&error).contains("15") || cause(&error).contains("17"), "{}", cause(&error));
+    let uneven = |key: &[u8], value: &[u8]| Some((key[..3].to_vec(), value.to_vec()));
+    let error = load(&spec, OnMismatch::Migrate(Migration::entries(uneven))).expect_err("keys are too short");
+    assert!(cause(&error).contains('3'), "{}", cause(&error));
 }
 
 /// Every part of an object is pinned in one directory, or none is.
