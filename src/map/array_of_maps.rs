@@ -67,7 +67,7 @@ impl ArrayOfMaps {
     ///
     /// # Errors
     /// [`MapError::Failed`] of kind [`Full`](super::MapErrorKind::Full) when `index` is outside of the array.
-    pub fn clear(&self, index: u32) -> Result<bool, MapError> {
+    pub fn remove(&self, index: u32) -> Result<bool, MapError> {
         self.map.delete(&index.to_ne_bytes())
     }
 

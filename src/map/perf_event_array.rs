@@ -25,8 +25,8 @@ use super::kinds::PERF_EVENT_ARRAY;
 /// let array: PerfEventArray = map.typed()?;
 /// let event = kernel.perf_event_open(&PerfEventOpen::bpf_output(1))?;
 /// array.set(1, &event)?;
-/// assert!(array.clear(1)?);
-/// assert!(!array.clear(1)?);
+/// assert!(array.remove(1)?);
+/// assert!(!array.remove(1)?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[doc(alias = "BPF_MAP_TYPE_PERF_EVENT_ARRAY")]
@@ -66,15 +66,15 @@ impl PerfEventArray {
     ///
     /// # Errors
     /// [`MapError::Failed`] of kind [`Full`](super::MapErrorKind::Full) when `index` is outside of the array.
-    pub fn clear(&self, index: u32) -> Result<bool, MapError> {
+    pub fn remove(&self, index: u32) -> Result<bool, MapError> {
         self.map.delete(&index.to_ne_bytes())
     }
 
     /// Takes out `event`, unless another one was put at `index` meanwhile by this process. Answers whether it was there.
     ///
     /// # Errors
-    /// As [`clear`](PerfEventArray::clear).
-    pub fn clear_event(&self, index: u32, event: &PerfEventFd) -> Result<bool, MapError> {
+    /// As [`remove`](PerfEventArray::remove).
+    pub fn remove_event(&self, index: u32, event: &PerfEventFd) -> Result<bool, MapError> {
         let result = self.map.as_map_fd().delete_perf_event(&index.to_ne_bytes(), event);
         result.map_err(|error| self.failed(MapOperation::Delete, error))
     }

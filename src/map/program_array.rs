@@ -31,7 +31,7 @@ use super::kinds::{PROGRAM_ARRAY, view};
 /// stages.set(2, counter)?;
 /// assert_eq!(stages.get(2)?, Some(counter.info()?.id));
 /// assert_eq!(stages.iter().count(), 1);
-/// assert!(stages.clear(2)?);
+/// assert!(stages.remove(2)?);
 /// assert_eq!(stages.get(2)?, None);
 /// # Ok(())
 /// # }
@@ -70,7 +70,7 @@ impl ProgramArray {
     ///
     /// # Errors
     /// [`MapError::Failed`] of kind [`Full`](super::MapErrorKind::Full) when `index` is outside of the array.
-    pub fn clear(&self, index: u32) -> Result<bool, MapError> {
+    pub fn remove(&self, index: u32) -> Result<bool, MapError> {
         self.map.delete(&index.to_ne_bytes())
     }
 

@@ -431,7 +431,7 @@ impl PerfBuffer {
                 cpu.retired = true;
                 let _ = self.poller.remove(cpu.ring().as_fd());
                 // It may be another's by now, or gone with the CPU; nothing is written to it either way.
-                let _ = self.map.clear_event(number, cpu.ring().event());
+                let _ = self.map.remove_event(number, cpu.ring().event());
                 changes.closed.push(number);
             }
         }
@@ -476,7 +476,7 @@ impl Drop for PerfBuffer {
     fn drop(&mut self) {
         // A map that others hold would keep the events.
         for cpu in self.cpus.iter().filter(|cpu| !cpu.retired) {
-            let _ = self.map.clear_event(cpu.cpu(), cpu.ring().event());
+            let _ = self.map.remove_event(cpu.cpu(), cpu.ring().event());
         }
     }
 }

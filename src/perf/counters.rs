@@ -99,7 +99,7 @@ impl Drop for PerfCounters {
     fn drop(&mut self) {
         // A map that others hold would keep the events.
         for (cpu, event) in &self.counters {
-            let _ = self.map.clear_event(*cpu, event);
+            let _ = self.map.remove_event(*cpu, event);
         }
     }
 }

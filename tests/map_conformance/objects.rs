@@ -35,9 +35,9 @@ pub(super) fn programs(kernel: &Kernel) {
     let other = program(kernel, ProgType::SOCKET_FILTER);
     assert_error(array.set(1, &other), MapErrorKind::Invalid, Some(Errno::EINVAL));
     assert_error(array.set(4, &one), MapErrorKind::Full, Some(Errno::E2BIG));
-    assert_error(array.clear(4), MapErrorKind::Full, Some(Errno::E2BIG));
-    assert!(array.clear(0).unwrap());
-    assert!(!array.clear(0).unwrap());
+    assert_error(array.remove(4), MapErrorKind::Full, Some(Errno::E2BIG));
+    assert!(array.remove(0).unwrap());
+    assert!(!array.remove(0).unwrap());
     // It holds what is in it.
     drop(two);
     assert!(kernel.prog_by_id(ids.1).is_ok());
@@ -79,9 +79,9 @@ pub(super) fn array_of_maps(kernel: &Kernel) {
         Some(Errno::EINVAL),
     );
     assert_error(outer.set(3, &two), MapErrorKind::Full, Some(Errno::E2BIG));
-    assert_error(outer.clear(3), MapErrorKind::Full, Some(Errno::E2BIG));
-    assert!(outer.clear(0).unwrap());
-    assert!(!outer.clear(0).unwrap());
+    assert_error(outer.remove(3), MapErrorKind::Full, Some(Errno::E2BIG));
+    assert!(outer.remove(0).unwrap());
+    assert!(!outer.remove(0).unwrap());
     assert_eq!(outer.iter().count(), 1);
     assert!(outer.as_map().typed::<HashOfMaps<u32>>().is_err());
 }

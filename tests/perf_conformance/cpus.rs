@@ -97,11 +97,11 @@ pub(super) fn refused(world: &dyn World) {
     let event = kernel.perf_event_open(&PerfEventOpen::bpf_output(0)).unwrap();
     let error = array.set(array.len(), &event).unwrap_err();
     assert_eq!((error.kind(), error.errno()), (MapErrorKind::Full, Some(Errno::E2BIG)));
-    assert_eq!(array.clear(array.len()).unwrap_err().errno(), Some(Errno::E2BIG));
+    assert_eq!(array.remove(array.len()).unwrap_err().errno(), Some(Errno::E2BIG));
     array.set(0, &event).unwrap();
     assert!(array.as_map().lookup(&[0; 4]).is_err(), "what is in cannot be asked");
-    assert!(array.clear_event(0, &event).unwrap() && !array.clear_event(0, &event).unwrap());
-    assert!(!array.clear(0).unwrap());
+    assert!(array.remove_event(0, &event).unwrap() && !array.remove_event(0, &event).unwrap());
+    assert!(!array.remove(0).unwrap());
     assert!(array.as_map().update(&[0; 4], &u32::MAX.to_ne_bytes(), Default::default()).is_err());
 
     // A ring has one reader.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)]
 
+pub(crate) mod coverage;
 mod kernel;
 pub(crate) mod objects;
 pub(crate) mod sources;
@@ -67,7 +68,7 @@ macro_rules! tests {
     };
     (objects of $maps:path) => {
         $crate::trait_conformance::tests! { $maps: objects::devices objects::cpus objects::sockets objects::storage_of_sockets
-            objects::maps_of_maps objects::programs }
+            objects::maps_of_maps objects::programs coverage::every_view }
     };
     ($maps:path) => {
         $crate::trait_conformance::tests! { $maps:

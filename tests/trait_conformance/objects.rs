@@ -20,7 +20,7 @@ use super::{ANY, KernelMaps, assert_error};
 const LO: u32 = 1;
 
 /// None, which is said, where the kernel has no such maps.
-fn created(request: &MapCreate<'_>, maps: &KernelMaps) -> Option<Map> {
+pub(super) fn created(request: &MapCreate<'_>, maps: &KernelMaps) -> Option<Map> {
     match Map::create(&maps.0, request) {
         Err(error) if error.errno() == Some(Errno::EINVAL) => {
             println!("skip: {}: this kernel has none", request.map_type);
@@ -84,15 +84,20 @@ pub(crate) fn sockets(maps: &KernelMaps) {
     assert_eq!(map.to_vec().unwrap(), []);
 }
 
-pub(crate) fn storage_of_sockets(maps: &KernelMaps) {
+/// Local storage of a 32-bit integer.
+pub(super) fn storage(maps: &KernelMaps, map_type: MapType) -> Option<Map> {
     let mut types = BtfBuilder::new();
     let int = types.add_int("int", 4, IntEncoding::SIGNED).unwrap().0;
     let types = maps.0.btf_load(types.finish().unwrap().bytes(), None).unwrap();
-    let mut request = request(MapType::SK_STORAGE, 4);
+    let mut request = request(map_type, 4);
     request.max_entries = 0;
     request.flags = MapFlags::NO_PREALLOC;
     request.btf = Some(MapBtf { btf: types.as_fd(), key_type: int, value_type: int });
-    let Some(map) = created(&request, maps) else { return };
+    created(&request, maps)
+}
+
+pub(crate) fn storage_of_sockets(maps: &KernelMaps) {
+    let Some(map) = storage(maps, MapType::SK_STORAGE) else { return };
     let map: SkStorage<i32> = map.typed().unwrap();
 
     fn body(map: &(impl MapRead<UdpSocket, i32> + MapWrite<UdpSocket, i32> + MapRemove<UdpSocket>)) {

@@ -51,8 +51,8 @@ pub trait MapWrite<K, V> {
 
 /// Elements that can be removed.
 pub trait MapRemove<K> {
-    /// Removes the element at `key` (`BPF_MAP_DELETE_ELEM`). Answers whether there was one. A trie removes the very
-    /// prefix, and no other that holds it.
+    /// Removes the element at `key` (`BPF_MAP_DELETE_ELEM`). Answers whether there was one; of a slot for an `AF_XDP` socket
+    /// no kernel tells, and it answers `true`. A trie removes the very prefix, and no other that holds it.
     ///
     /// # Errors
     /// Of kind [`Denied`](crate::map::MapErrorKind::Denied) for a frozen map.

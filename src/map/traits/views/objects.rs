@@ -6,16 +6,16 @@
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
-use skep_sys::LoadedProgram;
 use skep_sys::abi::{MapId, ProgId, UpdateFlags};
+use skep_sys::{LoadedProgram, PerfEventFd};
 use zerocopy::IntoBytes;
 
 use super::{read, remove, visit, write};
 use crate::map::traits::{MapIter, MapRead, MapRemove, MapWrite};
 use crate::map::{
     ArrayOfMaps, CgroupArray, CgroupStorage, CpuMap, CpuQueue, DevMap, DevMapHash, Device, HashOfMaps,
-    InodeStorage, InstructionArray, InstructionPlace, Map, MapError, MapOperation, PlainData, ProgramArray,
-    ReuseportArray, SkStorage, SockHash, SockMap, StackTrace, StackTraces, TaskStorage, XskMap,
+    InodeStorage, InstructionArray, InstructionPlace, Map, MapError, MapOperation, PerfEventArray, PlainData,
+    ProgramArray, ReuseportArray, SkStorage, SockHash, SockMap, StackTrace, StackTraces, TaskStorage, XskMap,
 };
 
 /// Slots of devices and of CPUs: what is written is an index or a length, which is a number. The kernel does not say
@@ -59,10 +59,17 @@ write!([K: PlainData, S: AsFd] SockHash<K>: K => S, |map, key, socket, flags| ma
 remove!([K: PlainData] SockHash<K>: K, |map, key| map.remove(key));
 visit!([K: PlainData] SockHash<K>: K => u64, |map| map.iter());
 
-// These are written only, and of the first the kernel does not say what was there.
+// These are written only.
 write!([S: AsFd] XskMap: u32 => S, |map, index, socket, flags| map.set(*index, socket, flags));
+// The kernel says neither before nor after whether there is a socket.
+remove!([] XskMap: u32, |map, index| map.remove(*index).map(|()| true));
 write!([S: AsFd] CgroupArray: u32 => S, |map, index, cgroup, flags| map.set(*index, cgroup, flags));
 remove!([] CgroupArray: u32, |map, index| map.remove(*index));
+write!([] PerfEventArray: u32 => PerfEventFd, |map, index, event, flags| {
+    let result = map.as_map().as_map_fd().update_perf_event(&index.to_ne_bytes(), event, flags);
+    result.map_err(|error| map.as_map().failed(MapOperation::Update, error))
+});
+remove!([] PerfEventArray: u32, |map, index| map.remove(*index));
 
 /// Values that belong to what a descriptor stands for.
 macro_rules! storage {
@@ -83,7 +90,7 @@ write!([] ArrayOfMaps: u32 => Map, |map, index, inner, flags| {
     let result = map.as_map().as_map_fd().update_map(&index.to_ne_bytes(), inner.as_map_fd(), flags);
     result.map_err(|error| map.as_map().failed(MapOperation::Update, error))
 });
-remove!([] ArrayOfMaps: u32, |map, index| map.clear(*index));
+remove!([] ArrayOfMaps: u32, |map, index| map.remove(*index));
 visit!([] ArrayOfMaps: u32 => MapId, |map| map.iter());
 
 read!([K: PlainData] HashOfMaps<K>: K => MapId, |map, key| map.id(key));
@@ -96,7 +103,7 @@ write!([P: AsRef<LoadedProgram>] ProgramArray: u32 => P, |map, index, program, f
     let result = map.as_map().as_map_fd().update_program(&index.to_ne_bytes(), program.as_ref(), flags);
     result.map_err(|error| map.as_map().failed(MapOperation::Update, error))
 });
-remove!([] ProgramArray: u32, |map, index| map.clear(*index));
+remove!([] ProgramArray: u32, |map, index| map.remove(*index));
 visit!([] ProgramArray: u32 => ProgId, |map| map.iter());
 
 read!([] InstructionArray: u32 => InstructionPlace, |map, index| map.get(*index));
