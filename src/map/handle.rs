@@ -75,7 +75,13 @@ impl Map {
     }
 
     fn with_cell(name: &str, fd: MapFd, types: OnceLock<Option<MapTypes>>) -> Map {
-        Map(Arc::new(Inner { name: name.into(), label: OnceLock::new(), fd, types, memory: Mutex::default() }))
+        Map(Arc::new(Inner {
+            name: name.into(),
+            label: OnceLock::new(),
+            fd,
+            types,
+            memory: Mutex::default(),
+        }))
     }
 
     /// Creates a map (`BPF_MAP_CREATE`, Linux 3.18).

@@ -98,11 +98,7 @@ impl<V: PlainData> PerCpuValues<V> {
     /// Refuses values that are not for this map's number of CPUs.
     pub(super) fn check(&self, map: &Map) -> Result<(), MapError> {
         let (asked, there) = (self.cpus, map.values_per_element() as usize);
-        if asked == there {
-            Ok(())
-        } else {
-            Err(MapError::WrongCpuCount { map: map.label(), asked, there })
-        }
+        if asked == there { Ok(()) } else { Err(MapError::WrongCpuCount { map: map.label(), asked, there }) }
     }
 
     fn offset(&self, cpu: u32) -> Option<usize> {

@@ -292,7 +292,8 @@ pub(crate) fn entries_migrate_many_at_once(backend: &Arc<dyn Backend>, root: &Pa
     for (grown, convert) in [(8, false), (16, false), (16, true)] {
         let map = spec.map_mut("skep_pinned").unwrap();
         (map.max_entries, map.value_size, map.value_type) = (map.max_entries + 1, grown, None);
-        let longer = |key: &[u8], value: &[u8]| Some((key.to_vec(), [value, &[0; 8]].concat()[..16].to_vec()));
+        let longer =
+            |key: &[u8], value: &[u8]| Some((key.to_vec(), [value, &[0; 8]].concat()[..16].to_vec()));
         let migration = if convert { Migration::entries(longer) } else { Migration::grow() };
         calls.take();
         load(&spec, OnMismatch::Migrate(migration)).expect("it loads");
