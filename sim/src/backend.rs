@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io::{Cursor, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use skep_sys::abi::{AttachType, Errno, MapFlags, MapType, OpenFlags, ProgType, StatsType, StreamId};
@@ -147,9 +148,14 @@ impl Backend for SimKernel {
 
     fn map_ring(&self, map: BorrowedFd<'_>) -> Result<RingMemory, Errno> {
         let (map, access) = self.0.map(map)?;
-        // What cannot be read stays readable, and is asked for once more than needed.
-        let went_idle = |map: BorrowedFd<'_>| Descriptors::take_wakeups(map).unwrap_or_default();
-        Ok(map.map_ring(access)?.with_idle(Box::new(went_idle)))
+        let memory = map.map_ring(access)?;
+        let (kernel, map) = (Arc::downgrade(&self.0), Arc::downgrade(&map));
+        let went_idle = move |fd: BorrowedFd<'_>| {
+            if let (Some(kernel), Some(map)) = (kernel.upgrade(), map.upgrade()) {
+                kernel.settle(&map, fd);
+            }
+        };
+        Ok(memory.with_idle(Box::new(went_idle)))
     }
 
     fn map_freeze(&self, map: BorrowedFd<'_>) -> Result<(), Errno> {

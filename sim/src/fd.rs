@@ -172,6 +172,21 @@ impl Descriptors {
         }
     }
 
+    /// Whether there are wakeups that nobody took.
+    pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
+        let mut polled = [PollFd::new(fd, PollFlags::POLLIN)];
+        let answer = poll(&mut polled, PollTimeout::ZERO);
+        answer.is_ok() && polled.iter().any(|fd| fd.any() == Some(true))
+    }
+
+    /// Makes one descriptor readable.
+    pub(crate) fn wake_one(&self, fd: BorrowedFd<'_>) {
+        if let Some(entry) = Inode::of_fd(fd).ok().and_then(|inode| self.entries.get(&inode)) {
+            // As in `wake`.
+            let _ = (&*entry.writer).write(&[0]);
+        }
+    }
+
     /// Makes every descriptor of a map readable, anew where it is already.
     pub(crate) fn wake(&self, map: &Arc<Map>) {
         let theirs = |entry: &&Entry| matches!(&entry.object, Object::Map(m) if Arc::ptr_eq(m, map));

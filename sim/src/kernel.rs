@@ -31,6 +31,11 @@ use crate::world::World;
 /// A descriptor is the read end of a pipe whose write end the kernel holds, so an open object takes two of the
 /// process's descriptors. Closed ones are noticed when ids are asked for and from time to time when objects are made;
 /// [`live`](SimKernel::live) notices them at once.
+///
+/// A ring's descriptor polls as readable as on Linux while records are left, whoever opened it and whenever, with these
+/// differences: whoever reads all of them without looking for another one finds it readable once more; a record that wakes
+/// nobody makes only those descriptors readable that are opened afterwards or whose reader comes to look; and it is
+/// readable too when a user ring buffer has room, which on Linux makes it writable.
 #[derive(Clone, Debug)]
 pub struct SimKernel(pub(crate) Arc<Inner>);
 
@@ -355,8 +360,31 @@ impl Inner {
     /// Opens a descriptor of an object.
     pub(crate) fn open(&self, object: Object, access: Access) -> Result<OwnedFd, Errno> {
         let due = self.state().descriptors.sweep_is_due();
+        let ring = match &object {
+            Object::Map(map) if map.is_ring() => Some(map.clone()),
+            _ => None,
+        };
         let mut state = if due { self.swept() } else { self.state() };
-        state.descriptors.open(object, access)
+        let fd = state.descriptors.open(object, access)?;
+        drop(state);
+        if let Some(map) = ring {
+            self.settle(&map, fd.as_fd());
+        }
+        Ok(fd)
+    }
+
+    /// Makes a ring's descriptor ready if and only if Linux calls it ready. Done when nobody can be waiting for it: it is
+    /// new, or its reader was here.
+    pub(crate) fn settle(&self, map: &Map, fd: BorrowedFd<'_>) {
+        let is_ready = || map.ring(|ring| ring.is_ready()).unwrap_or_default();
+        if !is_ready() {
+            // What cannot be read stays readable, and is asked for once more than needed.
+            let _ = Descriptors::take_wakeups(fd);
+        }
+        // Also what came in between, whose wakeup was taken.
+        if is_ready() && !Descriptors::is_readable(fd) {
+            self.state().descriptors.wake_one(fd);
+        }
     }
 
     /// The address of a symbol, as `/proc/kallsyms` has it.

@@ -102,6 +102,8 @@ pub(crate) const BODIES: &[Body] = &[
     ("timeouts", waiting::timeouts),
     ("wakeups", waiting::wakeups),
     ("readiness", waiting::readiness),
+    ("readiness_of_the_unfinished", waiting::readiness_of_the_unfinished),
+    ("readiness_of_room", waiting::readiness_of_room),
     ("several_rings", poller::several),
     ("rings_take_turns", poller::fair),
     ("overwriting", overwrite::keeps_the_newest),

@@ -2,10 +2,11 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use skep::ring::Readiness;
-use skep::sys::abi::RingFlags;
+use skep::map::Map;
+use skep::ring::{Readiness, RingBuffer};
+use skep::sys::abi::{OpenFlags, RingFlags};
 
-use super::{Lab, rig};
+use super::{Lab, NONE, rig};
 
 const SHORT: Duration = Duration::from_millis(30);
 /// Never waited for unless something is wrong.
@@ -100,8 +101,69 @@ pub(super) fn readiness(lab: &dyn Lab) {
         rig.output(b"two");
         assert!(ring.skip().unwrap());
         assert!(is_readable(&ring) && is_readable(&rig.map.as_map_fd()), "one is left");
+        assert!(ring.peek().unwrap().is_some());
+        assert!(is_readable(&ring), "it was looked at, and is left");
         assert!(ring.skip().unwrap());
         assert!(ring.next().unwrap().is_none());
         assert!(!is_readable(&ring), "nothing is left");
+    }
+
+    // What counts is what is there, and neither when the descriptor was opened nor whether anyone was woken.
+    let by_id = || Map::by_id(lab.kernel(), rig.map.id().unwrap(), OpenFlags::empty()).unwrap();
+    assert!(!is_readable(&by_id().as_map_fd()));
+    rig.producer.output(b"quiet", RingFlags::NO_WAKEUP).unwrap();
+    assert!(is_readable(&by_id().as_map_fd()));
+    drop(ring);
+    let mut ring: RingBuffer = by_id().typed().unwrap();
+    assert!(is_readable(&ring), "the next reader's");
+    assert!(ring.skip().unwrap() && ring.next().unwrap().is_none());
+    assert!(!is_readable(&ring));
+}
+
+/// A record that is not finished is there too: who is told of the state and not of changes is told again and again.
+pub(super) fn readiness_of_the_unfinished(lab: &dyn Lab) {
+    // The other CPU may be done before we come to look.
+    for _ in 0..50 {
+        let Some((map, start)) = lab.busy() else { return };
+        let mut ring: RingBuffer = map.typed().unwrap();
+        assert!(!is_readable(&ring));
+        let finish = start();
+        let nothing = ring.peek().unwrap().is_none();
+        let readable = is_readable(&ring);
+        let unfinished = nothing && ring.peek().unwrap().is_none();
+        assert!(readable || !unfinished, "two records are there");
+        finish();
+        if unfinished {
+            assert!(ring.next_timeout(LONG).unwrap().is_some());
+            assert!(is_readable(&ring), "the second one is there");
+            return;
+        }
+    }
+    println!("skip: readiness_of_the_unfinished: none was unfinished when looked at");
+}
+
+/// A user ring buffer is ready while there is any room.
+pub(super) fn readiness_of_room(lab: &dyn Lab) {
+    let Some(rig) = lab.user_ring(4096) else { return };
+    let ring = rig.open();
+    let is_ready = || match ring.waits_for() {
+        Readiness::Read => is_readable(&ring),
+        _ => {
+            let mut fds = [PollFd::new(ring.as_fd(), PollFlags::POLLOUT)];
+            poll(&mut fds, PollTimeout::ZERO).unwrap();
+            fds[0].revents().unwrap().contains(PollFlags::POLLOUT)
+        }
+    };
+    assert!(is_ready(), "it is empty");
+    ring.submit(&[1u64; 256]).unwrap();
+    assert!(ring.reserve(2048).unwrap_err().is_full());
+    assert!(is_ready(), "there is room, if not for that");
+    ring.reserve(2032).unwrap().commit();
+    assert!(ring.reserve(0).unwrap_err().is_full());
+    assert!(!is_ready(), "it is full");
+    assert_eq!(rig.drainer.drain(1, NONE).unwrap(), [1]);
+    let start = Instant::now();
+    while !is_ready() {
+        assert!(start.elapsed() < LONG);
     }
 }

@@ -334,6 +334,10 @@ impl Map {
         self.state().elements.put_stack(id, addresses)
     }
 
+    pub(crate) fn is_ring(&self) -> bool {
+        matches!(self.shape.kind, MapType::RINGBUF | MapType::USER_RINGBUF)
+    }
+
     /// Does something with the ring that the map is; `EINVAL` for others.
     pub(crate) fn ring<T>(&self, with: impl FnOnce(&mut Ring) -> Result<T, Errno>) -> Result<T, Errno> {
         with(self.state().elements.ring().ok_or(Errno::EINVAL)?)

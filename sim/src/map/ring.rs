@@ -187,6 +187,15 @@ impl Ring {
         Ok(produced.wrapping_sub(if self.overwrites { oldest } else { consumed }))
     }
 
+    /// Whether Linux says that the process has something to do here, and so that its descriptors are ready: something to
+    /// read, finished or not, or room to write.
+    pub(crate) fn is_ready(&self) -> Result<bool, Errno> {
+        if self.user {
+            return Ok(self.produced()?.wrapping_sub(self.consumed()?) < self.size as u64);
+        }
+        Ok(self.available()? > 0)
+    }
+
     /// Size and positions: of the ring, the consumer, the producer, and what was overwritten.
     pub(crate) fn state(&self) -> Result<[u64; 4], Errno> {
         let overwritten = self.overwritten()?.load(Ordering::Acquire);
