@@ -244,7 +244,7 @@ fn a_bpffs_is_absent_private_or_read_only() {
     // Mounted when it is asked for, for this namespace alone.
     assert!(bpffs::ensure(&kernel, "/sys/fs/bpf").expect("it can be mounted"));
     assert!(!bpffs::ensure(&kernel, "/sys/fs/bpf").expect("it is mounted"));
-    assert_eq!(object.pin_all(root).expect("there is one now").len(), 3);
+    assert_eq!(object.pin_all(root).expect("there is one now").paths().count(), 3);
     let elsewhere = std::thread::spawn(|| {
         // Threads begin in the namespace of the one that makes them: the process's first one is where it was.
         Path::new("/proc/1/root/sys/fs/bpf/app").exists()

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, ensure};
 use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 use skep::link::Link;
 use skep::link::struct_ops::Registration;
+use skep::load::ObjectPins;
 use skep::{Error, Kernel, Loader, Object, Spec};
 
 use crate::out;
@@ -85,14 +86,19 @@ enum Attached {
 /// What was pinned, to be taken back when a later step fails.
 struct Pins<'k> {
     kernel: &'k Kernel,
-    made: Vec<PathBuf>,
+    links: Vec<PathBuf>,
+    object: Option<ObjectPins>,
 }
 
 impl Drop for Pins<'_> {
     fn drop(&mut self) {
-        for path in self.made.iter().rev() {
+        for path in self.links.iter().rev() {
             // A pin that someone else removed meanwhile is as good as removed.
             let _ = self.kernel.backend().unpin(path);
+        }
+        if let Some(pins) = self.object.take() {
+            // The error that is told is why it is taken back.
+            let _ = pins.undo();
         }
     }
 }
@@ -150,75 +156,36 @@ fn load(args: &Args, kernel: &Kernel, loaded: &mut Loaded) -> anyhow::Result<(Ob
     }
     let object = loader.load(&spec)?;
     loaded.notes = object.report().notes.iter().map(ToString::to_string).collect();
-    let mut pins = Pins { kernel, made: Vec::new() };
-    if let Some(dir) = &args.pin {
-        make_directory(kernel, dir)?;
-    }
-    pin_all(args, &object, loaded, &mut pins)?;
+    let object_pins = args.pin.as_ref().map(|dir| object.pin_all(dir)).transpose()?;
+    let mut pins = Pins { kernel, links: Vec::new(), object: object_pins };
+    tell(&object, pins.object.as_ref(), loaded)?;
     let links = attach_all(args, &object, loaded, &mut pins)?;
-    pins.made.clear();
+    pins.links.clear();
+    pins.object = None;
     Ok((object, links))
 }
 
-fn make_directory(kernel: &Kernel, dir: &Path) -> anyhow::Result<()> {
-    let backend = kernel.backend();
-    match backend.create_pin_dir(dir) {
-        Ok(()) | Err(skep::sys::abi::Errno::EEXIST) => {}
-        Err(errno) => bail!("make {}: {errno} (its parent must be a directory on a bpffs)", dir.display()),
-    }
-    ensure!(
-        backend.is_bpffs(dir).map_err(|errno| anyhow!("look at {}: {errno}", dir.display()))?,
-        "{} is not on a bpffs: mount -t bpf bpf /sys/fs/bpf",
-        dir.display()
-    );
-    Ok(())
-}
-
-fn pin_all(args: &Args, object: &Object, loaded: &mut Loaded, pins: &mut Pins<'_>) -> anyhow::Result<()> {
+fn tell(object: &Object, pins: Option<&ObjectPins>, loaded: &mut Loaded) -> anyhow::Result<()> {
     for (name, map) in object.maps() {
         let info = map.info().with_context(|| format!("ask the kernel about map `{name}`"))?;
-        // Maps of data sections have names with dots, which a bpffs does not take.
-        let path = args.pin.as_ref().map(|dir| dir.join(name.replace('.', "_").trim_start_matches('_')));
-        if let Some(path) = &path {
-            match map.pin(path) {
-                Ok(()) => pins.made.push(path.clone()),
-                // It was pinned by its name, or reused from there.
-                Err(error)
-                    if error.errno() == Some(skep::sys::abi::Errno::EEXIST)
-                        && is_same(object, path, info.id.0) => {}
-                Err(error) => {
-                    return Err(error).with_context(|| format!("pin map `{name}` at {}", path.display()));
-                }
-            }
-        }
         loaded.maps.push(LoadedMap {
             name: name.to_owned(),
             id: info.id.0,
             map_type: info.map_type.to_string(),
-            pin: path,
+            pin: pins.and_then(|pins| pins.map(name)).map(Path::to_owned),
         });
     }
     for program in object.programs() {
         let info = program.info()?;
-        let path = args.pin.as_ref().map(|dir| dir.join(program.name()));
-        if let Some(path) = &path {
-            program.pin(path).with_context(|| format!("pin at {}", path.display()))?;
-            pins.made.push(path.clone());
-        }
         loaded.programs.push(LoadedProgram {
             name: program.name().to_owned(),
             id: info.id.0,
             prog_type: info.prog_type.to_string(),
             tag: info.tag.iter().map(|byte| format!("{byte:02x}")).collect(),
-            pin: path,
+            pin: pins.and_then(|pins| pins.program(program.name())).map(Path::to_owned),
         });
     }
     Ok(())
-}
-
-fn is_same(object: &Object, path: &Path, id: u32) -> bool {
-    let there = object.kernel().map_open_pinned(path, skep::sys::abi::OpenFlags::empty());
-    there.ok().and_then(|map| map.info().ok()).is_some_and(|info| info.id.0 == id)
 }
 
 fn attach_all(
@@ -305,7 +272,7 @@ fn record(
     let path = args.pin.as_ref().map(|dir| dir.join(format!("{name}_link")));
     if let Some(path) = &path {
         link.pin(path)?;
-        pins.made.push(path.clone());
+        pins.links.push(path.clone());
     }
     loaded.links.push(LoadedLink {
         program: name.to_owned(),

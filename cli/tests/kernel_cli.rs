@@ -135,6 +135,15 @@ fn load_pins_what_it_loads_and_takes_back_what_it_cannot() {
         assert_eq!(output.status.code(), Some(1), "{wrong}");
     }
     std::fs::remove_dir_all(&directory).expect("pins can be removed");
+
+    // What fails after it was pinned leaves neither pins nor the directory.
+    let args = ["load", "--json", "--pin", &directory, "--attach=count_packets@nosuchif0"];
+    let output = skep(&args, std::slice::from_ref(&object));
+    assert_eq!((output.status.code(), &lines(&output)[0]["ok"]), (Some(1), &false.into()));
+    assert!(!Path::new(&directory).exists());
+    let output = skep(&["load", "--pin", "/tmp/skep_cli"], std::slice::from_ref(&object));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("mount -t bpf bpf /sys/fs/bpf"), "{error}");
 }
 
 #[test]

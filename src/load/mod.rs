@@ -30,6 +30,7 @@ pub use crate::reloc::SourceLine;
 pub use error::LoadError;
 pub use global_view::GlobalView;
 pub use object::Object;
+pub use pin_all::ObjectPins;
 pub use report::{LoadReport, Note, NoteKind};
 pub use reuse::{Migration, OnMismatch};
 pub use target::KernelTarget;

@@ -7,13 +7,15 @@ use skep_sys::abi::{Errno, OpenFlags};
 
 use super::{Object, pins};
 use crate::error::Error;
+use crate::program::Program;
 
 impl Object {
     /// Pins every map and program in a directory on a bpffs (`BPF_OBJ_PIN`, Linux 4.4), which is made if it is not
     /// there; its parent must be. Programs are pinned by their names, and so are maps, those of data sections without the
     /// dots: `.rodata` as `rodata`. A map that is pinned there already, by its name, stays so.
     ///
-    /// Either everything is pinned, or what was pinned is removed again.
+    /// Either everything is pinned, or what was pinned is removed again. What it answers tells the paths, and can take all of it
+    /// back when a later step fails, such as attaching.
     ///
     /// ```
     /// use skep::{Loader, Spec};
@@ -22,8 +24,8 @@ impl Object {
     /// let kernel = skep::sim::kernel();
     /// let spec = Spec::parse("xdp_count", include_bytes!("../../testdata/xdp_count.o"))?;
     /// let object = Loader::new(&kernel).load(&spec)?;
-    /// let paths = object.pin_all("/sys/fs/bpf/counter")?;
-    /// assert!(paths.contains(&"/sys/fs/bpf/counter/flows".into()));
+    /// let pins = object.pin_all("/sys/fs/bpf/counter")?;
+    /// assert_eq!(pins.map("flows").unwrap().to_str(), Some("/sys/fs/bpf/counter/flows"));
     /// object.unpin_all("/sys/fs/bpf/counter")?;
     /// # Ok(())
     /// # }
@@ -32,22 +34,39 @@ impl Object {
     /// # Errors
     ///
     /// [`Error::Pin`] with the path that was refused, [`Error::Load`] for a name that cannot be a file's.
-    pub fn pin_all(&self, directory: impl AsRef<Path>) -> Result<Vec<PathBuf>, Error> {
+    pub fn pin_all(&self, directory: impl AsRef<Path>) -> Result<ObjectPins, Error> {
         let directory = directory.as_ref();
-        let mut made = Made { kernel: self.kernel(), pins: Vec::new(), directory: None };
-        make_directory(self.kernel(), directory)?.then(|| made.directory = Some(directory.to_owned()));
-        let mut paths = Vec::new();
+        let mut pins = ObjectPins {
+            kernel: self.kernel().clone(),
+            maps: Vec::new(),
+            programs: Vec::new(),
+            made: Vec::new(),
+            directory: None,
+        };
+        make_directory(self.kernel(), directory)?.then(|| pins.directory = Some(directory.to_owned()));
+        match self.pin_into(directory, &mut pins) {
+            Ok(()) => Ok(pins),
+            Err(error) => {
+                // What cannot be removed stays; the error that is told is the first one.
+                let _ = pins.undo();
+                Err(error)
+            }
+        }
+    }
+
+    fn pin_into(&self, directory: &Path, pins: &mut ObjectPins) -> Result<(), Error> {
         for (path, part) in self.places(directory, directory)? {
             match part.pin(&path) {
-                Ok(()) => made.pins.push(path.clone()),
+                Ok(()) => pins.made.push(path.clone()),
                 Err(Errno::EEXIST) if self.is_pinned(&path, &part) => {}
                 Err(source) => return Err(failed(self.kernel(), &path, "pin it", source)),
             }
-            paths.push(path);
+            match part {
+                Part::Map(_, name) => pins.maps.push((name.to_owned(), path)),
+                Part::Program(program) => pins.programs.push((program.name().to_owned(), path)),
+            }
         }
-        made.pins.clear();
-        made.directory = None;
-        Ok(paths)
+        Ok(())
     }
 
     /// Removes the pins that [`pin_all`](Object::pin_all) made in a directory, and the directory if nothing else is in
@@ -79,11 +98,11 @@ impl Object {
         let refused = |source| Error::Load { object: self.name().to_owned(), source };
         let maps = self.maps().map(|(name, map)| {
             let path = pins::path(maps, &pins::file_name(name)).map_err(refused)?;
-            Ok((path, Part::Map(map.as_map_fd())))
+            Ok((path, Part::Map(map.as_map_fd(), name)))
         });
         let programs = self.programs().map(|program| {
             let path = pins::path(programs, program.name()).map_err(refused)?;
-            Ok((path, Part::Program(program.loaded())))
+            Ok((path, Part::Program(program)))
         });
         maps.chain(programs).collect()
     }
@@ -91,7 +110,7 @@ impl Object {
     /// Whether this very part is pinned at the path.
     fn is_pinned(&self, path: &Path, part: &Part<'_>) -> bool {
         match part {
-            Part::Map(map) => {
+            Part::Map(map, _) => {
                 let there = self.kernel().map_open_pinned(path, OpenFlags::empty());
                 let there = there.ok().and_then(|there| there.info().ok());
                 there.zip(map.info().ok()).is_some_and(|(there, own)| there.id == own.id)
@@ -99,7 +118,7 @@ impl Object {
             Part::Program(program) => {
                 let there = self.kernel().prog_open_pinned(path);
                 let there = there.ok().and_then(|there| there.info().ok());
-                there.zip(program.info().ok()).is_some_and(|(there, own)| there.id == own.id)
+                there.zip(program.loaded().info().ok()).is_some_and(|(there, own)| there.id == own.id)
             }
         }
     }
@@ -107,36 +126,75 @@ impl Object {
 
 /// What can be pinned of an object.
 pub(crate) enum Part<'a> {
-    Map(&'a skep_sys::MapFd),
-    Program(&'a skep_sys::LoadedProgram),
+    Map(&'a skep_sys::MapFd, &'a str),
+    Program(&'a Program),
 }
 
 impl Part<'_> {
     pub(crate) fn pin(&self, path: &Path) -> Result<(), Errno> {
         match self {
-            Part::Map(map) => map.pin(path).map_err(|error| error.errno().unwrap_or(Errno::EINVAL)),
-            Part::Program(program) => program.pin(path),
+            Part::Map(map, _) => map.pin(path).map_err(|error| error.errno().unwrap_or(Errno::EINVAL)),
+            Part::Program(program) => program.loaded().pin(path),
         }
     }
 }
 
-/// What was made so far, and goes again unless it is forgotten.
-struct Made<'k> {
-    kernel: &'k Kernel,
-    pins: Vec<PathBuf>,
+/// What [`Object::pin_all`] pinned, and where. Dropping it changes nothing.
+#[derive(Clone, Debug)]
+pub struct ObjectPins {
+    kernel: Kernel,
+    maps: Vec<(String, PathBuf)>,
+    programs: Vec<(String, PathBuf)>,
+    /// What was not there before.
+    made: Vec<PathBuf>,
     directory: Option<PathBuf>,
 }
 
-impl Drop for Made<'_> {
-    fn drop(&mut self) {
-        for path in self.pins.iter().rev() {
-            // Nobody is left to tell.
-            let _ = self.kernel.backend().unpin(path);
+impl ObjectPins {
+    /// All paths: of maps, then of programs, each in the order of the object.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.maps.iter().chain(&self.programs).map(|(_, path)| path.as_path())
+    }
+
+    /// Where the map of that name is pinned.
+    pub fn map(&self, name: &str) -> Option<&Path> {
+        find(&self.maps, name)
+    }
+
+    /// Where the program of that name is pinned.
+    pub fn program(&self, name: &str) -> Option<&Path> {
+        find(&self.programs, name)
+    }
+
+    /// Removes again what was pinned, and the directory if it was made. What was there before stays, and so does a
+    /// directory that has something else in it by now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pin`] with the first path that was refused, after all others were removed.
+    pub fn undo(self) -> Result<(), Error> {
+        let backend = self.kernel.backend();
+        let mut outcome = Ok(());
+        for path in self.made.iter().rev() {
+            match backend.unpin(path) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(source) => outcome = outcome.and(Err(failed(&self.kernel, path, "remove it", source))),
+            }
         }
         if let Some(directory) = &self.directory {
-            let _ = self.kernel.backend().remove_pin_dir(directory);
+            match backend.remove_pin_dir(directory) {
+                Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EBUSY) => {}
+                Err(source) => {
+                    outcome = outcome.and(Err(failed(&self.kernel, directory, "remove it", source)))
+                }
+            }
         }
+        outcome
     }
+}
+
+fn find<'p>(pins: &'p [(String, PathBuf)], name: &str) -> Option<&'p Path> {
+    pins.iter().find(|(there, _)| there == name).map(|(_, path)| path.as_path())
 }
 
 /// Makes a directory on a bpffs if it is not there. Answers whether it did.

@@ -328,13 +328,20 @@ pub(crate) fn objects_are_pinned_as_a_whole(backend: &Arc<dyn Backend>, root: &P
     let kernel = Kernel::from_arc(backend.clone());
     let pinned = Pinned { backend, root };
     let object = Loader::new(&kernel).load(&open("globals.o")).expect("it loads");
-    let paths = object.pin_all(root).expect("it can be pinned");
+    let pins = object.pin_all(root).expect("it can be pinned");
+    let paths: Vec<_> = pins.paths().map(Path::to_owned).collect();
     assert_eq!(paths.len(), object.maps().count() + object.programs().count());
     for name in ["rodata", "data_custom", "sum_all"] {
         assert!(pinned.names().iter().any(|there| there == name), "{name}: {:?}", pinned.names());
     }
     assert_eq!(pinned.map(&kernel, "bss").id().unwrap(), object.map(".bss").unwrap().id().unwrap());
-    assert_eq!(object.pin_all(root).expect("it is pinned already"), paths);
+    assert_eq!(pins.map(".data.custom"), Some(root.join("data_custom").as_path()));
+    assert_eq!(pins.program("sum_all"), Some(root.join("sum_all").as_path()));
+    assert_eq!((pins.map("sum_all"), pins.program("no_such")), (None, None));
+    let again = object.pin_all(root).expect("it is pinned already");
+    assert!(again.paths().eq(pins.paths()));
+    again.undo().expect("there is nothing to do");
+    assert_eq!(pinned.names().len(), paths.len(), "it made none of them");
     let other = Loader::new(&kernel).load(&open("globals.o")).expect("it loads");
     let error = other.pin_all(root).expect_err("the paths are taken");
     assert_eq!((error.errno(), error.kind()), (Some(Errno::EEXIST), ErrorKind::Exists));
@@ -345,6 +352,10 @@ pub(crate) fn objects_are_pinned_as_a_whole(backend: &Arc<dyn Backend>, root: &P
     assert!(pinned.names().is_empty());
     assert!(!backend.is_bpffs(root).unwrap(), "the directory is gone");
     object.unpin_all(root).expect("there is nothing to remove");
+    let pins = object.pin_all(root).expect("it can be pinned");
+    backend.unpin(&root.join("bss")).unwrap();
+    pins.undo().expect("it can be taken back, though one is gone already");
+    assert!(!backend.is_bpffs(root).unwrap(), "the directory is gone");
 
     // One path is taken by something else: nothing is pinned.
     backend.create_pin_dir(root).unwrap();
