@@ -43,9 +43,12 @@ pub(crate) fn open(name: &str) -> Spec {
     Spec::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)).expect("test data")
 }
 
-/// The object in version 1, 2 and so on: the same, but for one map that gets longer.
+/// The object in version 1, 2 and so on: the same, but for one map that gets longer. Its program has a name that nobody else's
+/// has.
 pub(crate) fn version(number: u32) -> Spec {
     let mut spec = open("xdp_count.o");
+    let program = spec.programs.iter_mut().find(|program| program.name == "xdp_count").expect("it is there");
+    program.name = own_program();
     let packets = spec.map_mut("packets").expect("it is there");
     // Few, since each entry is some calls when it is copied.
     packets.max_entries = 8 + number;
@@ -75,7 +78,7 @@ impl World {
         let loader = Loader::new(kernel).on_mismatch(OnMismatch::Migrate(Migration::grow()));
         let mut staged = upgrade.load(&loader, &version(number))?;
         for device in &self.devices {
-            staged.attach_as(device, "xdp_count", Attachment::xdp(device.as_str()))?;
+            staged.attach_as(device, &own_program(), Attachment::xdp(device.as_str()))?;
         }
         Ok(staged)
     }
@@ -106,7 +109,10 @@ impl World {
             let Ok(link) = kernel.link_by_id(skep::sys::abi::LinkId(id)) else { continue };
             let info = link.info().expect("it is open");
             let LinkPlace::Xdp { ifindex } = info.place else { continue };
-            if let Some(place) = indexes.iter().position(|index| *index == ifindex) {
+            let Some(place) = indexes.iter().position(|index| *index == ifindex) else { continue };
+            // Devices of other namespaces have the same indexes.
+            let name = kernel.prog_by_id(info.prog_id).map(|program| program.name().to_owned());
+            if name.is_ok_and(|name| name == own_program()) {
                 running[place].push(info.prog_id);
             }
         }
@@ -121,7 +127,8 @@ impl World {
             entries.iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect();
         let generation = set.generation();
         assert_eq!(names, ["current".to_owned(), format!("gen-{generation}")], "{what}");
-        let program = set.program("xdp_count").expect("it is there").info().expect("the kernel knows it").id;
+        let program =
+            set.program(&own_program()).expect("it is there").info().expect("the kernel knows it").id;
         settle(
             || self.running() == vec![vec![program]; self.devices.len()],
             || format!("{what}: {:?}, and the set's is {program}", self.running()),
@@ -216,12 +223,12 @@ pub(crate) fn versions_follow_each_other(world: &World) {
     let loader = Loader::new(&kernel);
     let mut staged = world.begin().fresh("flows").load(&loader, &version(2)).expect("it loads");
     let (kept, gone) = world.devices.split_first().expect("there is a device");
-    staged.attach_as(kept, "xdp_count", Attachment::xdp(kept.as_str())).unwrap();
-    let error = staged.attach_as(kept, "xdp_count", Attachment::xdp(kept.as_str())).unwrap_err();
+    staged.attach_as(kept, &own_program(), Attachment::xdp(kept.as_str())).unwrap();
+    let error = staged.attach_as(kept, &own_program(), Attachment::xdp(kept.as_str())).unwrap_err();
     assert!(error.to_string().contains("it was named before"), "{error}");
     assert!(staged.attach("no_such", Attachment::tracing()).is_err());
-    assert!(staged.attach_as("a.b", "xdp_count", Attachment::xdp("lo")).is_err());
-    assert!(staged.attach_as("x", "xdp_count", Attachment::xdp("a:b")).is_err());
+    assert!(staged.attach_as("a.b", &own_program(), Attachment::xdp("lo")).is_err());
+    assert!(staged.attach_as("x", &own_program(), Attachment::xdp("a:b")).is_err());
     let (_, set) = staged.switch().expect("it can be switched").commit().expect("it can be committed");
     assert_ne!(set.map("flows").unwrap().id().unwrap(), second.2);
     assert_eq!(set.map("packets").unwrap().id().unwrap(), second.3);
@@ -263,7 +270,7 @@ pub(crate) fn what_is_not_committed_goes_back(world: &World) {
 
     // The last place refuses.
     let mut staged = world.stage(&kernel, 2).expect("it loads");
-    staged.attach_as("nowhere", "xdp_count", Attachment::xdp("no-such")).unwrap();
+    staged.attach_as("nowhere", &own_program(), Attachment::xdp("no-such")).unwrap();
     let error = staged.switch().expect_err("there is no such device");
     assert!(matches!(error, Error::Attach { .. }), "{error}");
     assert_eq!(world.check("refused"), 1);
@@ -328,11 +335,12 @@ pub(crate) fn tracepoint_version() -> Spec {
     let index = spec.program_index("on_switch").expect("it is there");
     spec.load_only(index);
     let program = spec.programs.iter_mut().find(|program| program.name == "on_switch").expect("it is there");
-    program.name = tracepoint_program();
+    program.name = own_program();
     spec
 }
 
-pub(crate) fn tracepoint_program() -> String {
+/// The name of the program of this test, and of the processes that it starts.
+pub(crate) fn own_program() -> String {
     format!("p{}", std::env::var("SKEP_TEST_PROGRAM").unwrap_or_else(|_| std::process::id().to_string()))
 }
 
@@ -340,7 +348,7 @@ pub(crate) fn install_tracepoint(world: &World, kernel: &Kernel, order: Exchange
     let upgrade = Upgrade::begin(kernel, &world.dir)?;
     let mut staged = upgrade.load(&Loader::new(kernel), &tracepoint_version())?;
     let attachment = Attachment::raw_tracepoint("sched_switch").exchange(order);
-    staged.attach_as("switches", &tracepoint_program(), attachment)?;
+    staged.attach_as("switches", &own_program(), attachment)?;
     staged.switch()?.commit().map(drop)
 }
 
@@ -352,7 +360,7 @@ pub(crate) fn tracepoint_links(world: &World) -> Vec<ProgId> {
         let Ok(link) = kernel.link_by_id(skep::sys::abi::LinkId(id)) else { continue };
         let program = link.info().expect("it is open").prog_id;
         let name = kernel.prog_by_id(program).map(|program| program.name().to_owned());
-        if name.is_ok_and(|name| name == tracepoint_program()) {
+        if name.is_ok_and(|name| name == own_program()) {
             running.push(program);
         }
     }
@@ -362,7 +370,7 @@ pub(crate) fn tracepoint_links(world: &World) -> Vec<ProgId> {
 /// Exactly the set's program is attached.
 pub(crate) fn check_tracepoint(world: &World, what: &str) -> u64 {
     let set = world.set();
-    let program = set.program(&tracepoint_program()).expect("it is there").info().unwrap().id;
+    let program = set.program(&own_program()).expect("it is there").info().unwrap().id;
     settle(
         || tracepoint_links(world) == [program],
         || format!("{what}: {:?}, not {program}", tracepoint_links(world)),
@@ -379,9 +387,9 @@ pub(crate) fn links_are_replaced_when_they_are_switched(world: &World) {
         let old = tracepoint_links(world);
         let mut staged = world.begin().load(&Loader::new(&kernel), &tracepoint_version()).expect("it loads");
         let attachment = Attachment::raw_tracepoint("sched_switch").exchange(order);
-        staged.attach_as("switches", &tracepoint_program(), attachment).unwrap();
+        staged.attach_as("switches", &own_program(), attachment).unwrap();
         let switched = staged.switch().expect("it can be switched");
-        let new = switched.object().program(&tracepoint_program()).unwrap().info().unwrap().id;
+        let new = switched.object().program(&own_program()).unwrap().info().unwrap().id;
         settle(
             || tracepoint_links(world) == [new],
             || format!("{order:?}: {:?}, not {new}", tracepoint_links(world)),
