@@ -13,7 +13,8 @@ use skep_sys::abi::{MapId, MapType};
 /// use skep::sys::abi::MapType;
 /// use skep::sys::request::MapCreate;
 ///
-/// assert_eq!(MapLabel::from("flows").to_string(), "`flows`");
+/// let label = MapLabel::from("flows");
+/// assert_eq!((label.to_string().as_str(), label.as_str()), ("`flows`", "flows"));
 ///
 /// // A map that was made without a name goes by its id.
 /// let map = Map::create(&skep::sim::kernel(), &MapCreate::new(MapType::ARRAY, 4, 8, 16))?;
@@ -24,23 +25,26 @@ use skep_sys::abi::{MapId, MapType};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MapLabel {
+    /// As it is displayed, since errors hold it and are to be small. Only names begin with a quotation mark.
     text: Arc<str>,
-    is_name: bool,
 }
+
+const QUOTE: char = '`';
 
 impl MapLabel {
     /// Its name, or what it is called without one.
     pub fn as_str(&self) -> &str {
-        &self.text
+        let name = self.text.strip_prefix(QUOTE).and_then(|text| text.strip_suffix(QUOTE));
+        name.unwrap_or(&self.text)
     }
 
     /// Whether it is the map's name.
     pub fn is_name(&self) -> bool {
-        self.is_name
+        self.text.starts_with(QUOTE)
     }
 
     fn described(text: String) -> MapLabel {
-        MapLabel { text: text.into(), is_name: false }
+        MapLabel { text: text.into() }
     }
 
     /// Of a map by its id.
@@ -70,7 +74,7 @@ impl MapLabel {
 
 impl fmt::Display for MapLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_name { write!(f, "`{}`", self.text) } else { f.write_str(&self.text) }
+        f.write_str(&self.text)
     }
 }
 
@@ -78,24 +82,24 @@ impl Deref for MapLabel {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.text
+        self.as_str()
     }
 }
 
 impl From<&str> for MapLabel {
     fn from(name: &str) -> MapLabel {
-        MapLabel { text: name.into(), is_name: true }
+        MapLabel { text: format!("{QUOTE}{name}{QUOTE}").into() }
     }
 }
 
 impl From<String> for MapLabel {
     fn from(name: String) -> MapLabel {
-        MapLabel { text: name.into(), is_name: true }
+        MapLabel::from(name.as_str())
     }
 }
 
 impl From<Arc<str>> for MapLabel {
-    fn from(text: Arc<str>) -> MapLabel {
-        MapLabel { text, is_name: true }
+    fn from(name: Arc<str>) -> MapLabel {
+        MapLabel::from(&*name)
     }
 }

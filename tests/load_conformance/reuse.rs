@@ -315,7 +315,8 @@ pub(crate) fn entries_migrate_many_at_once(backend: &Arc<dyn Backend>, root: &Pa
 
     // Too short and too long by as much: all of them together have the right length.
     spec.map_mut("skep_pinned").unwrap().max_entries += 1;
-    let uneven = |key: &[u8], _: &[u8]| Some((key.to_vec(), vec![0; if key[0] % 2 == 0 { 15 } else { 17 }]));
+    let uneven =
+        |key: &[u8], _: &[u8]| Some((key.to_vec(), vec![0; if key[0].is_multiple_of(2) { 15 } else { 17 }]));
     let error = load(&spec, OnMismatch::Migrate(Migration::entries(uneven))).expect_err("lengths are wrong");
     assert!(cause(&error).contains("15") || cause(&error).contains("17"), "{}", cause(&error));
     let uneven = |key: &[u8], value: &[u8]| Some((key[..3].to_vec(), value.to_vec()));

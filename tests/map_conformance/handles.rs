@@ -80,9 +80,12 @@ pub(super) fn handles(kernel: &Kernel) {
     assert_error(refused, MapErrorKind::Denied, Some(Errno::EPERM));
 
     let error = Map::open_pinned(kernel, &path, OpenFlags::empty()).unwrap_err();
-    assert_eq!((error.kind(), error.map()), (MapErrorKind::NotFound, path.to_str().unwrap()));
+    assert_eq!(
+        (error.kind(), error.map()),
+        (MapErrorKind::NotFound, format!("at {}", path.display()).as_str())
+    );
     let error = Map::by_id(kernel, MapId(u32::MAX - 1), OpenFlags::empty()).unwrap_err();
-    assert_eq!(error.to_string(), "cannot open map `with id 4294967294`: there is none");
+    assert_eq!(error.to_string(), "cannot open map with id 4294967294: there is none");
     let pipe: OwnedFd = std::io::pipe().unwrap().0.into();
     assert_eq!(Map::from_fd(kernel, pipe).unwrap_err().kind(), MapErrorKind::Invalid);
 

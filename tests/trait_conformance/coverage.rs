@@ -141,7 +141,7 @@ fn ask(map: &Map) -> Operations {
     let take = !lacks(take) && take != Err(Some(Errno::EINVAL));
     value.fill(0xff);
     let write = errno(fd.update(&key, &value, UpdateFlags::empty()));
-    let write = !lacks(write) && !(kind == MapType::STACK_TRACE && write == Err(Some(Errno::EINVAL)));
+    let write = !lacks(write) && (write != Err(Some(Errno::EINVAL)) || kind != MapType::STACK_TRACE);
     Operations { read: !lacks(read) && read != Err(Some(Errno::EINVAL)), write, remove, visit, take }
 }
 
