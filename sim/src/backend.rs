@@ -21,7 +21,7 @@ use crate::attach::{link_loaded, link_raw_tracepoint, link_xdp};
 use crate::btf::{self, BtfObject};
 use crate::fd::{Access, Descriptors};
 use crate::features::Features;
-use crate::kernel::{Inner, SimKernel};
+use crate::kernel::{Core, Inner, SimKernel};
 use crate::log::Log;
 use crate::map::{self, Fields, InnerShape, Map, MapTypes, Shape};
 use crate::name::check_name;
@@ -29,7 +29,7 @@ use crate::object::Object;
 use crate::prog;
 use crate::run;
 
-impl Backend for SimKernel {
+impl Backend for Core {
     fn name(&self) -> &str {
         "simulated"
     }
@@ -184,7 +184,7 @@ impl Backend for SimKernel {
     ) -> Result<TestRunResult, (Errno, TestRunResult)> {
         let object = self.0.object(prog).map_err(|errno| (errno, TestRunResult::default()))?;
         let prog = object.prog().map_err(|errno| (errno, TestRunResult::default()))?;
-        run::test_run(self, prog, run)
+        run::test_run(&SimKernel(self.clone()), prog, run)
     }
 
     fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use skep_btf::{Btf, BtfError};
+use skep_sys::abi::Errno;
+use skep_sys::wrap::Command;
 
 use crate::features::Features;
 use crate::helper::{CustomFunction, HelperCall};
@@ -41,6 +43,10 @@ pub struct Builder {
     /// Helpers of the test, by number, and kernel functions by name.
     pub(crate) helpers: BTreeMap<i32, CustomFunction>,
     pub(crate) kfuncs: BTreeMap<String, CustomFunction>,
+    /// Calls that fail: which one of its command, counted from 1, and with what.
+    pub(crate) failing: Vec<(Command, u64, Errno)>,
+    /// Bytes that maps and programs may take together.
+    pub(crate) memory_limit: Option<usize>,
 }
 
 /// The configuration of a simulated kernel that is not given another.
@@ -105,6 +111,8 @@ impl Default for Builder {
             budget: 100_000_000,
             helpers: BTreeMap::new(),
             kfuncs: BTreeMap::new(),
+            failing: Vec::new(),
+            memory_limit: None,
         }
     }
 }
@@ -242,6 +250,35 @@ impl Builder {
         function: impl Fn(&mut HelperCall<'_>) -> Result<u64, String> + Send + Sync + 'static,
     ) -> Self {
         self.kfuncs.insert(name.into(), CustomFunction::new(function));
+        self
+    }
+
+    /// Lets the `nth` call of a command fail, counted from 1 since the kernel was made; once. More such rules can be given,
+    /// and later ones through [`SimKernel::faults_of_calls`].
+    ///
+    /// ```
+    /// use skep_sim::SimKernel;
+    /// use skep_sys::abi::{Errno, MapType};
+    /// use skep_sys::{Kernel, request::MapCreate, wrap::Command};
+    ///
+    /// // Memory runs out at the third map.
+    /// let sim = SimKernel::builder().fail(Command::MAP_CREATE, 3, Errno::ENOMEM).build()?;
+    /// let kernel = Kernel::new(sim);
+    /// let array = MapCreate::new(MapType::ARRAY, 4, 4, 1);
+    /// let maps: Vec<_> = (0..3).map(|_| kernel.map_create(&array)).collect();
+    /// assert!(maps[1].is_ok());
+    /// assert_eq!(maps[2].as_ref().unwrap_err(), &Errno::ENOMEM);
+    /// # Ok::<(), skep_btf::BtfError>(())
+    /// ```
+    pub fn fail(mut self, command: Command, nth: u64, errno: Errno) -> Self {
+        self.failing.push((command, nth, errno));
+        self
+    }
+
+    /// The bytes that all maps and programs may take together: what would take more fails with `ENOMEM`. A map takes the
+    /// memory of all its elements, in whole pages, as [`memlock`](skep_sys::Backend::memlock) tells. No limit by default.
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.memory_limit = Some(bytes);
         self
     }
 

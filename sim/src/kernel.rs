@@ -1,6 +1,7 @@
 //! The simulated kernel: what it is made of, and what its calls have in common.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use skep_sys::request::PerfEventOpen;
 use crate::bpffs::Bpffs;
 use crate::btf::BtfObject;
 use crate::builder::Builder;
+use crate::calls::CallHooks;
 use crate::fd::{Access, Descriptors};
 use crate::features::Features;
 use crate::link::{Link, Place};
@@ -37,7 +39,19 @@ use crate::world::World;
 /// nobody makes only those descriptors readable that are opened afterwards or whose reader comes to look; and it is
 /// readable too when a user ring buffer has room, which on Linux makes it writable.
 #[derive(Clone, Debug)]
-pub struct SimKernel(pub(crate) Arc<Inner>);
+pub struct SimKernel(pub(crate) Core);
+
+/// The kernel behind the calls: what [`SimKernel`] does with each call, it does before this one has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Core(pub(crate) Arc<Inner>);
+
+impl Deref for Core {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
 
 /// `RLIMIT_MEMLOCK` as it was by default before Linux 5.16.
 const MEMLOCK: usize = 64 << 10;
@@ -66,6 +80,7 @@ pub(crate) struct Inner {
     made: Instant,
     state: Mutex<State>,
     world: Mutex<World>,
+    calls: CallHooks,
 }
 
 #[derive(Debug)]
@@ -91,7 +106,7 @@ impl Default for SimKernel {
 impl SimKernel {
     /// A kernel with everything at its default; see [`Builder`].
     pub fn new() -> SimKernel {
-        SimKernel(Arc::new(Inner::new(Builder::default(), Ids::default(), None, Vec::new())))
+        SimKernel(Core(Arc::new(Inner::new(Builder::default(), Ids::default(), None, Vec::new()))))
     }
 
     /// Describes another kernel.
@@ -114,7 +129,7 @@ impl SimKernel {
             };
             modules.extend(add(name, btf));
         }
-        Ok(SimKernel(Arc::new(Inner::new(config, ids, vmlinux, modules))))
+        Ok(SimKernel(Core(Arc::new(Inner::new(config, ids, vmlinux, modules)))))
     }
 
     /// How many objects there are now, closed descriptors noticed.
@@ -216,11 +231,17 @@ impl Inner {
             perf_events: 0,
         };
         let world = Mutex::new(World::new(config.seed));
-        Inner { config, vmlinux, modules, made: Instant::now(), state: Mutex::new(state), world }
+        let calls = CallHooks::new(&config.failing);
+        Inner { config, vmlinux, modules, made: Instant::now(), state: Mutex::new(state), world, calls }
     }
 
     pub(crate) fn config(&self) -> &Builder {
         &self.config
+    }
+
+    /// What happens around calls.
+    pub(crate) fn calls(&self) -> &CallHooks {
+        &self.calls
     }
 
     pub(crate) fn features(&self) -> Features {
@@ -289,14 +310,20 @@ impl Inner {
         (!unlimited).then_some(MEMLOCK)
     }
 
-    /// `EPERM` when `more` bytes are more than may be locked.
+    /// `EPERM` when `more` bytes are more than may be locked, `ENOMEM` when they are more than there are.
     pub(crate) fn charge(&self, more: usize) -> Result<(), Errno> {
-        let Some(limit) = self.memlock() else { return Ok(()) };
+        let (lockable, memory) = (self.memlock(), self.config.memory_limit);
+        if lockable.is_none() && memory.is_none() {
+            return Ok(());
+        }
         let state = self.swept();
         let maps = state.maps.iter().map(|map| map.shape.memory());
         let programs = state.progs.iter().map(|prog| prog.memory());
         let used = maps.chain(programs).fold(more, usize::saturating_add);
-        if used > limit { Err(Errno::EPERM) } else { Ok(()) }
+        if lockable.is_some_and(|limit| used > limit) {
+            return Err(Errno::EPERM);
+        }
+        if memory.is_some_and(|limit| used > limit) { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
     /// What a descriptor stands for.

@@ -33,6 +33,7 @@ mod bare;
 mod bpffs;
 mod btf;
 mod builder;
+mod calls;
 mod fd;
 mod features;
 #[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]

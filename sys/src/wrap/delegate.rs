@@ -1,35 +1,62 @@
 //! One table of the trait's methods, from which every wrapper is made, so that none is forgotten.
 
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
+use bytes::Bytes;
+
+use super::brief::{Names, hex};
 use crate::abi::Errno;
 use crate::backend::{Backend, Permissions};
+use crate::perf_ring::PerfRingMemory;
+use crate::request::{
+    BtfInfo, LinkInfo, MapInfo, MapUsage, PinEntry, ProgDump, ProgInfo, ReadSeek, TestRunResult,
+};
+use crate::ring::RingMemory;
+use crate::shared::SharedMemory;
 
 /// What a wrapper does around each call.
-pub(super) trait Around {
-    /// Whether [`after`](Around::after) wants the arguments in words.
-    const DESCRIBES: bool;
+pub trait Around {
+    /// The backend that is wrapped.
+    type Inner: Backend + ?Sized;
 
     /// The backend that is wrapped.
-    fn inner(&self) -> &Arc<dyn Backend>;
+    fn inner(&self) -> &Self::Inner;
+
+    /// Whether [`after`](Around::after) wants the call in words, and the names of descriptors for that.
+    fn describes(&self) -> Option<Names>;
 
     /// Comes before the call; an error is answered instead of making it.
     fn before(&self, command: &'static str) -> Option<Errno>;
 
     /// Comes after the call.
-    fn after(&self, command: &'static str, arguments: String, failed: Option<Errno>);
+    fn after(&self, call: Described, failed: Option<Errno>);
+}
+
+/// A call in words. The words are empty unless they were asked for.
+#[derive(Debug)]
+pub struct Described {
+    /// Name of the method.
+    pub command: &'static str,
+    /// What it was asked.
+    pub arguments: String,
+    /// What it answered.
+    pub result: String,
 }
 
 /// What a method answers.
-pub(super) trait Answer: Sized {
+pub trait Answer: Sized {
     /// The answer that says this error, for methods that can.
     fn refused(errno: Errno) -> Option<Self>;
 
     /// The error that the answer says.
     fn failed(&self) -> Option<Errno>;
+
+    /// The answer in a few words.
+    fn words(&self, names: &Names) -> String;
 }
 
-impl<T> Answer for Result<T, Errno> {
+impl<T: Told> Answer for Result<T, Errno> {
     fn refused(errno: Errno) -> Option<Self> {
         Some(Err(errno))
     }
@@ -37,15 +64,26 @@ impl<T> Answer for Result<T, Errno> {
     fn failed(&self) -> Option<Errno> {
         self.as_ref().err().copied()
     }
+
+    fn words(&self, names: &Names) -> String {
+        self.as_ref().map_or_else(|errno| format!("{errno:?}"), |told| told.told(names))
+    }
 }
 
-impl<T: Default> Answer for Result<T, (Errno, T)> {
+impl<T: Default + Told> Answer for Result<T, (Errno, T)> {
     fn refused(errno: Errno) -> Option<Self> {
         Some(Err((errno, T::default())))
     }
 
     fn failed(&self) -> Option<Errno> {
         self.as_ref().err().map(|(errno, _)| *errno)
+    }
+
+    fn words(&self, names: &Names) -> String {
+        match self {
+            Ok(told) => told.told(names),
+            Err((errno, told)) => format!("{errno:?} {}", told.told(names)),
+        }
     }
 }
 
@@ -57,6 +95,10 @@ impl Answer for u32 {
     fn failed(&self) -> Option<Errno> {
         None
     }
+
+    fn words(&self, _: &Names) -> String {
+        self.to_string()
+    }
 }
 
 impl Answer for Permissions {
@@ -67,35 +109,92 @@ impl Answer for Permissions {
     fn failed(&self) -> Option<Errno> {
         None
     }
+
+    fn words(&self, _: &Names) -> String {
+        self.effective_caps.map_or_else(|| "unknown".to_owned(), |caps| format!("caps={caps:#x}"))
+    }
 }
 
-macro_rules! delegate {
-    ($wrapper:ty; $(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $answer:ty;)*) => {
-        impl crate::backend::Backend for $wrapper {
+/// What a successful call tells.
+pub trait Told {
+    fn told(&self, names: &Names) -> String;
+}
+
+macro_rules! told {
+    ($($ty:ty, |$this:pat_param, $names:pat_param| $words:expr;)*) => {
+        $(impl Told for $ty {
+            fn told(&self, names: &Names) -> String {
+                let ($this, $names) = (self, names);
+                $words
+            }
+        })*
+    };
+}
+
+told! {
+    (), |(), _| "ok".to_owned();
+    bool, |flag, _| flag.to_string();
+    u32, |number, _| number.to_string();
+    u64, |number, _| number.to_string();
+    usize, |number, _| number.to_string();
+    String, |text, _| text.clone();
+    PathBuf, |path, _| path.display().to_string();
+    Vec<u32>, |numbers, _| format!("{numbers:?}");
+    Bytes, |bytes, _| format!("{} bytes", bytes.len());
+    OwnedFd, |fd, names| names.made(fd);
+    SharedMemory, |memory, _| format!("{} bytes", memory.len());
+    RingMemory, |_, _| "ring".to_owned();
+    PerfRingMemory, |_, _| "ring".to_owned();
+    Box<dyn std::io::Read + Send>, |_, _| "text".to_owned();
+    Box<dyn ReadSeek>, |_, _| "file".to_owned();
+    Vec<PinEntry>, |entries, _| {
+        let names: Vec<_> = entries.iter().map(|entry| entry.name.to_string_lossy()).collect();
+        format!("[{}]", names.join(" "))
+    };
+    MapInfo, |info, _| format!(
+        "id={} {} {:?} key={} value={} max={} flags={:#x}",
+        info.id.0, info.map_type, info.name, info.key_size, info.value_size, info.max_entries, info.flags.bits(),
+    );
+    MapUsage, |usage, _| format!("memory={:?} frozen={:?}", usage.memory, usage.frozen);
+    ProgInfo, |info, _| format!("id={} {} {:?} tag={}", info.id.0, info.prog_type, info.name, hex(&info.tag));
+    ProgDump, |dump, _| format!("{} instructions", dump.xlated.len());
+    BtfInfo, |info, _| format!("id={} {:?}", info.id.0, info.name);
+    LinkInfo, |info, _| format!("id={} {} prog={}", info.id.0, info.link_type, info.prog_id.0);
+    TestRunResult, |run, _| format!(
+        "retval={} data_out={} ctx_out={}", run.retval, run.data_size_out, run.ctx_size_out,
+    );
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __delegate {
+    ($wrapper:ty; $(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $answer:ty $({ $out:ident })?;)*) => {
+        impl $crate::Backend for $wrapper {
             fn name(&self) -> &str {
                 self.inner().name()
             }
 
             $(
                 fn $name(&self, $($arg: $ty),*) -> $answer {
-                    let arguments = if Self::DESCRIBES {
-                        let words: &[String] = &[$(crate::wrap::brief::Brief::brief(&$arg)),*];
-                        words.join(" ")
-                    } else {
-                        String::new()
-                    };
-                    let refused = self
-                        .before(stringify!($name))
-                        .and_then(<$answer as crate::wrap::delegate::Answer>::refused);
+                    let names = self.describes();
+                    let mut call = Described { command: stringify!($name), arguments: String::new(), result: String::new() };
+                    if let Some(names) = &names {
+                        let _ = names; // not every call has arguments
+                        $(Brief::argument(&$arg, stringify!($arg), names, &mut call.arguments);)*
+                    }
+                    let refused = self.before(stringify!($name)).and_then(<$answer as Answer>::refused);
                     let answer = match refused {
                         Some(answer) => answer,
                         None => self.inner().$name($($arg),*),
                     };
-                    self.after(
-                        stringify!($name),
-                        arguments,
-                        crate::wrap::delegate::Answer::failed(&answer),
-                    );
+                    let failed = Answer::failed(&answer);
+                    if let Some(names) = &names {
+                        call.result = Answer::words(&answer, names);
+                        $(if failed.is_none() {
+                            Brief::written(&$out, &mut call.result);
+                        })?
+                    }
+                    self.after(call, failed);
                     answer
                 }
             )*
@@ -104,13 +203,16 @@ macro_rules! delegate {
         #[cfg(test)]
         impl $wrapper {
             /// Names of the methods that are delegated.
+            #[allow(dead_code, reason = "read by the tests of one of the crates that use this")]
             pub(super) const METHODS: &[&str] = &["name", $(stringify!($name)),*];
         }
     };
 }
 
 /// Implements [`Backend`] for a type that is [`Around`] another.
-macro_rules! wrapper {
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __wrapper {
     ($wrapper:ty) => {
         const _: () = {
             use std::ffi::OsStr;
@@ -120,38 +222,36 @@ macro_rules! wrapper {
 
             use bytes::Bytes;
 
-            use crate::abi::{Errno, OpenFlags, StatsType, StreamId};
-            use crate::backend::{ObjectKind, Permissions};
-            use crate::map_fd::MapRef;
-            use crate::perf_ring::PerfRingMemory;
-            use crate::request::{
+            use $crate::abi::{Errno, OpenFlags, StatsType, StreamId};
+            use $crate::request::{
                 BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer,
                 MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump,
                 ProgInfo, ProgLoad, ReadSeek, TestRun, TestRunResult,
             };
-            use crate::request::{PerfControl, PerfEventOpen, PerfMemory};
-            use crate::ring::RingMemory;
-            use crate::shared::SharedMemory;
+            use $crate::request::{PerfControl, PerfEventOpen, PerfMemory};
+            use $crate::ring::RingMemory;
+            use $crate::wrap::parts::{Answer, Around, Brief, Described};
+            use $crate::{MapRef, ObjectKind, PerfRingMemory, Permissions, SharedMemory};
 
-            crate::wrap::delegate::delegate! {
+            $crate::__delegate! {
                 $wrapper;
                 fn map_create(request: &MapCreate<'_>) -> Result<OwnedFd, Errno>;
-                fn map_lookup(map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno>;
+                fn map_lookup(map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> { value };
                 fn map_update(map: MapRef<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno>;
                 fn map_update_fd(
                     map: MapRef<'_>, key: &[u8], value: BorrowedFd<'_>, flags: u64,
                 ) -> Result<(), Errno>;
                 fn map_delete(map: MapRef<'_>, key: &[u8]) -> Result<(), Errno>;
-                fn map_next_key(map: MapRef<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno>;
+                fn map_next_key(map: MapRef<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> { next };
                 fn map_lookup_and_delete(
                     map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64,
-                ) -> Result<(), Errno>;
+                ) -> Result<(), Errno> { value };
                 fn map_lookup_batch(
                     map: MapRef<'_>, batch: &mut BatchRead<'_>,
-                ) -> Result<u32, (Errno, u32)>;
+                ) -> Result<u32, (Errno, u32)> { batch };
                 fn map_lookup_and_delete_batch(
                     map: MapRef<'_>, batch: &mut BatchRead<'_>,
-                ) -> Result<u32, (Errno, u32)>;
+                ) -> Result<u32, (Errno, u32)> { batch };
                 fn map_update_batch(map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)>;
                 fn map_delete_batch(map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)>;
                 fn map_mmap(map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno>;
@@ -160,12 +260,12 @@ macro_rules! wrapper {
                 fn prog_load(request: &ProgLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno>;
                 fn prog_test_run(
                     prog: BorrowedFd<'_>, run: &mut TestRun<'_>,
-                ) -> Result<TestRunResult, (Errno, TestRunResult)>;
+                ) -> Result<TestRunResult, (Errno, TestRunResult)> { run };
                 fn prog_bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno>;
                 fn prog_dump(prog: BorrowedFd<'_>) -> Result<ProgDump, Errno>;
                 fn prog_stream_read(
                     prog: BorrowedFd<'_>, stream: StreamId, into: &mut [u8],
-                ) -> Result<usize, Errno>;
+                ) -> Result<usize, Errno> { into };
                 fn enable_stats(stats: StatsType) -> Result<OwnedFd, Errno>;
                 fn memlock(object: BorrowedFd<'_>) -> Result<u64, Errno>;
                 fn btf_load(request: &BtfLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno>;
@@ -198,7 +298,7 @@ macro_rules! wrapper {
                 ) -> Result<OwnedFd, Errno>;
                 fn perf_event_open(request: &PerfEventOpen<'_>) -> Result<OwnedFd, Errno>;
                 fn perf_event_control(event: BorrowedFd<'_>, control: PerfControl) -> Result<(), Errno>;
-                fn perf_event_read(event: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno>;
+                fn perf_event_read(event: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno> { to };
                 fn perf_event_mmap(
                     event: BorrowedFd<'_>, memory: PerfMemory,
                 ) -> Result<PerfRingMemory, Errno>;
@@ -222,4 +322,4 @@ macro_rules! wrapper {
     };
 }
 
-pub(super) use {delegate, wrapper};
+pub use crate::__wrapper as wrapper;

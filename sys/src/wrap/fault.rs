@@ -1,14 +1,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::delegate::{Around, wrapper};
+use super::Command;
+use super::brief::Names;
+use super::delegate::{Around, Described};
 use crate::abi::Errno;
 use crate::backend::Backend;
 
 /// A backend that fails chosen calls of another, and counts all of them.
 ///
 /// A failed call does not reach the backend behind. Every method that can answer an error counts as a call, under its
-/// name (`map_create`, `prog_load`, …).
+/// name (`map_create`, `prog_load`, …), which [`Command`] has as constants.
 #[derive(Debug)]
 pub struct FaultInjection {
     inner: Arc<dyn Backend>,
@@ -64,13 +66,13 @@ impl Faults {
     }
 
     /// Lets the `n`-th call of one command from now on fail, counting from 1; once.
-    pub fn fail_command(&self, command: &str, n: u64, errno: Errno) {
-        self.arm(Some(command), Some(n), errno);
+    pub fn fail_command(&self, command: impl AsRef<str>, n: u64, errno: Errno) {
+        self.arm(Some(command.as_ref()), Some(n), errno);
     }
 
     /// Lets every call of one command fail from now on.
-    pub fn fail_every(&self, command: &str, errno: Errno) {
-        self.arm(Some(command), None, errno);
+    pub fn fail_every(&self, command: impl AsRef<str>, errno: Errno) {
+        self.arm(Some(command.as_ref()), None, errno);
     }
 
     fn arm(&self, command: Option<&str>, n: Option<u64>, errno: Errno) {
@@ -103,8 +105,8 @@ impl Faults {
     }
 
     /// Number of calls of one command so far, failed ones included.
-    pub fn calls_of(&self, command: &str) -> u64 {
-        self.state().calls_of.get(command).copied().unwrap_or(0)
+    pub fn calls_of(&self, command: impl AsRef<str>) -> u64 {
+        self.state().calls_of.get(command.as_ref()).copied().unwrap_or(0)
     }
 
     /// Number of calls that were made to fail.
@@ -117,6 +119,13 @@ impl Faults {
         let mut state = self.state();
         (state.calls, state.fired) = (0, 0);
         state.calls_of.clear();
+    }
+
+    /// Counts a call and says whether it fails, for backends that let calls fail themselves.
+    #[doc(hidden)]
+    pub fn before(&self, command: &'static str) -> Option<Errno> {
+        // It cannot fail, so it is no place for a fault.
+        if command == Command::PERMISSIONS.name() { None } else { self.state().call(command) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -170,18 +179,21 @@ impl State {
 }
 
 impl Around for FaultInjection {
-    const DESCRIBES: bool = false;
+    type Inner = dyn Backend;
 
-    fn inner(&self) -> &Arc<dyn Backend> {
-        &self.inner
+    fn inner(&self) -> &(dyn Backend + 'static) {
+        &*self.inner
+    }
+
+    fn describes(&self) -> Option<Names> {
+        None
     }
 
     fn before(&self, command: &'static str) -> Option<Errno> {
-        // It cannot fail, so it is no place for a fault.
-        if command == "permissions" { None } else { self.faults.state().call(command) }
+        self.faults.before(command)
     }
 
-    fn after(&self, _: &'static str, _: String, _: Option<Errno>) {}
+    fn after(&self, _: Described, _: Option<Errno>) {}
 }
 
-wrapper!(FaultInjection);
+super::delegate::wrapper!(FaultInjection);

@@ -1,7 +1,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{CallLog, FaultInjection};
+use super::{CallLog, Command, FaultInjection};
 use crate::abi::{Errno, MapType, UpdateFlags};
 use crate::request::MapCreate;
 use crate::{Backend, Kernel};
@@ -23,6 +23,9 @@ fn every_method_is_delegated() {
     assert!(methods.len() > 35);
     assert_eq!(FaultInjection::METHODS, methods);
     assert_eq!(CallLog::METHODS, methods);
+    // The name is no call.
+    let commands: Vec<_> = Command::ALL.iter().map(|command| command.name()).collect();
+    assert_eq!(commands, methods[1..]);
 }
 
 /// Creates maps that are files, and answers lookups with sevens.
@@ -95,11 +98,23 @@ fn calls_are_recorded() {
     map.lookup(&[0; 4], &mut [0; 2], UpdateFlags::empty()).unwrap();
     assert!(kernel.possible_cpus().is_err());
     assert_eq!((calls.len(), calls.count("map_create")), (4, 2));
-    let lines: Vec<String> = calls.take().iter().map(ToString::to_string).collect();
-    assert_eq!(lines[0], r#"map_create hash "m" key=4 value=2 max=8 flags=0x0 = ok"#);
-    assert_eq!(lines[1], r#"map_create hash "m" key=4 value=2 max=8 flags=0x0 = ENOMEM"#);
-    assert!(lines[2].starts_with("map_lookup fd") && lines[2].ends_with(" [4] [2] 0 = ok"), "{}", lines[2]);
-    assert_eq!(lines[3], "possible_cpus = ENOSYS");
+    let expected = "\
+map_create hash \"m\" key=4 value=2 max=8 flags=0x0 = fd1
+map_create hash \"m\" key=4 value=2 max=8 flags=0x0 = ENOMEM
+map_lookup fd1 key=00000000 value=[2] flags=0x0 = 0707
+possible_cpus = ENOSYS
+";
+    assert_eq!(calls.text(), expected);
+    assert!(calls.is_empty());
+
+    calls.keep(|call| call.failed.is_some());
+    map.lookup(&[0; 4], &mut [0; 2], UpdateFlags::empty()).unwrap();
+    assert!(kernel.possible_cpus().is_err());
+    assert_eq!((calls.len(), calls.count(Command::POSSIBLE_CPUS)), (1, 1));
+    calls.keep_all();
+    map.lookup(&[0; 4], &mut [0; 2], UpdateFlags::empty()).unwrap();
+    assert_eq!(calls.len(), 2);
+    calls.take();
     assert!(calls.is_empty());
 }
 
