@@ -1,5 +1,6 @@
 //! `skep`: what an eBPF object says, which kernels it fits, whether a kernel takes it, and loading it.
 
+mod both;
 mod check;
 mod inspect;
 mod load;
@@ -28,6 +29,9 @@ enum Command {
     Verify(verify::Args),
     /// Load an object into the running kernel, pin it, attach it.
     Load(load::Args),
+    /// Run the programs of an object on packets of many kinds, on the running and on a simulated kernel, and print what differs.
+    #[command(hide = true)]
+    RunBoth(both::Args),
     /// One object's part of `verify`, in a process that can be ended.
     #[command(hide = true)]
     VerifyWorker(verify::WorkerArgs),
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::RunBoth(args) => both::run(&args),
         Command::VerifyWorker(args) => verify::work(&args),
     };
     match done {
