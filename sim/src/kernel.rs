@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use skep_btf::{Btf, BtfError};
@@ -23,6 +23,7 @@ use crate::map::Map;
 use crate::object::{Ids, Object};
 use crate::perf::PerfEvent;
 use crate::prog::Prog;
+use crate::vm::MapFields;
 use crate::world::World;
 
 /// A kernel in the process.
@@ -81,6 +82,7 @@ pub(crate) struct Inner {
     state: Mutex<State>,
     world: Mutex<World>,
     calls: CallHooks,
+    map_fields: OnceLock<MapFields>,
 }
 
 #[derive(Debug)]
@@ -232,7 +234,16 @@ impl Inner {
         };
         let world = Mutex::new(World::new(config.seed));
         let calls = CallHooks::new(&config.failing);
-        Inner { config, vmlinux, modules, made: Instant::now(), state: Mutex::new(state), world, calls }
+        Inner {
+            config,
+            vmlinux,
+            modules,
+            made: Instant::now(),
+            state: Mutex::new(state),
+            world,
+            calls,
+            map_fields: OnceLock::new(),
+        }
     }
 
     pub(crate) fn config(&self) -> &Builder {
@@ -256,6 +267,12 @@ impl Inner {
     /// Nanoseconds since the kernel was made, for perf events, which count what really passes.
     pub(crate) fn elapsed(&self) -> u64 {
         u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Where the kernel's own types have the members of a map.
+    pub(crate) fn map_fields(&self) -> Option<&MapFields> {
+        let types = &self.vmlinux()?.btf;
+        Some(self.map_fields.get_or_init(|| MapFields::new(types)))
     }
 
     /// Nanoseconds since boot.

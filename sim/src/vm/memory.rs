@@ -17,6 +17,7 @@ use super::fault::{FaultKind, Trap};
 use super::words::{
     load_shared, narrow, narrow_any, read_shared, store_shared, widen, widen_any, write_shared,
 };
+use crate::kernel::SimKernel;
 use crate::map::Map;
 use crate::prog::Prog;
 
@@ -100,6 +101,7 @@ impl fmt::Display for What {
 /// All memory of a run.
 #[derive(Debug)]
 pub(crate) struct Memory {
+    kernel: SimKernel,
     regions: Vec<Region>,
     /// Regions of shared words by where these are, so that one value has one address.
     shared: HashMap<(usize, usize), u32>,
@@ -117,8 +119,15 @@ pub(crate) trait Image: fmt::Debug + Send + Sync {
 }
 
 impl Memory {
-    pub(crate) fn new() -> Memory {
-        Memory { regions: Vec::new(), shared: HashMap::new(), context: None, image: None, probes: false }
+    pub(crate) fn new(kernel: &SimKernel) -> Memory {
+        Memory {
+            kernel: kernel.clone(),
+            regions: Vec::new(),
+            shared: HashMap::new(),
+            context: None,
+            image: None,
+            probes: false,
+        }
     }
 
     /// Lets loads of the program reach an image, and answer 0 where nothing is (`PROBE_MEM`).
@@ -250,7 +259,21 @@ impl Memory {
                 self.context = Some(context);
                 value.ok_or_else(|| self.fault(address, len, false))
             }
-            Some(_) => Err(self.fault(address, len, false)),
+            Some(region) => {
+                let mut bytes = [0; 8];
+                let to = bytes.get_mut(..len).unwrap_or_default();
+                let found = match region {
+                    Region::Handle(Handle::Map(map)) => {
+                        let fields = self.kernel.0.map_fields();
+                        fields.and_then(|fields| fields.read(map, offset(address), to))
+                    }
+                    _ => None,
+                };
+                match found {
+                    Some(()) => Ok(widen_any(to)),
+                    None => Err(self.fault(address, len, false)),
+                }
+            }
             None => {
                 let mut bytes = [0; 8];
                 let to = bytes.get_mut(..len).unwrap_or_default();

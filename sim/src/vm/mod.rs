@@ -8,6 +8,7 @@ mod code;
 mod context;
 mod exec;
 mod fault;
+mod map_fields;
 mod memory;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub(crate) use code::{Callee, Code, References, Symbol};
 pub(crate) use context::Context;
 pub(crate) use fault::Trap;
 pub use fault::{Fault, FaultKind, SourceLine};
+pub(crate) use map_fields::MapFields;
 pub(crate) use memory::{Handle, Image, Memory, Own, Region, Shared, What, offset};
 pub(crate) use words::{narrow_any, widen_any};
 
@@ -81,7 +83,7 @@ impl Vm {
         let budget = kernel.0.config().budget;
         Vm {
             kernel: kernel.clone(),
-            memory: Memory::new(),
+            memory: Memory::new(kernel),
             cpu,
             prog: prog.clone(),
             regs: [0; 16],

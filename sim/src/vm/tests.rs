@@ -1,6 +1,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use skep_asm::{Assembler, AtomicOp, Cond, Insn, Reg, Size};
+use skep_btf::{BtfBuilder, IntEncoding};
 use skep_sys::abi::{Errno, MapType, ProgType, UpdateFlags};
 use skep_sys::request::{MapCreate, ProgLoad, TestRun};
 use skep_sys::{Backend, Kernel, MapFd};
@@ -224,4 +225,24 @@ fn a_helper_that_is_not_simulated_says_so() {
     let (index, text) = fault(&sim, &call);
     assert_eq!(index, 0);
     assert!(text.contains("bpf_get_current_task#35") || text.contains("get_current_task#35"), "{text}");
+}
+
+/// A map that programs look into is a `struct bpf_map` where the kernel's types say.
+#[test]
+fn members_of_a_map() {
+    let mut types = BtfBuilder::new();
+    let int = types.add_int("unsigned int", 4, IntEncoding::NONE).unwrap();
+    types.add_struct("bpf_map", 64).unwrap();
+    types.add_member("max_entries", int, 32 * 8, 0).unwrap();
+    types.add_member("value_size", int, 40 * 8, 0).unwrap();
+    let sim = SimKernel::builder().btf(types.finish().unwrap().bytes().clone()).build().unwrap();
+    let map = map(&sim, MapType::HASH, 4, 24, 7);
+    let at = |offset| {
+        let mut asm = asm();
+        asm.ld_map_fd(Reg::R1, map.as_fd().as_raw_fd()).ldx(Size::W, Reg::R0, Reg::R1, offset).exit();
+        asm
+    };
+    assert_eq!(run(&sim, &at(32)), Ok(7));
+    assert_eq!(run(&sim, &at(40)), Ok(24));
+    assert_eq!(run(&sim, &at(34)), Err(Errno::EFAULT));
 }
