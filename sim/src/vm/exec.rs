@@ -85,6 +85,24 @@ impl Vm {
                         Err(trap) => { save!(); return Err(trap); }
                     } };
                 }
+                // Goes back to the caller.
+                macro_rules! leave { () => {{
+                    if self.frames.len() <= floor {
+                        save!();
+                        return Ok(reg!(0));
+                    }
+                    match self.pop_frame() {
+                        Some(Frame { return_pc, prog: Some(caller), .. }) => {
+                            self.prog = caller;
+                            self.pc = return_pc;
+                            self.left = left;
+                            break;
+                        }
+                        Some(Frame { return_pc, .. }) => pc = return_pc,
+                        None => { save!(); return Ok(reg!(0)); }
+                    }
+                    continue;
+                }} }
                 macro_rules! address { ($base:expr) => { reg!($base).wrapping_add(step.off as u64) } }
                 macro_rules! load { ($size:literal) => { at!(self.memory.load::<$size>(address!(src))) } }
                 macro_rules! store {
@@ -258,11 +276,11 @@ impl Vm {
                     }
                     Opcode::PacketAbs | Opcode::PacketInd => {
                         let base = if step.op == Opcode::PacketInd { i64::from(reg!(src) as u32 as i32) } else { 0 };
-                        match self.packet_load(base + i64::from(step.off), step.imm as usize) {
-                            Some(value) => reg!(0) = value,
-                            // What is outside of the packet ends the program, with 0.
-                            None => { save!(); return self.leave(floor); }
-                        }
+                        reg!(0) = match self.packet_load(base + i64::from(step.off), step.imm as usize) {
+                            Some(value) => value,
+                            // What is outside of the packet ends the function, with 0.
+                            None => { reg!(0) = 0; leave!() }
+                        };
                     }
                     Opcode::Jump => { pc = step.imm as usize; continue; }
                     Opcode::JumpRegister => { pc = at!(self.jump_target(&prog, reg!(dst))); continue; }
@@ -290,6 +308,7 @@ impl Vm {
                         save!();
                         if let Some(next) = self.tail_callee(reg!(2), reg!(3))? && self.tail_calls < TAIL_CALLS_MAX {
                             self.tail_calls += 1; // below the limit
+                            self.depth = 0;
                             // Whoever called this program goes on with its own.
                             if self.frames.len() > floor && let Some(frame) = self.frames.last_mut() {
                                 frame.prog.get_or_insert_with(|| prog.clone());
@@ -299,23 +318,7 @@ impl Vm {
                             break;
                         }
                     }
-                    Opcode::Exit => {
-                        if self.frames.len() <= floor {
-                            save!();
-                            return Ok(reg!(0));
-                        }
-                        match self.pop_frame() {
-                            Some(Frame { return_pc, prog: Some(caller), .. }) => {
-                                self.prog = caller;
-                                self.pc = return_pc;
-                                self.left = left;
-                                break;
-                            }
-                            Some(Frame { return_pc, .. }) => pc = return_pc,
-                            None => { save!(); return Ok(reg!(0)); }
-                        }
-                        continue;
-                    }
+                    Opcode::Exit => leave!(),
                     Opcode::Invalid => {
                         save!();
                         return Err(FaultKind::Instruction { text: self.text(pc) }.into());
@@ -324,16 +327,6 @@ impl Vm {
                 pc += 1;
             }
         }
-    }
-
-    /// Ends everything down to a frame, with 0.
-    fn leave(&mut self, floor: usize) -> Result<u64, Trap> {
-        while self.frames.len() > floor {
-            if let Some(Frame { prog: Some(caller), .. }) = self.pop_frame() {
-                self.prog = caller;
-            }
-        }
-        Ok(0)
     }
 
     #[inline]
@@ -369,6 +362,10 @@ impl Vm {
             }
             _ => return Err(FaultKind::NotA { what: "function", address: function }.into()),
         };
+        if self.callbacks >= FRAMES_MAX {
+            return Err(FaultKind::CallDepth.into());
+        }
+        self.callbacks += 1; // below the limit
         self.push_frame(0)?;
         if let Some(to) = self.regs.get_mut(1..6) {
             to.copy_from_slice(&args);
@@ -376,6 +373,7 @@ impl Vm {
         self.pc = slot;
         let answer = self.execute()?;
         self.pop_frame();
+        self.callbacks -= 1; // as it was
         self.pc = pc;
         self.prog = caller;
         Ok(answer)

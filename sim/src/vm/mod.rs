@@ -47,6 +47,8 @@ struct Frame {
     return_pc: usize,
     /// `r6` to `r9` of the caller.
     saved: [u64; 4],
+    /// How deep the caller was in its program.
+    depth: usize,
     /// The caller's program, when the callee went on with another one.
     prog: Option<Arc<Prog>>,
 }
@@ -74,6 +76,9 @@ pub(crate) struct Vm {
     left: u64,
     loops: u32,
     tail_calls: u32,
+    /// How many functions of the program that runs now called each other, and how many callbacks of helpers run.
+    depth: usize,
+    callbacks: usize,
     watcher: Option<Box<dyn Watcher>>,
 }
 
@@ -96,6 +101,8 @@ impl Vm {
             left: budget,
             loops: exec::LOOPS_MAX,
             tail_calls: 0,
+            depth: 0,
+            callbacks: 0,
             watcher: None,
         }
     }
@@ -109,6 +116,8 @@ impl Vm {
         self.left = self.budget;
         self.loops = exec::LOOPS_MAX;
         self.tail_calls = 0;
+        self.depth = 0;
+        self.callbacks = 0;
         self.start(context).map_err(|trap| Box::new(self.fault(trap)))
     }
 
@@ -273,17 +282,20 @@ impl Vm {
     }
 
     fn push_frame(&mut self, return_pc: usize) -> Result<(), Trap> {
-        if self.frames.len() + 1 >= exec::FRAMES_MAX {
+        // A program that a tail call went on with counts from its own start.
+        if self.depth + 1 >= exec::FRAMES_MAX {
             return Err(FaultKind::CallDepth.into());
         }
         let saved = [self.regs[6], self.regs[7], self.regs[8], self.regs[9]]; // of 16
-        self.frames.push(Frame { return_pc, saved, prog: None });
+        self.frames.push(Frame { return_pc, saved, depth: self.depth, prog: None });
+        self.depth += 1; // below the limit
         self.regs[10] = self.stack(self.frames.len())?; // of 16
         Ok(())
     }
 
     fn pop_frame(&mut self) -> Option<Frame> {
         let frame = self.frames.pop()?;
+        self.depth = frame.depth;
         let [r6, r7, r8, r9] = frame.saved;
         (self.regs[6], self.regs[7], self.regs[8], self.regs[9]) = (r6, r7, r8, r9); // of 16
         self.regs[10] = self.stacks.get(self.frames.len()).copied().unwrap_or_default(); // of 16

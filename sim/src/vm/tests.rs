@@ -217,6 +217,28 @@ fn tail_calls() {
     assert_eq!(run(&sim, &inner), Ok(100));
 }
 
+/// A program that another one went on with in a function may again call as many functions.
+#[test]
+fn tail_calls_in_functions_begin_anew() {
+    let sim = SimKernel::new();
+    let programs = map(&sim, MapType::PROG_ARRAY, 4, 4, 1);
+    let mut deeper = asm();
+    deeper
+        .mov64_imm(Reg::R0, 0)
+        .call("f")
+        .add64_imm(Reg::R0, 1)
+        .exit()
+        .label("f")
+        .ld_map_fd(Reg::R2, programs.as_fd().as_raw_fd())
+        .mov64_imm(Reg::R3, 0)
+        .call_helper(12)
+        .mov64_imm(Reg::R0, 0)
+        .exit();
+    let itself = load(&sim, &deeper.finish().unwrap());
+    programs.update_fd(&0u32.to_ne_bytes(), itself.as_fd(), UpdateFlags::empty()).unwrap();
+    assert_eq!(run(&sim, &deeper), Ok(34));
+}
+
 #[test]
 fn a_helper_that_is_not_simulated_says_so() {
     let sim = SimKernel::new();
