@@ -15,6 +15,7 @@ mod fetch;
 mod malformed;
 mod manifest;
 mod run;
+mod runs;
 
 use std::path::{Path, PathBuf};
 
@@ -75,6 +76,9 @@ enum Command {
     /// Gives both objects with something wrong in them and compares what each says. Exit 1: a difference that no line of
     /// known-malformed.json explains, or a line that explains nothing.
     Malformed(malformed::Args),
+    /// Runs the programs on the running and on a simulated kernel, on packets and contexts of many kinds, and compares results,
+    /// packets and maps. Exit 1: a difference that no line of known-runs.json explains, or a line that explains nothing.
+    Runs(runs::Args),
 }
 
 /// Runs `cargo xtask corpus`.
@@ -96,6 +100,7 @@ pub(crate) fn run(args: Args) -> Result<u8> {
         Command::Malformed(args) => {
             malformed::run(&dir, &manifest()?, &testdata().join("known-malformed.json"), &args)
         }
+        Command::Runs(args) => runs::run(&dir, &manifest()?, &testdata().join("known-runs.json"), &args),
     }
 }
 

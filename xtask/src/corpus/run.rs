@@ -55,17 +55,20 @@ pub(super) fn oracle(dir: &Path, manifest: &Manifest, timeout: u64) -> Result<u8
     Ok(0)
 }
 
+/// The `skep` that was given, or the one of this tree.
+pub(super) fn skep_command(given: Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(skep) = given {
+        return Ok(skep);
+    }
+    let mut build = Command::new("cargo");
+    archive::run(build.args(["build", "-p", "skep-cli"]).current_dir(root()))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
+    Ok(target.join("debug/skep"))
+}
+
 /// `corpus verify`.
 pub(super) fn verify(dir: &Path, manifest: &Manifest, skep: Option<PathBuf>, timeout: u64) -> Result<u8> {
-    let skep = match skep {
-        Some(skep) => skep,
-        None => {
-            let mut build = Command::new("cargo");
-            archive::run(build.args(["build", "-p", "skep-cli"]).current_dir(root()))?;
-            let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
-            target.join("debug/skep")
-        }
-    };
+    let skep = skep_command(skep)?;
     let objects = objects(dir, manifest)?;
     let (part, output) = (dir.join("skep.part"), dir.join("skep.jsonl"));
     let out = File::create(&part).with_context(|| format!("create {}", part.display()))?;
