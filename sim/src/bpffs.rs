@@ -17,7 +17,7 @@ const LINKS_MAX: u32 = 40;
 const PATH_MAX: usize = 4096;
 
 /// What a path of a bpffs is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Node {
     Dir,
     Pin(Object),
@@ -26,7 +26,7 @@ enum Node {
 }
 
 /// All mounts of the simulated bpffs. Paths outside of them are those of the machine, and only looked at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bpffs {
     mounts: Vec<PathBuf>,
     nodes: BTreeMap<PathBuf, Node>,

@@ -97,6 +97,8 @@ pub(crate) struct State {
     pub(crate) offline: BTreeSet<u32>,
     /// The last id of a perf event.
     pub(crate) perf_events: u64,
+    /// Tells this kernel from others. Snapshots hold it.
+    pub(crate) identity: Arc<()>,
 }
 
 impl Default for SimKernel {
@@ -231,6 +233,7 @@ impl Inner {
             memlock_raised: false,
             offline: BTreeSet::new(),
             perf_events: 0,
+            identity: Arc::new(()),
         };
         let world = Mutex::new(World::new(config.seed));
         let calls = CallHooks::new(&config.failing);
@@ -299,12 +302,16 @@ impl Inner {
     pub(crate) fn swept(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
         let abandoned = state.sweep();
-        if abandoned.is_empty() {
+        let has_snapshots = Arc::strong_count(&state.identity) > 1;
+        if abandoned.is_empty() && !has_snapshots {
             return state;
         }
         drop(state);
         for map in abandoned {
             map.release_held();
+        }
+        if has_snapshots {
+            self.hide_unreachable();
         }
         let mut state = self.state();
         state.prune();
@@ -472,7 +479,7 @@ impl State {
     }
 
     /// The perf events that a descriptor is left of.
-    fn perf_events(&self) -> Vec<Arc<PerfEvent>> {
+    pub(crate) fn perf_events(&self) -> Vec<Arc<PerfEvent>> {
         let events = self.descriptors.objects().filter_map(|object| match object {
             Object::Perf(event) => Some(event.clone()),
             _ => None,

@@ -55,6 +55,7 @@ mod perf;
 mod prog;
 mod ring;
 mod run;
+mod snapshot;
 #[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
 mod vm;
 #[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
@@ -66,6 +67,7 @@ pub use features::Features;
 pub use helper::HelperCall;
 pub use kernel::{Live, SimKernel};
 pub use ring::{RingQuery, RingRecord};
+pub use snapshot::{RestoreError, Snapshot};
 pub use vm::{Fault, FaultKind, SourceLine};
 
 /// A simulated kernel with everything at its default, behind the handle that the rest of skep takes.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use skep_sys::abi::{AttachType, Errno, LinkId, LinkType, ProgId, ProgType};
 use skep_sys::request::{LinkInfo, LinkPlace};
 
+use crate::object::Object;
 use crate::prog::Prog;
 
 /// A link. Whoever is attached to holds it weakly, so that it is detached when it goes.
@@ -15,8 +16,9 @@ pub(crate) struct Link {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
-struct State {
+/// What changes of a link.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
     prog: Arc<Prog>,
     attached: bool,
 }
@@ -37,6 +39,20 @@ impl Link {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a snapshot keeps.
+    pub(crate) fn save(&self) -> State {
+        self.state().clone()
+    }
+
+    pub(crate) fn restore(&self, saved: &State) {
+        *self.state() = saved.clone();
+    }
+
+    /// The objects that it keeps alive.
+    pub(crate) fn refers_to(&self) -> Vec<Object> {
+        vec![Object::Prog(self.state().prog.clone())]
     }
 
     pub(crate) fn is_attached(&self) -> bool {

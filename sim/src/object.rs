@@ -3,7 +3,7 @@
 //! Whoever refers to an object holds an [`Arc`] of it: descriptors, pins, programs their maps, links their program.
 //! Ids do not, so an object goes with its last holder, and its id with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
@@ -63,6 +63,28 @@ impl Object {
         }
     }
 
+    /// The objects that it keeps alive.
+    pub(crate) fn refers_to(&self) -> Vec<Object> {
+        match self {
+            Object::Map(map) => map.refers_to(),
+            Object::Prog(prog) => prog.refers_to(),
+            Object::Link(link) => link.refers_to(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What tells it from other objects of this kernel, for those that have ids, and perf events.
+    pub(crate) fn identity(&self) -> Option<(u8, usize)> {
+        Some(match self {
+            Object::Map(map) => (0, Arc::as_ptr(map).addr()),
+            Object::Prog(prog) => (1, Arc::as_ptr(prog).addr()),
+            Object::Btf(btf) => (2, Arc::as_ptr(btf).addr()),
+            Object::Link(link) => (3, Arc::as_ptr(link).addr()),
+            Object::Perf(event) => (4, Arc::as_ptr(event).addr()),
+            Object::Token | Object::Stats | Object::Lock(_) => return None,
+        })
+    }
+
     /// The perf event, or `EINVAL` when it is something else.
     pub(crate) fn perf(&self) -> Result<&Arc<PerfEvent>, Errno> {
         match self {
@@ -77,11 +99,13 @@ impl Object {
 pub(crate) struct Ids<T> {
     last: u32,
     objects: BTreeMap<u32, Weak<T>>,
+    /// Those that only snapshots hold, as far as was noticed.
+    hidden: BTreeSet<u32>,
 }
 
 impl<T> Default for Ids<T> {
     fn default() -> Self {
-        Ids { last: 0, objects: BTreeMap::new() }
+        Ids { last: 0, objects: BTreeMap::new(), hidden: BTreeSet::new() }
     }
 }
 
@@ -95,9 +119,14 @@ impl<T> Ids<T> {
         Ok(object)
     }
 
+    fn exists(&self, id: u32, object: &Weak<T>) -> bool {
+        object.strong_count() > 0 && (self.hidden.is_empty() || !self.hidden.contains(&id))
+    }
+
     /// The object with an id, or `ENOENT`.
     pub(crate) fn get(&self, id: u32) -> Result<Arc<T>, Errno> {
-        self.objects.get(&id).and_then(Weak::upgrade).ok_or(Errno::ENOENT)
+        let found = self.objects.get(&id).filter(|object| self.exists(id, object));
+        found.and_then(Weak::upgrade).ok_or(Errno::ENOENT)
     }
 
     /// The smallest id after `id`: `ENOENT` when there is none, `EINVAL` when there can be none.
@@ -105,7 +134,7 @@ impl<T> Ids<T> {
         let first = id.checked_add(1).filter(|_| id < ID_END).ok_or(Errno::EINVAL)?;
         self.objects
             .range(first..)
-            .find(|(_, object)| object.strong_count() > 0)
+            .find(|(id, object)| self.exists(**id, object))
             .map(|(id, _)| *id)
             .ok_or(Errno::ENOENT)
     }
@@ -117,12 +146,36 @@ impl<T> Ids<T> {
 
     /// Number of objects that exist.
     pub(crate) fn count(&self) -> usize {
-        self.objects.values().filter(|object| object.strong_count() > 0).count()
+        self.objects.iter().filter(|(id, object)| self.exists(**id, object)).count()
     }
 
     /// The objects that exist, in the order of their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Arc<T>> {
-        self.objects.values().filter_map(Weak::upgrade)
+        self.objects
+            .iter()
+            .filter(|(id, object)| self.exists(**id, object))
+            .filter_map(|(_, object)| object.upgrade())
+    }
+
+    /// Lets those objects not exist that are only held by snapshots.
+    pub(crate) fn hide_unless(&mut self, is_held: impl Fn(&Arc<T>) -> bool) {
+        let hidden = self
+            .objects
+            .iter()
+            .filter(|(_, object)| object.upgrade().is_some_and(|object| !is_held(&object)));
+        self.hidden = hidden.map(|(id, _)| *id).collect();
+    }
+
+    /// What a snapshot keeps: the last id, and the objects with theirs.
+    pub(crate) fn save(&self) -> (u32, Vec<(u32, Arc<T>)>) {
+        let objects = self.objects.iter().filter(|(id, object)| self.exists(**id, object));
+        (self.last, objects.filter_map(|(id, object)| Some((*id, object.upgrade()?))).collect())
+    }
+
+    pub(crate) fn restore(&mut self, (last, objects): &(u32, Vec<(u32, Arc<T>)>)) {
+        self.last = *last;
+        self.objects = objects.iter().map(|(id, object)| (*id, Arc::downgrade(object))).collect();
+        self.hidden.clear();
     }
 }
 

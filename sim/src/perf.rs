@@ -60,6 +60,16 @@ struct State {
     ring: Option<Ring>,
 }
 
+/// What a snapshot keeps of a perf event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SavedPerf {
+    off: bool,
+    since: Option<u64>,
+    counted: u64,
+    enabled: u64,
+    lost: u64,
+}
+
 #[derive(Debug)]
 struct Ring {
     words: Arc<[AtomicU64]>,
@@ -121,6 +131,19 @@ impl PerfEvent {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a snapshot keeps: the counts. A ring that is mapped goes on.
+    pub(crate) fn save(&self) -> SavedPerf {
+        let State { off, since, counted, enabled, lost, .. } = *self.state();
+        SavedPerf { off, since, counted, enabled, lost }
+    }
+
+    pub(crate) fn restore(&self, saved: &SavedPerf) {
+        let mut state = self.state();
+        let SavedPerf { off, since, counted, enabled, lost } = *saved;
+        (state.off, state.since, state.counted, state.enabled, state.lost) =
+            (off, since, counted, enabled, lost);
     }
 
     pub(crate) fn cpu(&self) -> Option<u32> {

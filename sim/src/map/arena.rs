@@ -7,10 +7,10 @@ use skep_sys::SharedMemory;
 use skep_sys::abi::Errno;
 
 use super::create::PAGE_SIZE;
-use super::elements::{Elements, Resolve};
+use super::elements::{Elements, Resolve, Words};
 
 /// The pages of an arena. They are there from the first mapping on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Arena {
     /// Size in bytes.
     size: u64,
@@ -55,5 +55,13 @@ impl Elements for Arena {
         // The kernel has none beyond 4 GiB. As there, pages take memory when they are touched.
         let count = usize::try_from(self.size / 8).ok()?;
         Some(self.words.get_or_insert_with(|| SharedMemory::zeroed_words(count)).clone())
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn shared_words(&self) -> Vec<Words> {
+        self.words.iter().cloned().collect()
     }
 }

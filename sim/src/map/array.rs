@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use skep_sys::SharedMemory;
 use skep_sys::abi::Errno;
 
-use super::elements::{Batches, Elements, Resolve, index, next_index};
+use super::elements::{Batches, Elements, Resolve, Words, index, next_index};
 use super::value::{Form, Value, zeroed};
 use super::{EXIST, NOEXIST};
 
@@ -14,7 +14,7 @@ use super::{EXIST, NOEXIST};
 const CHUNK: usize = 1 << 20;
 
 /// Values that exist from the start and are zero until written. Only chunks that were written take memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Array {
     max_entries: u32,
     form: Form,
@@ -129,6 +129,14 @@ impl Elements for Array {
             Some((Arc::from(index.to_ne_bytes()), value))
         });
         each.collect()
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn shared_words(&self) -> Vec<Words> {
+        self.chunks.iter().flatten().cloned().collect()
     }
 }
 

@@ -7,7 +7,7 @@ use skep_sys::abi::Errno;
 use super::elements::{Elements, Resolve};
 
 /// A set of values that can only grow. A real filter may claim to hold a value that it does not; this one never does.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Bloom(HashSet<Box<[u8]>>);
 
 impl Elements for Bloom {
@@ -29,5 +29,9 @@ impl Elements for Bloom {
 
     fn next_key(&self, _: Option<&[u8]>, _: &mut [u8]) -> Result<(), Errno> {
         Err(Errno::EOPNOTSUPP)
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
     }
 }

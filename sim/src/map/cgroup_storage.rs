@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use skep_sys::abi::Errno;
 
-use super::elements::{Elements, Resolve, copy};
+use super::elements::{Elements, Resolve, Words, copy};
 use super::value::{Form, Value};
 use super::{EXIST, LOCK};
 
 /// A key is `struct bpf_cgroup_storage_key`, or only the id of the cgroup. The kernel makes the values when a program is
 /// attached; here they are there once a program has asked for its own.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct CgroupStorage {
     form: Form,
     /// In the order in which they were made.
@@ -79,5 +79,13 @@ impl Elements for CgroupStorage {
         self.values.insert(self.made, (key.into(), value));
         self.made += 1; // a u64 counter does not overflow
         Ok(own)
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn shared_words(&self) -> Vec<Words> {
+        self.values.values().map(|(_, value)| value.words().clone()).collect()
     }
 }

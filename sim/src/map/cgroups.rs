@@ -9,7 +9,7 @@ use crate::fd::Inode;
 use crate::outside;
 
 /// The slots that are taken: user space cannot ask what they hold.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Cgroups {
     max_entries: u32,
     slots: BTreeMap<u32, Inode>,
@@ -50,5 +50,9 @@ impl Elements for Cgroups {
 
     fn cgroup(&self, index: u32) -> Option<Inode> {
         self.slots.get(&index).copied()
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
     }
 }

@@ -17,6 +17,9 @@ use crate::object::Object;
 use crate::perf::PerfEvent;
 use crate::prog::Prog;
 
+/// Words that a map, programs and mappings hold together.
+pub(super) type Words = Arc<[AtomicU64]>;
+
 /// Finds the object that a descriptor number in a map's value stands for.
 pub(crate) type Resolve<'a> = &'a dyn Fn(i32) -> Result<Object, Errno>;
 
@@ -172,6 +175,21 @@ pub(crate) trait Elements: Debug + Send {
     fn cgroup(&self, index: u32) -> Option<Inode> {
         let _ = index;
         None
+    }
+
+    // What a snapshot needs.
+
+    /// A copy that shares the words of values with this one.
+    fn boxed(&self) -> Box<dyn Elements>;
+
+    /// The words that values are in, for kinds whose values programs and mappings share.
+    fn shared_words(&self) -> Vec<Words> {
+        Vec::new()
+    }
+
+    /// The objects that the elements hold.
+    fn held(&self) -> Vec<Object> {
+        Vec::new()
     }
 
     /// The memory of an arena.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use skep_sys::abi::Errno;
 
-use super::elements::{Batches, Elements, Resolve, copy};
+use super::elements::{Batches, Elements, Resolve, Words, copy};
 use super::value::{Form, Value};
 use super::{EXIST, NOEXIST};
 
 /// A table of entries by key, iterated in the order of their insertion.
 ///
 /// The kernel's order depends on a random seed; this one is the same in every run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Table<V> {
     max_entries: usize,
     next_place: u64,
@@ -144,7 +144,7 @@ impl<V> Table<V> {
 }
 
 /// Hash tables and per-CPU hash tables (`BPF_MAP_TYPE_HASH`, `BPF_MAP_TYPE_PERCPU_HASH`).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Hash {
     table: Table<Value>,
     form: Form,
@@ -220,6 +220,14 @@ impl Elements for Hash {
         let each = self.table.iter();
         each.filter_map(|(key, value)| Some((key.clone(), self.form.of(value, cpu)?))).collect()
     }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn shared_words(&self) -> Vec<Words> {
+        self.table.iter().map(|(_, value)| value.words().clone()).collect()
+    }
 }
 
 /// LRU hash tables (`BPF_MAP_TYPE_LRU_HASH`, `BPF_MAP_TYPE_LRU_PERCPU_HASH`).
@@ -227,7 +235,7 @@ impl Elements for Hash {
 /// What the kernel promises, not which elements it picks: an update never fails for want of room, there are never
 /// more than `max_entries`, and what was just written is there. This one is exact: the element goes that was not written,
 /// or looked up by a program, for the longest time. As in the kernel, looking it up from user space does not keep it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Lru {
     table: Table<(u64, Value)>,
     form: Form,
@@ -335,5 +343,13 @@ impl Elements for Lru {
     fn values(&mut self, cpu: u32) -> Vec<(Arc<[u8]>, Value)> {
         let each = self.table.iter();
         each.filter_map(|(key, (_, value))| Some((key.clone(), self.form.of(value, cpu)?))).collect()
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn shared_words(&self) -> Vec<Words> {
+        self.table.iter().map(|(_, (_, value))| value.words().clone()).collect()
     }
 }

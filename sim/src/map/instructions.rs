@@ -11,7 +11,7 @@ use super::{EXIST, NOEXIST};
 const VALUE: usize = 16;
 
 /// The indexes that user space wrote, those that are not 0.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Instructions {
     max_entries: u32,
     original: HashMap<u32, u32>,
@@ -60,5 +60,9 @@ impl Elements for Instructions {
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         next_index(key, self.max_entries, next)
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use skep_sys::abi::Errno;
 
-use super::elements::{Batches, Elements, Resolve, copy};
+use super::elements::{Batches, Elements, Resolve, Words, copy};
 use super::value::{Form, Value};
 use super::{EXIST, NOEXIST};
 
@@ -12,7 +12,7 @@ use super::{EXIST, NOEXIST};
 type Prefix = (Box<[u8]>, u32);
 
 /// Values by prefix. A key is the prefix length as a native `u32`, then the address bytes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Lpm {
     max_entries: usize,
     max_prefix: u32,
@@ -21,7 +21,7 @@ pub(super) struct Lpm {
 }
 
 /// A key as it was last written, host bits included, and its value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     key: Box<[u8]>,
     value: Value,
@@ -121,5 +121,13 @@ impl Elements for Lpm {
 
     fn value(&mut self, key: &[u8], cpu: u32) -> Result<Option<Value>, Errno> {
         Ok(self.longest(key).and_then(|found| self.form.of(&found.value, cpu)))
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn shared_words(&self) -> Vec<Words> {
+        self.entries.values().map(|entry| entry.value.words().clone()).collect()
     }
 }

@@ -60,7 +60,7 @@ fn number(value: &[u8]) -> Result<i32, Errno> {
 }
 
 /// Programs to jump to (`BPF_MAP_TYPE_PROG_ARRAY`) and arrays of maps (`BPF_MAP_TYPE_ARRAY_OF_MAPS`).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ObjectArray {
     max_entries: u32,
     slots: HashMap<u32, Object>,
@@ -150,10 +150,18 @@ impl Elements for ObjectArray {
             self.owner = None;
         }
     }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn held(&self) -> Vec<Object> {
+        self.slots.values().cloned().chain(self.owner.clone().map(Object::Prog)).collect()
+    }
 }
 
 /// Hash tables of maps (`BPF_MAP_TYPE_HASH_OF_MAPS`).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct HashOfMaps {
     table: Table<Arc<Map>>,
     inner: InnerShape,
@@ -198,5 +206,13 @@ impl Elements for HashOfMaps {
 
     fn inner_map(&mut self, key: &[u8]) -> Option<Arc<Map>> {
         self.table.get(key).cloned()
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn held(&self) -> Vec<Object> {
+        self.table.iter().map(|(_, map)| Object::Map(map.clone())).collect()
     }
 }

@@ -10,7 +10,7 @@ use crate::object::Object;
 use crate::perf::PerfEvent;
 
 /// The events; user space writes a descriptor and reads nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PerfEvents {
     max_entries: u32,
     slots: BTreeMap<u32, Arc<PerfEvent>>,
@@ -66,5 +66,13 @@ impl Elements for PerfEvents {
             return Err(Errno::E2BIG);
         }
         self.slots.get(&index).cloned().ok_or(Errno::ENOENT)
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn held(&self) -> Vec<Object> {
+        self.slots.values().cloned().map(Object::Perf).collect()
     }
 }

@@ -8,7 +8,7 @@ use super::EXIST;
 use super::elements::{Elements, Resolve, copy};
 
 /// Values without keys: a lookup peeks, an update pushes, a lookup with deletion pops.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Queue {
     max_entries: usize,
     /// Whether the value that was pushed last comes first.
@@ -54,5 +54,9 @@ impl Elements for Queue {
     fn take(&mut self, _: &[u8], value: &mut [u8]) -> Result<(), Errno> {
         let front = if self.last_first { self.values.pop_back() } else { self.values.pop_front() };
         copy(value, &front.ok_or(Errno::ENOENT)?)
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
     }
 }

@@ -13,13 +13,14 @@ use super::elements::{Elements, Resolve, copy, index, next_index};
 use super::hash::Table;
 use super::value::Value;
 use super::{EXIST, NOEXIST};
+use crate::object::Object;
 use crate::prog::Prog;
 
 /// Longest queue of a CPU.
 const QUEUE_MAX: u32 = 16384;
 
 /// What a packet is redirected to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     /// Index of the device, or length of the CPU's queue.
     target: u32,
@@ -75,14 +76,14 @@ fn device(value: &[u8], devices: &[u32], resolve: Resolve<'_>) -> Result<Entry, 
 }
 
 /// Devices or CPUs by index.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Targets {
     max_entries: u32,
     slots: BTreeMap<u32, Entry>,
     kind: Kind,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Kind {
     /// The devices that there are.
     Devices(Box<[u32]>),
@@ -156,10 +157,18 @@ impl Elements for Targets {
     fn target(&self, key: &[u8]) -> Option<(u32, Option<Arc<Prog>>)> {
         self.slots.get(&index(key).ok()?).map(Entry::target)
     }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn held(&self) -> Vec<Object> {
+        self.slots.values().filter_map(|entry| entry.prog.clone()).map(Object::Prog).collect()
+    }
 }
 
 /// Devices by any number.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct DeviceHash {
     table: Table<Entry>,
     devices: Box<[u32]>,
@@ -200,5 +209,13 @@ impl Elements for DeviceHash {
 
     fn target(&self, key: &[u8]) -> Option<(u32, Option<Arc<Prog>>)> {
         self.table.get(key).map(Entry::target)
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn held(&self) -> Vec<Object> {
+        self.table.iter().filter_map(|(_, entry)| entry.prog.clone()).map(Object::Prog).collect()
     }
 }

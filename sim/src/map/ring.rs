@@ -8,7 +8,7 @@ use skep_sys::abi::{Errno, RingFlags};
 use skep_sys::ring::{RING_HEADER_LEN, RingMemory};
 
 use super::create::PAGE_SIZE;
-use super::elements::{Elements, Resolve};
+use super::elements::{Elements, Resolve, Words};
 
 const BUSY: u32 = 1 << 31;
 const DISCARD: u32 = 1 << 30;
@@ -27,7 +27,7 @@ pub(crate) struct Wake(pub(crate) bool);
 ///
 /// A record that wraps around goes on behind the end of the data, where the memory is as large again. On Linux that is
 /// the beginning once more. Here it is not, and need not be: both sides find a record's bytes from its start on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ring {
     /// Whether the process writes it.
     user: bool,
@@ -71,6 +71,51 @@ impl Ring {
         let memory = RingMemory::heap(self.consumer.clone(), self.producer.clone(), self.user)?;
         let memory = memory.with_claim(Box::new(claim));
         Ok(if self.overwrites { memory.overwriting() } else { memory })
+    }
+
+    /// Whether the process has its end.
+    pub(super) fn is_held(&self) -> bool {
+        self.holder.strong_count() > 0
+    }
+
+    /// For a copy of a ring of which the process does not have its end.
+    pub(super) fn forget_holder(&mut self) {
+        self.holder = Weak::new();
+    }
+
+    /// Whether a ring whose end the process has can go back to where its positions were these. A reader knows where it
+    /// is, so positions only grow and what it has read stays read: there must have been nothing unread then.
+    pub(super) fn can_unread(&self, consumed: u64, produced: u64) -> Result<(), &'static str> {
+        if consumed == produced || self.is_at(consumed, produced) {
+            return Ok(());
+        }
+        Err("it held unread records then, and a reader holds it now; drop the reader first")
+    }
+
+    pub(super) fn is_at(&self, consumed: u64, produced: u64) -> bool {
+        [self.consumed(), self.produced()] == [Ok(consumed), Ok(produced)]
+    }
+
+    /// Makes a ring whose end the process has as good as empty: what is unread is discarded where it lies.
+    pub(super) fn discard_unread(&mut self) {
+        let (Ok(consumed), Ok(produced)) = (self.consumed(), self.produced()) else { return };
+        if self.user {
+            if let Ok(position) = Ring::position(&self.consumer, 0) {
+                position.store(produced, Ordering::Release);
+            }
+            return;
+        }
+        let overwritten = self.overwritten().map_or(0, |position| position.load(Ordering::Acquire));
+        let mut at = consumed.max(overwritten);
+        while at < produced {
+            let Ok(header) = self.header(at) else { return };
+            let len = header & !(BUSY | DISCARD);
+            if self.set_header(at, len | DISCARD).is_err() {
+                return;
+            }
+            at = at.saturating_add(footprint(len));
+        }
+        self.pending = produced;
     }
 
     fn position(words: &[AtomicU64], at: usize) -> Result<&AtomicU64, Errno> {
@@ -290,5 +335,13 @@ impl Elements for Ring {
 
     fn ring(&mut self) -> Option<&mut Ring> {
         Some(self)
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn shared_words(&self) -> Vec<Words> {
+        vec![self.consumer.clone(), self.producer.clone()]
     }
 }

@@ -8,18 +8,21 @@ use skep_sys::abi::Errno;
 
 use super::array::checked_index;
 use super::create::PAGE_SIZE;
-use super::elements::{Batches, Elements, Resolve, index, next_index};
+use super::elements::{Batches, Elements, Resolve, Words, index, next_index};
 use super::value::{Form, Value, zeroed};
 
 /// An array whose values are in memory that it shares with its mappings, eight bytes aligned.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SharedArray {
     max_entries: u32,
     form: Form,
     words: Arc<[AtomicU64]>,
-    /// Held by each mapping that can be written.
-    writers: Arc<()>,
+    /// Has a clone in each mapping that can be written; copies of the array have this one.
+    writers: Arc<Writers>,
 }
+
+#[derive(Debug, Default)]
+struct Writers(Arc<()>);
 
 impl SharedArray {
     /// `ENOMEM` when the values are too large to be kept in one piece.
@@ -31,7 +34,7 @@ impl SharedArray {
         if len > SIZE_MAX {
             return Err(Errno::ENOMEM);
         }
-        let array = SharedArray { max_entries, form, words: zeroed(len), writers: Arc::new(()) };
+        let array = SharedArray { max_entries, form, words: zeroed(len), writers: Arc::default() };
         if !array.form.fields().is_empty() {
             (0..max_entries)
                 .filter_map(|at| array.element(at))
@@ -79,11 +82,11 @@ impl Elements for SharedArray {
             return Err(Errno::EINVAL);
         }
         let memory = SharedMemory::heap(self.words.clone(), writable);
-        Ok(if writable { memory.with_claim(Box::new(self.writers.clone())) } else { memory })
+        Ok(if writable { memory.with_claim(Box::new(self.writers.0.clone())) } else { memory })
     }
 
     fn is_mapped_writable(&self) -> bool {
-        Arc::strong_count(&self.writers) > 1
+        Arc::strong_count(&self.writers.0) > 1
     }
 
     fn value(&mut self, key: &[u8], _: u32) -> Result<Option<Value>, Errno> {
@@ -94,5 +97,13 @@ impl Elements for SharedArray {
         let each = (0..self.max_entries)
             .map_while(|index| Some((Arc::from(index.to_ne_bytes()), self.element(index)?)));
         each.collect()
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn shared_words(&self) -> Vec<Words> {
+        vec![self.words.clone()]
     }
 }

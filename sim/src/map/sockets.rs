@@ -75,7 +75,7 @@ fn check_flags(flags: u64, there: bool) -> Result<(), Errno> {
 }
 
 /// Sockets by index.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sockets {
     kind: MapType,
     max_entries: u32,
@@ -175,10 +175,14 @@ impl Elements for Sockets {
     fn socket(&self, key: &[u8]) -> Option<u64> {
         self.held(key).ok().flatten().map(|held| held.cookie)
     }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
 }
 
 /// Sockets by any key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SocketHash(Table<Held>);
 
 impl SocketHash {
@@ -215,5 +219,9 @@ impl Elements for SocketHash {
 
     fn socket(&self, key: &[u8]) -> Option<u64> {
         self.0.get(key).filter(|held| held.is_open()).map(|held| held.cookie)
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
     }
 }

@@ -12,7 +12,7 @@ const BUILD_ID_FRAME: usize = 32;
 const IS_ADDRESS: u32 = 2;
 
 /// Stacks that programs put in. User space reads and removes them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Stacks {
     max_entries: u32,
     value_size: usize,
@@ -73,5 +73,9 @@ impl Elements for Stacks {
         bytes.resize(self.value_size, 0);
         self.stacks.insert(id, bytes.into());
         Ok(())
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
     }
 }

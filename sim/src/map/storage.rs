@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use skep_sys::abi::{Errno, MapType};
 
-use super::elements::{Elements, Resolve};
+use super::elements::{Elements, Resolve, Words};
 use super::value::{Form, Value};
 use super::{EXIST, NOEXIST};
 use crate::fd::Inode;
@@ -25,7 +25,7 @@ pub(crate) enum Owner {
     Simulated(u64),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Storage {
     kind: MapType,
     form: Form,
@@ -94,5 +94,13 @@ impl Elements for Storage {
     fn remove_owned(&mut self, owner: Owner) -> Result<(), Errno> {
         self.form.release(&self.values.remove(&owner).ok_or(Errno::ENOENT)?);
         Ok(())
+    }
+
+    fn boxed(&self) -> Box<dyn Elements> {
+        Box::new(self.clone())
+    }
+
+    fn shared_words(&self) -> Vec<Words> {
+        self.values.values().map(|value| value.words().clone()).collect()
     }
 }

@@ -22,6 +22,7 @@ use skep_sys::request::{OwnedRecords, ProgDump, ProgInfo};
 
 use crate::btf::BtfObject;
 use crate::map::Map;
+use crate::object::Object;
 use crate::vm::{Code, SourceLine};
 
 pub(crate) use helpers::Helpers as HelperNames;
@@ -135,6 +136,23 @@ impl Prog {
             dump.tags = vec![self.tag];
         }
         dump
+    }
+
+    /// The objects that it keeps alive.
+    pub(crate) fn refers_to(&self) -> Vec<Object> {
+        let maps = self.save().into_iter().chain(self.code.maps().iter().cloned()).map(Object::Map);
+        let btf = self.btf.iter().cloned().map(Object::Btf);
+        let target = self.target.iter().filter_map(|target| target.prog.clone()).map(Object::Prog);
+        maps.chain(btf).chain(target).collect()
+    }
+
+    /// What a snapshot keeps: the maps that are bound.
+    pub(crate) fn save(&self) -> Vec<Arc<Map>> {
+        self.maps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn restore(&self, saved: &[Arc<Map>]) {
+        *self.maps.lock().unwrap_or_else(PoisonError::into_inner) = saved.to_vec();
     }
 
     /// Holds a map that the instructions do not mention (`BPF_PROG_BIND_MAP`).

@@ -219,6 +219,11 @@ pub(crate) struct Code {
 const TAIL_CALL: i32 = 12;
 
 impl Code {
+    /// The maps that the instructions refer to.
+    pub(crate) fn maps(&self) -> &[Arc<Map>] {
+        &self.maps
+    }
+
     /// Decodes a program whose structure was checked. What is still no instruction faults when it is executed.
     pub(crate) fn new(
         insns: &[Insn],
