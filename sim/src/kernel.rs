@@ -235,7 +235,7 @@ impl Inner {
             perf_events: 0,
             identity: Arc::new(()),
         };
-        let world = Mutex::new(World::new(config.seed));
+        let world = Mutex::new(World::new(&config));
         let calls = CallHooks::new(&config.failing);
         Inner {
             config,
@@ -379,6 +379,14 @@ impl Inner {
     pub(crate) fn xdp_link(&self, ifindex: u32) -> Option<Arc<Link>> {
         let links: Vec<_> = self.swept().links.iter().collect();
         links.into_iter().find(|link| link.place == (Place::Xdp { ifindex }) && link.is_attached())
+    }
+
+    /// Detaches the links of a network device that goes.
+    pub(crate) fn detach_from_interface(&self, ifindex: u32) {
+        let links: Vec<_> = self.swept().links.iter().collect();
+        for link in links.iter().filter(|link| link.place == Place::Xdp { ifindex }) {
+            let _ = link.detach();
+        }
     }
 
     /// Lets go of an object that was unpinned.

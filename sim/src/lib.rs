@@ -34,6 +34,8 @@ mod bpffs;
 mod btf;
 mod builder;
 mod calls;
+#[allow(dead_code, reason = "events come one by one")]
+mod event;
 mod fd;
 mod features;
 #[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
@@ -48,8 +50,12 @@ mod log;
 )]
 mod map;
 mod name;
+#[allow(dead_code, reason = "events come one by one")]
+mod net;
 mod object;
 mod outside;
+#[allow(dead_code, reason = "events come one by one")]
+mod packet;
 mod perf;
 #[allow(dead_code, reason = "families of helpers come one by one")]
 mod prog;
@@ -63,9 +69,11 @@ mod world;
 
 pub use bare::BareMap;
 pub use builder::Builder;
+pub use event::{Event, EventError};
 pub use features::Features;
 pub use helper::HelperCall;
 pub use kernel::{Live, SimKernel};
+pub use net::{Destination, Dropper, Effect, Interface, Route, RouteKind, Socket, SocketId, TcpState};
 pub use ring::{RingQuery, RingRecord};
 pub use snapshot::{RestoreError, Snapshot};
 pub use vm::{Fault, FaultKind, SourceLine};

@@ -5,6 +5,7 @@
 
 mod custom;
 mod map;
+mod net;
 
 pub(crate) use custom::CustomFunction;
 pub use custom::HelperCall;
@@ -30,7 +31,7 @@ pub(crate) fn builtin(number: i32) -> Option<HelperFn> {
         1 => map::lookup,
         2 => map::update,
         3 => map::delete,
-        _ => return None,
+        _ => return net::builtin(number),
     })
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use skep_sys::abi::{Errno, TestRunFlags};
 use skep_sys::request::{TestRun, TestRunResult};
 
-use super::once;
+use super::note;
 use crate::kernel::SimKernel;
 use crate::prog::Prog;
-use crate::vm::{Vm, What};
+use crate::vm::{FaultKind, Vm, What};
 
 /// Most arguments of a tracepoint (`MAX_BPF_FUNC_ARGS`).
 const ARGS_MAX: usize = 12;
@@ -41,7 +41,7 @@ pub(super) fn raw_tracepoint(
     let mut vm = Vm::new(kernel, prog, run.cpu);
     let context = vm.own(What::Context, run.ctx_in.to_vec(), false).map_err(|_| Errno::ENOMEM)?;
     let mut result = TestRunResult::default();
-    result.retval = once(&mut vm, prog, context)? as u32;
+    result.retval = run_with(&mut vm, prog, context, run.ctx_in.len())? as u32;
     Ok(result)
 }
 
@@ -65,13 +65,30 @@ pub(super) fn syscall(
     if bytes.len() > CTX_MAX {
         return Err(Errno::EINVAL);
     }
+    let len = bytes.len();
     let mut vm = Vm::new(kernel, prog, 0);
     let context = vm.own(What::Context, bytes.to_vec(), true).map_err(|_| Errno::ENOMEM)?;
     let mut result = TestRunResult::default();
-    result.retval = once(&mut vm, prog, context)? as u32;
+    result.retval = run_with(&mut vm, prog, context, len)? as u32;
     // The bytes that were given are written over.
     if !run.ctx.is_empty() {
         vm.memory.read(context, run.ctx).map_err(|_| Errno::EFAULT)?;
     }
     Ok(result)
+}
+
+/// Runs a program whose context has so many bytes. A kernel knows from the verifier how much of it a program reads or writes,
+/// and refuses a context that is shorter; here that is found out when the program gets there.
+fn run_with(vm: &mut Vm, prog: &Arc<Prog>, context: u64, len: usize) -> Result<u64, Errno> {
+    vm.run(prog, context).map_err(|fault| {
+        let behind = match fault.kind {
+            FaultKind::Access { address, len: access, .. } => {
+                let at = address.wrapping_sub(context);
+                at < CTX_MAX as u64 && at + access as u64 > len as u64
+            }
+            _ => false,
+        };
+        let errno = note(vm, fault);
+        if behind { Errno::EINVAL } else { errno }
+    })
 }

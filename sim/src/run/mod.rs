@@ -1,6 +1,13 @@
 //! Running programs for `BPF_PROG_TEST_RUN`, with the rules that the kernel has for each type.
 
 mod bytes;
+mod finish;
+mod flow;
+mod live;
+mod lookup;
+mod netfilter;
+mod skb;
+mod xdp;
 
 use std::sync::Arc;
 
@@ -24,8 +31,38 @@ pub(crate) fn test_run(
     match prog.prog_type {
         ProgType::RAW_TRACEPOINT => bytes::raw_tracepoint(kernel, prog, run).map_err(fail),
         ProgType::SYSCALL => bytes::syscall(kernel, prog, run).map_err(fail),
+        ProgType::XDP => packet(run, untouched, |run, result| xdp::xdp(kernel, prog, run, result)),
+        ProgType::SOCKET_FILTER
+        | ProgType::SCHED_CLS
+        | ProgType::SCHED_ACT
+        | ProgType::CGROUP_SKB
+        | ProgType::LWT_IN
+        | ProgType::LWT_OUT
+        | ProgType::LWT_XMIT => packet(run, untouched, |run, result| skb::skb(kernel, prog, run, result)),
+        ProgType::FLOW_DISSECTOR => {
+            packet(run, untouched, |run, result| flow::flow(kernel, prog, run, result))
+        }
+        ProgType::SK_LOOKUP => {
+            packet(run, untouched, |run, result| lookup::lookup(kernel, prog, run, result))
+        }
+        ProgType::NETFILTER => {
+            packet(run, untouched, |run, result| netfilter::netfilter(kernel, prog, run, result))
+        }
         _ if prog.can_be_tested() => Err(fail(Errno::ENOSYS)),
         _ => Err(fail(Errno::ENOTSUPP)),
+    }
+}
+
+/// A test run that may fail after it has written a part of its answer.
+fn packet(
+    run: &mut TestRun<'_>,
+    untouched: TestRunResult,
+    with: impl FnOnce(&mut TestRun<'_>, &mut TestRunResult) -> Result<(), Errno>,
+) -> Result<TestRunResult, (Errno, TestRunResult)> {
+    let mut result = untouched;
+    match with(run, &mut result) {
+        Ok(()) => Ok(result),
+        Err(errno) => Err((errno, result)),
     }
 }
 

@@ -146,6 +146,11 @@ impl Memory {
         Ok(address)
     }
 
+    /// How many regions there are.
+    pub(crate) fn regions(&self) -> usize {
+        self.regions.len()
+    }
+
     /// Adds bytes of the run.
     pub(crate) fn add_own(&mut self, what: What, bytes: Vec<u8>, writable: bool) -> Result<u64, Trap> {
         let end = bytes.len();

@@ -22,6 +22,7 @@ use skep_asm::kernel_text;
 use crate::helper::{CustomFunction, HelperCall};
 use crate::kernel::SimKernel;
 use crate::map::{Map, Value};
+use crate::packet::PacketState;
 use crate::prog::{HelperNames, Prog};
 
 pub(crate) use code::{Callee, Code, References, Symbol};
@@ -60,6 +61,8 @@ pub(crate) struct Vm {
     pub(crate) memory: Memory,
     /// The CPU that it runs on.
     pub(crate) cpu: u32,
+    /// What the run has to do with the network.
+    pub(crate) packet: PacketState,
     /// The program that runs now.
     prog: Arc<Prog>,
     /// `r0` to `r10`; the rest is so that every index of four bits is inside.
@@ -90,6 +93,7 @@ impl Vm {
             kernel: kernel.clone(),
             memory: Memory::new(kernel),
             cpu,
+            packet: PacketState::default(),
             prog: prog.clone(),
             regs: [0; 16],
             pc: 0,

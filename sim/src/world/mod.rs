@@ -8,7 +8,9 @@ mod random;
 
 use std::time::Duration;
 
+use crate::builder::Builder;
 use crate::kernel::SimKernel;
+use crate::net::Net;
 use crate::vm::Fault;
 
 use faults::Faults;
@@ -21,14 +23,20 @@ pub(crate) struct World {
     pub(crate) clock: u64,
     pub(crate) random: Random,
     pub(crate) faults: Faults,
+    pub(crate) net: Net,
 }
 
 /// When a kernel's clock begins, so that no time is 0.
 const START: u64 = 1_000_000_000;
 
 impl World {
-    pub(crate) fn new(seed: u64) -> World {
-        World { clock: START, random: Random::new(seed), faults: Faults::default() }
+    pub(crate) fn new(config: &Builder) -> World {
+        World {
+            clock: START,
+            random: Random::new(config.seed),
+            faults: Faults::default(),
+            net: Net::new(&config.interfaces),
+        }
     }
 }
 

@@ -59,12 +59,17 @@ errnos! {
     ENODATA = 61, "no data";
     ENOLINK = 67, "link has been severed";
     EPROTO = 71, "protocol error";
+    EBADMSG = 74, "bad message";
     EOVERFLOW = 75, "value too large";
     EBADFD = 77, "file descriptor in bad state";
     ENOTSOCK = 88, "not a socket";
+    EPROTOTYPE = 91, "wrong protocol for this socket";
+    ESOCKTNOSUPPORT = 94, "kind of socket not supported";
     EOPNOTSUPP = 95, "operation not supported";
     EAFNOSUPPORT = 97, "address family not supported";
+    ENETDOWN = 100, "network is down";
     ETIMEDOUT = 110, "timed out";
+    EALREADY = 114, "already in progress";
     ESTALE = 116, "stale handle";
     ENOTSUPP = 524, "not supported by this kernel object";
 }

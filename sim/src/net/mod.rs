@@ -1,0 +1,249 @@
+//! The network of a simulated kernel: devices, routes, sockets, cgroups, and what programs did to them.
+
+mod cgroup;
+mod effect;
+mod interface;
+mod route;
+mod socket;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+use skep_sys::abi::Errno;
+
+use crate::kernel::SimKernel;
+
+pub(crate) use cgroup::Cgroups;
+pub use effect::{Destination, Dropper, Effect};
+pub use interface::Interface;
+pub use route::{Route, RouteKind};
+pub(crate) use socket::{AF_INET, AF_INET6, LISTEN, SOCK_STREAM};
+pub use socket::{Socket, SocketId, TcpState};
+
+/// Most effects that are kept; older ones are forgotten.
+const EFFECTS_MAX: usize = 1 << 16;
+/// The cookie of the network namespace.
+pub(crate) const NETNS_COOKIE: u64 = 1;
+
+/// The network.
+#[derive(Clone, Debug)]
+pub(crate) struct Net {
+    pub(crate) interfaces: BTreeMap<u32, Interface>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) neighbours: BTreeMap<(u32, IpAddr), [u8; 6]>,
+    sockets: BTreeMap<u64, Socket>,
+    next_cookie: u64,
+    pub(crate) cgroups: Cgroups,
+    effects: VecDeque<Effect>,
+}
+
+impl Net {
+    pub(crate) fn new(interfaces: &BTreeMap<String, u32>) -> Net {
+        let device = |(name, index): (&String, &u32)| {
+            let mtu = if name == "lo" { 65536 } else { 1500 };
+            let mac = if name == "lo" { [0; 6] } else { default_mac(*index) };
+            (*index, Interface::new(name.clone()).ifindex(*index).mac(mac).mtu(mtu))
+        };
+        Net {
+            interfaces: interfaces.iter().map(device).collect(),
+            routes: Vec::new(),
+            neighbours: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            next_cookie: 1,
+            cgroups: Cgroups::default(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn note(&mut self, effect: Effect) {
+        if self.effects.len() >= EFFECTS_MAX {
+            self.effects.pop_front();
+        }
+        self.effects.push_back(effect);
+    }
+
+    pub(crate) fn ifindex(&self, name: &str) -> Option<u32> {
+        self.interfaces.values().find(|device| device.name == name).map(|device| device.ifindex)
+    }
+
+    fn add_interface(&mut self, mut device: Interface) -> Result<u32, Errno> {
+        if device.name.is_empty() || device.name.len() > 15 {
+            return Err(Errno::EINVAL);
+        }
+        if device.ifindex == 0 {
+            device.ifindex = self.interfaces.last_key_value().map_or(1, |(last, _)| last.saturating_add(1));
+        }
+        let index = device.ifindex;
+        if self.ifindex(&device.name).is_some()
+            || self.interfaces.contains_key(&index)
+            || index > i32::MAX as u32
+        {
+            return Err(Errno::EEXIST);
+        }
+        if let Some(peer) = device.peer {
+            self.interfaces.get_mut(&peer).ok_or(Errno::ENODEV)?.peer = Some(index);
+        }
+        self.interfaces.insert(index, device);
+        Ok(index)
+    }
+
+    /// A cookie that no socket has.
+    pub(crate) fn next_cookie(&mut self) -> u64 {
+        let cookie = self.next_cookie;
+        self.next_cookie += 1; // a new one each nanosecond lasts for centuries
+        cookie
+    }
+
+    pub(crate) fn add_socket(&mut self, socket: Socket) -> SocketId {
+        let cookie = self.next_cookie();
+        self.sockets.insert(cookie, socket);
+        SocketId(cookie)
+    }
+
+    pub(crate) fn socket(&self, cookie: u64) -> Option<&Socket> {
+        self.sockets.get(&cookie)
+    }
+
+    pub(crate) fn socket_mut(&mut self, cookie: u64) -> Option<&mut Socket> {
+        self.sockets.get_mut(&cookie)
+    }
+
+    pub(crate) fn remove_socket(&mut self, cookie: u64) -> Option<Socket> {
+        self.sockets.remove(&cookie)
+    }
+
+    /// The socket that a packet is for: the one of its connection, else the one that listens or is bound there.
+    pub(crate) fn find_socket(
+        &self,
+        protocol: u32,
+        (source, source_port): (IpAddr, u16),
+        (destination, port): (IpAddr, u16),
+        ifindex: u32,
+    ) -> Option<u64> {
+        let here = |socket: &Socket| {
+            socket.protocol == protocol
+                && socket.local.port() == port
+                && port != 0
+                && (socket.bound_dev_if == 0 || socket.bound_dev_if == ifindex)
+        };
+        let connected = self.sockets.iter().find(|(_, socket)| {
+            here(socket)
+                && socket.local.ip() == destination
+                && socket.remote.is_some_and(|remote| (remote.ip(), remote.port()) == (source, source_port))
+        });
+        let open = |socket: &Socket| socket.remote.is_none() && (protocol != 6 || socket.state == LISTEN);
+        let bound = || self.sockets.iter().find(|(_, s)| here(s) && open(s) && s.local.ip() == destination);
+        // A socket of IPv6 that is bound to no address takes packets of IPv4, too.
+        let any = || {
+            self.sockets.iter().find(|(_, socket)| {
+                here(socket)
+                    && open(socket)
+                    && socket.local.ip().is_unspecified()
+                    && (socket.local.is_ipv6() || destination.is_ipv4())
+            })
+        };
+        connected.or_else(bound).or_else(any).map(|(cookie, _)| *cookie)
+    }
+
+    /// The route to an address in a table.
+    pub(crate) fn route(&self, table: Option<u32>, address: IpAddr) -> Option<&Route> {
+        let in_table = |route: &&Route| match table {
+            Some(table) => route.table == table,
+            None => matches!(route.table, 253..=255),
+        };
+        let fitting = self.routes.iter().filter(in_table).filter(|route| route.contains(address));
+        fitting.min_by_key(|route| (std::cmp::Reverse(route.prefix_len), route.metric))
+    }
+}
+
+/// An address for a device that is given none.
+fn default_mac(index: u32) -> [u8; 6] {
+    let [a, b, c, d] = index.to_be_bytes();
+    [2, 0, a, b, c, d]
+}
+
+impl SimKernel {
+    /// Adds a network device. Answers its index.
+    ///
+    /// # Errors
+    /// [`Errno::EEXIST`] when its name or index is taken, [`Errno::EINVAL`] for a name that no device can have,
+    /// [`Errno::ENODEV`] when there is no device to be its other end.
+    pub fn add_interface(&self, mut interface: Interface) -> Result<u32, Errno> {
+        let mut world = self.0.world();
+        if interface.mac == [0; 6] && interface.name != "lo" {
+            let next = world.net.interfaces.last_key_value().map_or(1, |(last, _)| last.saturating_add(1));
+            interface.mac = default_mac(if interface.ifindex == 0 { next } else { interface.ifindex });
+        }
+        world.net.add_interface(interface)
+    }
+
+    /// Changes a network device, as `ip link set` does. Its index stays.
+    ///
+    /// # Errors
+    /// [`Errno::ENODEV`] when there is no such device.
+    pub fn change_interface(&self, ifindex: u32, change: impl FnOnce(&mut Interface)) -> Result<(), Errno> {
+        let mut world = self.0.world();
+        let device = world.net.interfaces.get_mut(&ifindex).ok_or(Errno::ENODEV)?;
+        change(device);
+        device.ifindex = ifindex;
+        Ok(())
+    }
+
+    /// Removes a network device. Links on it are detached.
+    ///
+    /// # Errors
+    /// [`Errno::ENODEV`] when there is no such device.
+    pub fn remove_interface(&self, ifindex: u32) -> Result<(), Errno> {
+        let mut world = self.0.world();
+        world.net.interfaces.remove(&ifindex).ok_or(Errno::ENODEV)?;
+        world.net.neighbours.retain(|(index, _), _| *index != ifindex);
+        world.net.routes.retain(|route| route.ifindex != ifindex);
+        for device in world.net.interfaces.values_mut().filter(|device| device.peer == Some(ifindex)) {
+            device.peer = None;
+        }
+        drop(world);
+        self.0.detach_from_interface(ifindex);
+        Ok(())
+    }
+
+    /// The network device with a name.
+    pub fn interface(&self, name: &str) -> Option<Interface> {
+        let world = self.0.world();
+        world.net.interfaces.values().find(|device| device.name == name).cloned()
+    }
+
+    /// Adds a route, for `bpf_fib_lookup`.
+    pub fn add_route(&self, route: Route) {
+        self.0.world().net.routes.push(route);
+    }
+
+    /// Adds a neighbour: the link address of an address at a device.
+    pub fn add_neighbour(&self, ifindex: u32, address: impl Into<IpAddr>, mac: [u8; 6]) {
+        self.0.world().net.neighbours.insert((ifindex, address.into()), mac);
+    }
+
+    /// Adds a socket, which programs find by its addresses and which events are about.
+    pub fn add_socket(&self, socket: Socket) -> SocketId {
+        self.0.world().net.add_socket(socket)
+    }
+
+    /// A socket as it is now.
+    pub fn socket(&self, socket: SocketId) -> Option<Socket> {
+        self.0.world().net.socket(socket.0).cloned()
+    }
+
+    /// Removes a socket. Answers what it was at last.
+    pub fn remove_socket(&self, socket: SocketId) -> Option<Socket> {
+        self.0.world().net.remove_socket(socket.0)
+    }
+
+    /// What programs did to the network, oldest first. The last 65,536 are kept.
+    pub fn effects(&self) -> Vec<Effect> {
+        self.0.world().net.effects.iter().cloned().collect()
+    }
+
+    /// As [`effects`](SimKernel::effects), and forgets them.
+    pub fn take_effects(&self) -> Vec<Effect> {
+        self.0.world().net.effects.drain(..).collect()
+    }
+}

@@ -1,0 +1,108 @@
+//! Packets, and the contexts through which programs see them.
+
+mod buffer;
+pub(crate) mod checksum;
+pub(crate) mod flow;
+mod lookup;
+mod netfilter;
+mod sk_buff;
+pub(crate) mod skb;
+pub(crate) mod xdp;
+
+pub(crate) use lookup::SkLookup;
+pub(crate) use netfilter::Netfilter;
+pub(crate) use sk_buff::{Rules, SkBuff};
+pub(crate) use skb::{Skb, Tunnel};
+pub(crate) use xdp::Xdp;
+
+use std::sync::Arc;
+
+use crate::net::Destination;
+use crate::prog::Prog;
+use crate::vm::{Handle, Region, Trap, Vm, What};
+
+/// What a run keeps of the network beside its context.
+#[derive(Debug, Default)]
+pub(crate) struct PacketState {
+    /// Addresses of sockets that the program was given, with their cookies.
+    sockets: Vec<(u64, u64)>,
+    /// Where the packet goes if the program says so with its return value.
+    pub(crate) redirect: Option<Redirect>,
+    /// Copies that were sent meanwhile.
+    pub(crate) clones: Vec<(Destination, Vec<u8>)>,
+    /// What the hook of a control group answers (`bpf_set_retval`).
+    pub(crate) retval: i32,
+}
+
+/// What a redirect was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Redirect {
+    pub(crate) to: Destination,
+    /// The program that runs there.
+    pub(crate) prog: Option<Arc<Prog>>,
+    /// Devices of a broadcast.
+    pub(crate) devices: Vec<u32>,
+}
+
+/// Puts a netfilter context into the memory of a run. Answers its address.
+pub(crate) fn netfilter_context(vm: &mut Vm, skb: Skb, hook: u8, family: u8) -> Result<u64, Trap> {
+    let mut bytes = vec![0; 48];
+    if let Some(to) = bytes.first_chunk_mut() {
+        *to = [hook, family];
+    }
+    let state = vm.own(What::Other("the state of a hook"), bytes, false)?;
+    let packet = vm.memory.add(Region::Handle(Handle::Other("struct sk_buff", Arc::new(()))))?;
+    vm.memory.add_context(Box::new(Netfilter { skb, state, packet }))
+}
+
+impl Vm {
+    /// The address of a socket as `struct bpf_sock`, the same for the same one.
+    pub(crate) fn socket_address(&mut self, cookie: u64) -> Result<u64, Trap> {
+        if let Some((address, _)) = self.packet.sockets.iter().find(|(_, known)| *known == cookie) {
+            return Ok(*address);
+        }
+        let bytes = self.kernel.0.world().net.socket(cookie).map(|socket| socket.bytes().to_vec());
+        let Some(bytes) = bytes else { return Ok(0) };
+        let address = self.own(What::Other("a socket"), bytes, false)?;
+        self.packet.sockets.push((address, cookie));
+        Ok(address)
+    }
+
+    /// The socket that the context is about, where it is no packet.
+    pub(crate) fn context_socket(&mut self) -> Option<u64> {
+        None
+    }
+
+    /// Another view of a socket, such as `struct bpf_tcp_sock`, which helpers know as that socket.
+    pub(crate) fn socket_view(
+        &mut self,
+        cookie: u64,
+        what: &'static str,
+        bytes: Vec<u8>,
+    ) -> Result<u64, Trap> {
+        let address = self.own(What::Other(what), bytes, false)?;
+        self.packet.sockets.push((address, cookie));
+        Ok(address)
+    }
+
+    /// The cookie of the socket at an address.
+    pub(crate) fn socket_at(&self, address: u64) -> Option<u64> {
+        self.packet.sockets.iter().find(|(known, _)| *known == address).map(|(_, cookie)| *cookie)
+    }
+
+    /// Writes what a socket is now to where the program reads it.
+    pub(crate) fn refresh_socket(&mut self, cookie: u64) {
+        let bytes =
+            self.kernel.0.world().net.socket(cookie).map(|socket| (socket.bytes(), socket.tcp_bytes()));
+        let Some((sock, tcp)) = bytes else { return };
+        let addresses: Vec<u64> = self.packet.sockets.iter().filter(|s| s.1 == cookie).map(|s| s.0).collect();
+        for address in addresses {
+            if let Some(Region::Own(own)) = self.memory.region_mut(address) {
+                let bytes = if own.bytes.len() == sock.len() { &sock[..] } else { &tcp };
+                if let Some(to) = own.bytes.get_mut(..bytes.len()) {
+                    to.copy_from_slice(bytes);
+                }
+            }
+        }
+    }
+}
