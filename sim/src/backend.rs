@@ -201,13 +201,20 @@ impl Backend for Core {
         Ok(self.0.object(prog)?.prog()?.dump())
     }
 
-    fn prog_stream_read(&self, prog: BorrowedFd<'_>, stream: StreamId, _: &mut [u8]) -> Result<usize, Errno> {
+    fn prog_stream_read(
+        &self,
+        prog: BorrowedFd<'_>,
+        stream: StreamId,
+        into: &mut [u8],
+    ) -> Result<usize, Errno> {
         if !self.0.features().contains(Features::PROG_STREAMS) {
             return Err(Errno::EINVAL);
         }
-        self.0.object(prog)?.prog()?;
-        // Nothing runs, so nothing was written.
-        if matches!(stream, StreamId::STDOUT | StreamId::STDERR) { Ok(0) } else { Err(Errno::ENOENT) }
+        let id = self.0.object(prog)?.prog()?.id;
+        if !matches!(stream, StreamId::STDOUT | StreamId::STDERR) {
+            return Err(Errno::ENOENT);
+        }
+        Ok(self.0.world().streams.take(id, stream.0, into))
     }
 
     fn enable_stats(&self, stats: StatsType) -> Result<OwnedFd, Errno> {

@@ -101,6 +101,14 @@ pub(crate) struct State {
     pub(crate) identity: Arc<()>,
 }
 
+/// A place in the code or data of the kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct SymbolAt {
+    pub(crate) name: String,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+}
+
 impl Default for SimKernel {
     fn default() -> Self {
         SimKernel::new()
@@ -454,6 +462,40 @@ impl Inner {
             let address = fields.next()?;
             (fields.nth(1)? == name).then(|| u64::from_str_radix(address, 16).ok()).flatten()
         })
+    }
+
+    /// The symbol that an address is in, as `/proc/kallsyms` has them.
+    pub(crate) fn symbol_at(&self, address: u64) -> Option<SymbolAt> {
+        let text = std::str::from_utf8(&self.config.symbols).ok()?;
+        let symbols = text.lines().filter_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            let start = u64::from_str_radix(fields.next()?, 16).ok()?;
+            Some((start, fields.nth(1)?))
+        });
+        let (mut found, mut next) = (None::<(u64, &str)>, None::<u64>);
+        for (start, name) in symbols {
+            if start > address {
+                next = Some(next.map_or(start, |next| next.min(start)));
+            } else if found.is_none_or(|(known, _)| known < start) {
+                found = Some((start, name));
+            }
+        }
+        let (start, name) = found?;
+        // The last one is as long as what is asked for.
+        let size = next.map_or(address - start + 1, |next| next - start);
+        Some(SymbolAt { name: name.to_owned(), offset: address - start, size })
+    }
+
+    /// The task that programs run in: its id and name.
+    pub(crate) fn current(&self) -> (u32, String) {
+        (1, "skep".to_owned())
+    }
+
+    /// Whether a descriptor or pin holds a map.
+    pub(crate) fn is_held(&self, map: &Arc<Map>) -> bool {
+        let is_it = |object: &Object| matches!(object, Object::Map(m) if Arc::ptr_eq(m, map));
+        let state = self.swept();
+        state.bpffs.objects().any(is_it) || state.descriptors.objects().any(is_it)
     }
 
     /// Whether there is a tracepoint of that name.

@@ -77,6 +77,7 @@ pub use net::{Destination, Dropper, Effect, Interface, Route, RouteKind, Socket,
 pub use ring::{RingQuery, RingRecord};
 pub use snapshot::{RestoreError, Snapshot};
 pub use vm::{Fault, FaultKind, SourceLine};
+pub use world::TraceLine;
 
 /// A simulated kernel with everything at its default, behind the handle that the rest of skep takes.
 ///

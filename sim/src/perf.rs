@@ -202,9 +202,7 @@ impl PerfEvent {
     /// Reads the counter as `struct read_format`.
     pub(crate) fn read(&self, to: &mut [u8], now: u64) -> Result<usize, Errno> {
         let state = self.state();
-        let running = state.since.map_or(0, |since| now.saturating_sub(since));
-        let counted = state.counted + if self.is_clock() { running } else { 0 };
-        let enabled = state.enabled + running;
+        let [counted, enabled] = self.counted(&state, now);
         let parts = [
             (true, counted),
             (self.read_format.contains(PerfReadFormat::TOTAL_TIME_ENABLED), enabled),
@@ -216,6 +214,21 @@ impl PerfEvent {
         let bytes: Vec<u8> = words.flatten().collect();
         to.get_mut(..bytes.len()).ok_or(Errno::ENOSPC)?.copy_from_slice(&bytes);
         Ok(bytes.len())
+    }
+
+    fn counted(&self, state: &State, now: u64) -> [u64; 2] {
+        let running = state.since.map_or(0, |since| now.saturating_sub(since));
+        [state.counted + if self.is_clock() { running } else { 0 }, state.enabled + running]
+    }
+
+    /// What it counted and how long it was enabled and running, as a program on a CPU reads it: `EINVAL` for an event
+    /// of another one.
+    pub(crate) fn counters(&self, cpu: u32, now: u64) -> Result<[u64; 3], Errno> {
+        if self.cpu.is_some_and(|own| own != cpu) {
+            return Err(Errno::EINVAL);
+        }
+        let [counted, enabled] = self.counted(&self.state(), now);
+        Ok([counted, enabled, enabled])
     }
 
     pub(crate) fn mmap(&self, memory: PerfMemory) -> Result<PerfRingMemory, Errno> {

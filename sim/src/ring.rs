@@ -122,7 +122,7 @@ impl SimKernel {
         outcome
     }
 
-    fn wake(&self, map: &Arc<Map>, wake: Wake) {
+    pub(crate) fn wake(&self, map: &Arc<Map>, wake: Wake) {
         if wake.0 {
             self.0.state().descriptors.wake(map);
         }

@@ -3,16 +3,34 @@
 //! [`builtin`] and [`kfunc`] are the tables, and each family of functions has a file. A function is given the run and
 //! its five arguments, and answers what goes to `r0`; a trap ends the program.
 
+mod control;
 mod custom;
+mod dynptr;
+mod format;
+mod held;
+mod lock;
 mod map;
+mod memory;
 mod net;
+mod perf;
+mod print;
+mod ring;
+mod storage;
+mod strings;
+#[cfg(test)]
+mod tests;
+mod time;
+mod timer;
 
 pub(crate) use custom::CustomFunction;
 pub use custom::HelperCall;
+pub(crate) use dynptr::{Dynptr, Kind as DynptrKind};
+pub(crate) use held::Held;
+pub(crate) use print::SeqFile;
 
 use skep_sys::abi::Errno;
 
-use crate::vm::{Trap, Vm};
+use crate::vm::{FaultKind, Trap, Vm};
 
 /// A helper function.
 pub(crate) type HelperFn = fn(&mut Vm, [u64; 5]) -> Result<u64, Trap>;
@@ -25,20 +43,43 @@ pub(crate) enum Function {
     Custom(CustomFunction),
 }
 
+/// The helpers of each family, by number.
+const HELPERS: &[&[(i32, HelperFn)]] = &[
+    control::HELPERS,
+    dynptr::HELPERS,
+    lock::HELPERS,
+    map::HELPERS,
+    perf::HELPERS,
+    print::HELPERS,
+    ring::HELPERS,
+    storage::HELPERS,
+    strings::HELPERS,
+    time::HELPERS,
+    timer::HELPERS,
+];
+
+/// The kernel functions of each family, by name.
+const KFUNCS: &[&[(&str, HelperFn)]] = &[
+    control::KFUNCS,
+    dynptr::KFUNCS,
+    lock::KFUNCS,
+    map::KFUNCS,
+    print::KFUNCS,
+    strings::KFUNCS,
+    time::KFUNCS,
+    timer::KFUNCS,
+];
+
 /// The helper with a number, if it is simulated.
 pub(crate) fn builtin(number: i32) -> Option<HelperFn> {
-    Some(match number {
-        1 => map::lookup,
-        2 => map::update,
-        3 => map::delete,
-        _ => return net::builtin(number),
-    })
+    let mut all = HELPERS.iter().flat_map(|family| family.iter());
+    all.find(|(known, _)| *known == number).map(|(_, function)| *function).or_else(|| net::builtin(number))
 }
 
 /// The kernel function with a name, if it is simulated.
 pub(crate) fn kfunc(name: &str) -> Option<HelperFn> {
-    let _ = name;
-    None
+    let mut all = KFUNCS.iter().flat_map(|family| family.iter());
+    all.find(|(known, _)| *known == name).map(|(_, function)| *function)
 }
 
 /// What a helper answers: 0, or an errno as a negative number.
@@ -52,4 +93,10 @@ pub(crate) fn answer(result: Result<(), Errno>) -> u64 {
 /// An errno as helpers return it.
 pub(crate) fn negative(errno: Errno) -> u64 {
     i64::from(errno.0).wrapping_neg() as u64
+}
+
+/// Stops a program for what no kernel would have let it do.
+#[cold]
+pub(crate) fn refuse(message: impl Into<String>) -> Trap {
+    FaultKind::Helper { message: message.into() }.into()
 }

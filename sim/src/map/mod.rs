@@ -46,7 +46,7 @@ pub(crate) use create::{Shape, check};
 pub(crate) use elements::{Elements, Resolve};
 pub(crate) use fields::{Field, FieldKind, Fields, check_structures};
 pub(crate) use objects::InnerShape;
-pub(crate) use ring::{Ring, Wake};
+pub(crate) use ring::{Ring, Sample, Wake};
 pub(crate) use save::SavedMap;
 pub(crate) use storage::Owner;
 pub(crate) use types::check_types;

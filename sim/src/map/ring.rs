@@ -9,6 +9,7 @@ use skep_sys::ring::{RING_HEADER_LEN, RingMemory};
 
 use super::create::PAGE_SIZE;
 use super::elements::{Elements, Resolve, Words};
+use crate::vm::read_shared;
 
 const BUSY: u32 = 1 << 31;
 const DISCARD: u32 = 1 << 30;
@@ -22,6 +23,28 @@ const SAMPLES_MAX: usize = 128 * 1024;
 /// Whether who waits for a map is to be woken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Wake(pub(crate) bool);
+
+/// What a process sent.
+#[derive(Debug)]
+pub(crate) enum Sample {
+    None,
+    /// One to be skipped, and where it ends.
+    Discarded {
+        end: u64,
+    },
+    Data(SampleData),
+}
+
+/// Where the bytes of a sample are.
+#[derive(Debug)]
+pub(crate) struct SampleData {
+    pub(crate) words: Arc<[AtomicU64]>,
+    /// In bytes.
+    pub(crate) start: usize,
+    pub(crate) len: u32,
+    /// The position behind it.
+    pub(crate) end: u64,
+}
 
 /// A ring and its memory, of which the kernel writes one part and the process the other.
 ///
@@ -37,6 +60,8 @@ pub(crate) struct Ring {
     producer: Arc<[AtomicU64]>,
     /// Where the oldest record starts that is not finished.
     pending: u64,
+    /// Whether a program reads what the process sent.
+    drained: bool,
     /// Held by the process's end.
     holder: Weak<()>,
 }
@@ -57,6 +82,7 @@ impl Ring {
             consumer: SharedMemory::zeroed_words(page),
             producer: SharedMemory::zeroed_words(page + size as usize / 4), // twice, in words of 8 bytes
             pending: 0,
+            drained: false,
             holder: Weak::new(),
         })
     }
@@ -225,6 +251,20 @@ impl Ring {
         Ok(Wake(wakes))
     }
 
+    /// The words that hold a record's bytes, and where these start, in bytes.
+    pub(crate) fn place(&self, position: u64, len: u32) -> Result<(Arc<[AtomicU64]>, usize), Errno> {
+        let start = PAGE_SIZE as usize + self.offset(position) + RING_HEADER_LEN;
+        let end = start.checked_add(len as usize).ok_or(Errno::EFAULT)?;
+        let inside = end <= size_of_val(&*self.producer);
+        if inside { Ok((self.producer.clone(), start)) } else { Err(Errno::EFAULT) }
+    }
+
+    /// As [`finish`](Ring::finish), of the record whose bytes [start](Ring::place) there.
+    pub(crate) fn finish_at(&mut self, start: usize, discard: bool, flags: RingFlags) -> Result<Wake, Errno> {
+        let position = start.checked_sub(PAGE_SIZE as usize + RING_HEADER_LEN).ok_or(Errno::EFAULT)?;
+        self.finish(position as u64, discard, flags)
+    }
+
     /// Bytes between consumer and producer.
     pub(crate) fn available(&self) -> Result<u64, Errno> {
         let (consumed, produced) = (self.consumed()?, self.produced()?);
@@ -247,46 +287,79 @@ impl Ring {
         Ok([self.size as u64, self.consumed()?, self.produced()?, overwritten])
     }
 
-    /// Takes samples that the process wrote (`bpf_user_ringbuf_drain`), until `take` says to stop. Answers how many.
-    pub(crate) fn drain(&mut self, take: &mut dyn FnMut(&[u8]) -> bool) -> Result<usize, Errno> {
+    /// Marks that a program drains it. `EBUSY` when one does already.
+    pub(crate) fn begin_drain(&mut self) -> Result<(), Errno> {
+        match std::mem::replace(&mut self.drained, true) {
+            true => Err(Errno::EBUSY),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn end_drain(&mut self) -> Result<(), Errno> {
+        self.drained = false;
+        Ok(())
+    }
+
+    /// The oldest sample that the process wrote.
+    pub(crate) fn next_sample(&self) -> Result<Sample, Errno> {
         if !self.user {
             return Err(Errno::EINVAL);
         }
-        let mut samples = 0;
-        let mut go_on = true;
-        while go_on && samples < SAMPLES_MAX {
-            let (consumed, produced) = (self.consumed()?, self.produced()?);
-            if !produced.is_multiple_of(8) {
-                return Err(Errno::EINVAL);
-            }
-            if consumed >= produced {
-                break;
-            }
-            let header = self.header(consumed)?;
-            let len = header & !(BUSY | DISCARD);
-            let taken = footprint(len);
-            if taken > produced - consumed {
-                return Err(Errno::EINVAL);
-            }
-            if taken > self.size as u64 {
-                return Err(Errno::E2BIG);
-            }
-            if header & DISCARD == 0 {
-                if header & BUSY != 0 {
-                    break;
-                }
-                go_on = take(&self.sample(consumed, len)?);
-                samples += 1;
-            }
-            Ring::position(&self.consumer, 0)?.store(consumed + taken, Ordering::Release);
+        let (consumed, produced) = (self.consumed()?, self.produced()?);
+        if !produced.is_multiple_of(8) {
+            return Err(Errno::EINVAL);
         }
-        Ok(samples)
+        if consumed >= produced {
+            return Ok(Sample::None);
+        }
+        let header = self.header(consumed)?;
+        let len = header & !(BUSY | DISCARD);
+        let taken = footprint(len);
+        if taken > produced - consumed {
+            return Err(Errno::EINVAL);
+        }
+        if taken > self.size as u64 {
+            return Err(Errno::E2BIG);
+        }
+        let end = consumed.wrapping_add(taken);
+        if header & DISCARD != 0 {
+            return Ok(Sample::Discarded { end });
+        }
+        if header & BUSY != 0 {
+            return Ok(Sample::None);
+        }
+        let (words, start) = self.place(consumed, len)?;
+        Ok(Sample::Data(SampleData { words, start, len, end }))
     }
 
-    fn sample(&self, position: u64, len: u32) -> Result<Vec<u8>, Errno> {
-        let words = self.words(position)?.get(1..).ok_or(Errno::EFAULT)?;
-        let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
-        Ok(bytes.take(len as usize).collect())
+    /// Tells the process that everything up to a position was read.
+    pub(crate) fn consumed_to(&mut self, end: u64) -> Result<(), Errno> {
+        Ring::position(&self.consumer, 0)?.store(end, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes samples that the process wrote (`bpf_user_ringbuf_drain`), until `take` says to stop. Answers how many.
+    pub(crate) fn drain(&mut self, take: &mut dyn FnMut(&[u8]) -> bool) -> Result<usize, Errno> {
+        let mut samples = 0;
+        for _ in 0..SAMPLES_MAX {
+            let mut go_on = true;
+            let end = match self.next_sample()? {
+                Sample::None => break,
+                Sample::Discarded { end } => end,
+                Sample::Data(sample) => {
+                    let mut bytes = vec![0; sample.len as usize];
+                    read_shared(&sample.words, sample.start, &mut bytes);
+                    go_on = take(&bytes);
+                    samples += 1;
+                    sample.end
+                }
+            };
+            self.consumed_to(end)?;
+            if !go_on {
+                break;
+            }
+        }
+        Ok(samples)
     }
 }
 

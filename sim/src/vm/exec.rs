@@ -292,6 +292,9 @@ impl Vm {
                         save!();
                         let args = [self.regs[1], self.regs[2], self.regs[3], self.regs[4], self.regs[5]]; // of 16
                         let callee = code.calls.get(step.imm as usize).ok_or(FaultKind::Jump)?;
+                        if self.held.locks_calls() {
+                            self.check_call(&callee.name)?;
+                        }
                         reg!(0) = match &callee.function {
                             Some(Function::Builtin(function)) => function(self, args)?,
                             Some(Function::Custom(function)) => self.call_custom(function, args)?,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use skep_asm::kernel_text;
 
-use crate::helper::{CustomFunction, HelperCall};
+use crate::helper::{CustomFunction, Held, HelperCall};
 use crate::kernel::SimKernel;
 use crate::map::{Map, Value};
 use crate::packet::PacketState;
@@ -31,7 +31,7 @@ pub(crate) use fault::Trap;
 pub use fault::{Fault, FaultKind, SourceLine};
 pub(crate) use map_fields::MapFields;
 pub(crate) use memory::{Handle, Image, Memory, Own, Region, Shared, What, offset};
-pub(crate) use words::{narrow_any, widen_any};
+pub(crate) use words::{narrow_any, read_shared, widen_any};
 
 /// Bytes of a frame's stack (`MAX_BPF_STACK`).
 const STACK_SIZE: usize = 512;
@@ -83,6 +83,8 @@ pub(crate) struct Vm {
     depth: usize,
     callbacks: usize,
     watcher: Option<Box<dyn Watcher>>,
+    /// What helpers keep of the run.
+    pub(crate) held: Held,
 }
 
 impl Vm {
@@ -108,6 +110,7 @@ impl Vm {
             depth: 0,
             callbacks: 0,
             watcher: None,
+            held: Held::default(),
         }
     }
 
@@ -122,7 +125,18 @@ impl Vm {
         self.tail_calls = 0;
         self.depth = 0;
         self.callbacks = 0;
-        self.start(context).map_err(|trap| Box::new(self.fault(trap)))
+        let answer = self.start(context);
+        self.end(answer)
+    }
+
+    /// What is left to do when a program has ended.
+    fn end(&mut self, answer: Result<u64, Trap>) -> Result<u64, Box<Fault>> {
+        let answer = answer.and_then(|answer| self.check_held().map(|()| answer));
+        answer.map_err(|trap| {
+            let fault = Box::new(self.fault(trap));
+            self.drop_held();
+            fault
+        })
     }
 
     fn start(&mut self, context: u64) -> Result<u64, Trap> {
@@ -134,7 +148,8 @@ impl Vm {
     /// Calls one of a program's functions as if it were a program, as a timer does with its callback.
     pub(crate) fn run_function(&mut self, function: u64, args: [u64; 5]) -> Result<u64, Box<Fault>> {
         self.regs[10] = self.stack(0).map_err(|trap| Box::new(self.fault(trap)))?; // 16 registers
-        self.call(function, args).map_err(|trap| Box::new(self.fault(trap)))
+        let answer = self.call(function, args);
+        self.end(answer)
     }
 
     pub(crate) fn set_watcher(&mut self, watcher: Option<Box<dyn Watcher>>) {

@@ -5,6 +5,8 @@
 
 mod faults;
 mod random;
+mod timers;
+mod trace;
 
 use std::time::Duration;
 
@@ -15,6 +17,10 @@ use crate::vm::Fault;
 
 use faults::Faults;
 use random::Random;
+use timers::Timers;
+pub(crate) use timers::{Callback, Timer};
+pub use trace::TraceLine;
+use trace::{Streams, Trace};
 
 /// The part of a kernel that is neither an object nor a descriptor.
 #[derive(Clone, Debug)]
@@ -24,7 +30,15 @@ pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) faults: Faults,
     pub(crate) net: Net,
+    pub(crate) trace: Trace,
+    pub(crate) streams: Streams,
+    pub(crate) timers: Timers,
 }
+
+/// Nanoseconds from one tick of the kernel to the next (`CONFIG_HZ=1000`).
+pub(crate) const TICK: u64 = 1_000_000;
+/// The time of day when a kernel starts: nanoseconds since 1970 until noon of 1 January 2030.
+pub(crate) const WALL_CLOCK: u64 = 1_893_499_200 * 1_000_000_000;
 
 /// When a kernel's clock begins, so that no time is 0.
 const START: u64 = 1_000_000_000;
@@ -36,12 +50,19 @@ impl World {
             random: Random::new(config.seed),
             faults: Faults::default(),
             net: Net::new(&config.interfaces),
+            trace: Trace::default(),
+            streams: Streams::default(),
+            timers: Timers::default(),
         }
     }
 }
 
 impl SimKernel {
     /// Lets time pass: what programs read with `bpf_ktime_get_ns` and its like. It does not pass by itself.
+    ///
+    /// The callbacks of timers that are due meanwhile run, in order and each at its time, and before them those of work
+    /// queues that were started: these need no time to pass. At most 65536 callbacks run in a call; the rest wait for the next
+    /// one.
     ///
     /// ```
     /// use std::time::Duration;
@@ -53,8 +74,10 @@ impl SimKernel {
     /// ```
     pub fn advance(&self, time: Duration) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let until = self.0.now().saturating_add(nanoseconds);
+        self.run_timers(until);
         let mut world = self.0.world();
-        world.clock = world.clock.saturating_add(nanoseconds);
+        world.clock = world.clock.max(until);
     }
 
     /// Time since boot, as `bpf_ktime_get_ns` tells it. It begins at one second.

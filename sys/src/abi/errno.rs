@@ -52,6 +52,7 @@ errnos! {
     ENOSPC = 28, "no space left";
     EROFS = 30, "read-only file system";
     ERANGE = 34, "out of range";
+    EDEADLK = 35, "it would wait for itself";
     ENAMETOOLONG = 36, "name too long";
     ENOSYS = 38, "not implemented";
     ENOTEMPTY = 39, "directory not empty";

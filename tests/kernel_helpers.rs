@@ -1,0 +1,32 @@
+//! Helpers and kernel functions of the running kernel.
+
+#![cfg(target_os = "linux")]
+#![allow(missing_docs, clippy::print_stdout)] // a skipped test says so
+
+mod helper_conformance;
+
+use std::time::Duration;
+
+use skep::sys::Kernel;
+use skep::sys::abi::MapType;
+use skep::sys::request::MapCreate;
+
+type Wait = Box<dyn Fn(Duration)>;
+
+/// The running kernel, if this process may use it.
+fn kernel(test: &str) -> Option<(Kernel, Wait)> {
+    let kernel = Kernel::linux();
+    match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
+        Ok(_) => Some((kernel, Box::new(std::thread::sleep))),
+        Err(errno) => {
+            println!("skip: {test}: this process may not create a map: {errno}");
+            assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{test} was skipped");
+            None
+        }
+    }
+}
+
+helper_conformance::tests! {
+    kernel:
+    maps arrays queues bloom_filters per_cpu inner_maps every_element tail_calls loops numbers bits locks rings full_rings ring_queries ring_dynptrs sent_samples events counters dynptrs dynptr_functions formats format_errors format_space printing integers comparisons string_functions clocks timers timer_errors work_queues
+}

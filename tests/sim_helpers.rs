@@ -1,0 +1,65 @@
+//! Helpers and kernel functions on a simulated kernel.
+
+#![allow(missing_docs)]
+
+mod helper_conformance;
+
+use std::time::Duration;
+
+use skep::btf::{BtfBuilder, IntEncoding, Linkage};
+use skep::sim::SimKernel;
+use skep::sys::Kernel;
+
+type Wait = Box<dyn Fn(Duration)>;
+
+/// A kernel whose types name the functions that are called.
+fn kernel(_: &str) -> Option<(Kernel, Wait)> {
+    let mut btf = BtfBuilder::new();
+    let int = btf.add_int("int", 4, IntEncoding::SIGNED).unwrap();
+    let proto = btf.add_func_proto(int).unwrap();
+    for name in FUNCTIONS {
+        btf.add_func(name, Linkage::STATIC, proto).unwrap();
+    }
+    let types = btf.finish().unwrap().bytes().to_vec();
+    let sim = SimKernel::builder().btf(types).build().unwrap();
+    let clock = sim.clone();
+    Some((Kernel::new(sim), Box::new(move |time| clock.advance(time))))
+}
+
+const FUNCTIONS: &[&str] = &[
+    "bpf_iter_num_new",
+    "bpf_iter_num_next",
+    "bpf_iter_num_destroy",
+    "bpf_iter_bits_new",
+    "bpf_iter_bits_next",
+    "bpf_iter_bits_destroy",
+    "bpf_dynptr_adjust",
+    "bpf_dynptr_is_null",
+    "bpf_dynptr_is_rdonly",
+    "bpf_dynptr_size",
+    "bpf_dynptr_clone",
+    "bpf_dynptr_slice",
+    "bpf_dynptr_slice_rdwr",
+    "bpf_dynptr_copy",
+    "bpf_dynptr_memset",
+    "bpf_strcmp",
+    "bpf_strcasecmp",
+    "bpf_strchr",
+    "bpf_strchrnul",
+    "bpf_strnchr",
+    "bpf_strrchr",
+    "bpf_strlen",
+    "bpf_strnlen",
+    "bpf_strspn",
+    "bpf_strcspn",
+    "bpf_strstr",
+    "bpf_strnstr",
+    "bpf_wq_init",
+    "bpf_wq_set_callback_impl",
+    "bpf_wq_start",
+];
+
+helper_conformance::tests! {
+    kernel:
+    maps arrays queues bloom_filters per_cpu inner_maps every_element tail_calls loops numbers bits locks rings full_rings ring_queries ring_dynptrs sent_samples events counters dynptrs dynptr_functions formats format_errors format_space printing integers comparisons string_functions clocks timers timer_errors work_queues
+}
