@@ -143,7 +143,7 @@ impl Backend for Core {
 
     fn map_mmap(&self, map: BorrowedFd<'_>, memory: MapMemory) -> Result<SharedMemory, Errno> {
         let (map, access) = self.0.map(map)?;
-        map.mmap(access, memory.offset, memory.len, memory.writable)
+        map.mmap(access, memory)
     }
 
     fn map_ring(&self, map: BorrowedFd<'_>) -> Result<RingMemory, Errno> {

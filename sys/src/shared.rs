@@ -87,6 +87,21 @@ impl SharedMemory {
         }
     }
 
+    /// A view of a part of such words, from a byte on that is a multiple of 8; none where that is not all inside.
+    pub fn heap_part(
+        words: Arc<[AtomicU64]>,
+        start: usize,
+        len: usize,
+        writable: bool,
+    ) -> Option<SharedMemory> {
+        let mut memory = SharedMemory::heap(words, writable);
+        memory.check(start, len).ok().filter(|()| start.is_multiple_of(8))?;
+        // SAFETY: `base + start` is inside of the words that `owner` keeps valid, or right behind them.
+        memory.base = unsafe { memory.base.add(start) };
+        memory.len = len;
+        Some(memory)
+    }
+
     /// A view of a mapping, writable if the mapping is.
     #[cfg(target_os = "linux")]
     pub(crate) fn mapping(mapping: crate::linux::Mapping) -> SharedMemory {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use skep_sys::SharedMemory;
 use skep_sys::abi::Errno;
+use skep_sys::request::MapMemory;
 
 use super::create::PAGE_SIZE;
 use super::elements::{Elements, Resolve, Words};
@@ -14,12 +15,16 @@ use super::elements::{Elements, Resolve, Words};
 pub(super) struct Arena {
     /// Size in bytes.
     size: u64,
+    /// Where it has to be mapped, once that is known.
+    address: Option<u64>,
     words: Option<Arc<[AtomicU64]>>,
 }
 
 impl Arena {
-    pub(super) fn new(pages: u32) -> Self {
-        Arena { size: u64::from(pages) * u64::from(PAGE_SIZE), words: None }
+    /// `address` is where user space wants it, 0 for no wish.
+    pub(super) fn new(pages: u32, address: u64) -> Self {
+        let address = (address != 0).then_some(address);
+        Arena { size: u64::from(pages) * u64::from(PAGE_SIZE), address, words: None }
     }
 }
 
@@ -40,15 +45,20 @@ impl Elements for Arena {
         Err(Errno::EOPNOTSUPP)
     }
 
-    fn mmap(&mut self, offset: u64, len: usize, writable: bool) -> Result<SharedMemory, Errno> {
+    fn mmap(&mut self, memory: MapMemory) -> Result<SharedMemory, Errno> {
+        let MapMemory { offset, len, writable, .. } = memory;
         // Only once there is a mapping does the kernel tell that one is too long.
-        if offset == 0 && len as u64 > self.size && self.words.is_some() {
+        if offset == 0 && len as u64 > self.size && self.address.is_some() {
             return Err(Errno::E2BIG);
         }
-        if offset != 0 || len as u64 != self.size {
+        // Programs keep pointers into it, so it is mapped at one address or not at all.
+        let elsewhere = self.address.is_some_and(|address| memory.address != Some(address));
+        if offset != 0 || len as u64 != self.size || elsewhere {
             return Err(Errno::EINVAL);
         }
-        Ok(SharedMemory::heap(self.arena().ok_or(Errno::ENOMEM)?, writable))
+        let view = SharedMemory::heap(self.arena().ok_or(Errno::ENOMEM)?, writable);
+        self.address.get_or_insert(view.address() as u64);
+        Ok(view)
     }
 
     fn arena(&mut self) -> Option<Arc<[AtomicU64]>> {

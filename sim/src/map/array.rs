@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use skep_sys::SharedMemory;
 use skep_sys::abi::Errno;
+use skep_sys::request::MapMemory;
 
 use super::elements::{Batches, Elements, Resolve, Words, index, next_index};
 use super::value::{Form, Value, zeroed};
@@ -107,7 +108,7 @@ impl Elements for Array {
         next_index(key, self.max_entries, next)
     }
 
-    fn mmap(&mut self, _: u64, _: usize, _: bool) -> Result<SharedMemory, Errno> {
+    fn mmap(&mut self, _: MapMemory) -> Result<SharedMemory, Errno> {
         Err(self.mmap)
     }
 

@@ -88,7 +88,10 @@ impl Shape {
             MapType::ARRAY => Box::new(Array::new(max, self.form(), Errno::EINVAL)),
             MapType::PERCPU_ARRAY => Box::new(Array::new(max, self.form(), Errno::ENOTSUPP)),
             MapType::HASH | MapType::PERCPU_HASH => Box::new(Hash::new(max, self.form())),
-            MapType::LRU_HASH | MapType::LRU_PERCPU_HASH => Box::new(Lru::new(max, self.form())),
+            MapType::LRU_HASH | MapType::LRU_PERCPU_HASH => {
+                let apart = self.flags.contains(MapFlags::NO_COMMON_LRU);
+                Box::new(Lru::new(max, self.form(), apart.then_some(self.cpus)))
+            }
             MapType::QUEUE => Box::new(Queue::new(max, false)),
             MapType::STACK => Box::new(Queue::new(max, true)),
             MapType::BLOOM_FILTER => Box::new(Bloom::default()),
@@ -107,7 +110,7 @@ impl Shape {
             MapType::SK_STORAGE | MapType::TASK_STORAGE | MapType::INODE_STORAGE | MapType::CGRP_STORAGE => {
                 Box::new(Storage::new(self.kind, self.form()))
             }
-            MapType::ARENA => Box::new(Arena::new(max)),
+            MapType::ARENA => Box::new(Arena::new(max, self.map_extra)),
             MapType::STACK_TRACE => {
                 let build_ids = self.flags.contains(MapFlags::STACK_BUILD_ID);
                 Box::new(Stacks::new(max, self.value_size, build_ids))

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use skep_sys::SharedMemory;
 use skep_sys::abi::{Errno, ProgType};
+use skep_sys::request::MapMemory;
 
 use super::Map;
 use super::ring::Ring;
@@ -89,8 +90,8 @@ pub(crate) trait Elements: Debug + Send {
     }
 
     /// A view of the values, for kinds that have them in shared memory.
-    fn mmap(&mut self, offset: u64, len: usize, writable: bool) -> Result<SharedMemory, Errno> {
-        let _ = (offset, len, writable);
+    fn mmap(&mut self, memory: MapMemory) -> Result<SharedMemory, Errno> {
+        let _ = memory;
         Err(Errno::ENOTSUPP)
     }
 

@@ -235,43 +235,66 @@ impl Elements for Hash {
 /// What the kernel promises, not which elements it picks: an update never fails for want of room, there are never
 /// more than `max_entries`, and what was just written is there. This one is exact: the element goes that was not written,
 /// or looked up by a program, for the longest time. As in the kernel, looking it up from user space does not keep it.
+/// User space writes on CPU 0, where that matters.
 #[derive(Clone, Debug)]
 pub(super) struct Lru {
-    table: Table<(u64, Value)>,
+    table: Table<(Use, Value)>,
     form: Form,
     ticks: u64,
-    by_use: BTreeMap<u64, Arc<[u8]>>,
+    by_use: BTreeMap<Use, Arc<[u8]>>,
+    /// How many elements each CPU may have put in, where they do not share one list (`BPF_F_NO_COMMON_LRU`).
+    of_each_cpu: Option<usize>,
+    /// How many there are in each list.
+    counts: BTreeMap<u32, usize>,
 }
 
+/// Whose list an element is in, and when it was used last.
+type Use = (u32, u64);
+
 impl Lru {
-    pub(super) fn new(max_entries: u32, form: Form) -> Self {
-        Lru { table: Table::new(max_entries), form, ticks: 0, by_use: BTreeMap::new() }
+    pub(super) fn new(max_entries: u32, form: Form, lists: Option<u32>) -> Self {
+        let of_each_cpu = lists.map(|cpus| (max_entries / cpus.max(1)).max(1) as usize);
+        Lru { table: Table::new(max_entries), form, ticks: 0, by_use: BTreeMap::new(), of_each_cpu, counts: BTreeMap::new() }
     }
 
     /// Notes that an element is used, and answers it.
     fn touch(&mut self, key: &[u8]) -> Option<&Value> {
-        let now = self.ticks;
         let (key, (used, value)) = self.table.entry_mut(key)?;
         self.by_use.remove(used);
-        *used = now;
-        self.by_use.insert(now, key.clone());
+        used.1 = self.ticks;
+        self.by_use.insert(*used, key.clone());
         self.ticks += 1; // a u64 counter does not overflow
         Some(value)
     }
 
-    /// Puts an element in, in place of the one that was not used for the longest time if need be.
-    fn put(&mut self, key: &[u8], value: Value) -> Result<(), Errno> {
+    fn remove(&mut self, key: &[u8]) -> Result<Value, Errno> {
+        let (used, value) = self.table.remove(key)?;
+        self.by_use.remove(&used);
+        if let Some(count) = self.counts.get_mut(&used.0) {
+            *count = count.saturating_sub(1);
+        }
+        Ok(value)
+    }
+
+    /// Puts an element in on a CPU, in place of the one that was not used for the longest time if need be.
+    fn put(&mut self, key: &[u8], value: Value, cpu: u32) -> Result<(), Errno> {
+        let list = if self.of_each_cpu.is_some() { cpu } else { 0 };
         if let Some((_, there)) = self.table.get_mut(key) {
             self.form.release(&std::mem::replace(there, value));
-        } else {
-            if self.table.is_full()
-                && let Some((_, oldest)) = self.by_use.pop_first()
-            {
-                self.form.release(&self.table.remove(&oldest)?.1);
-            }
-            // No tick is as high, so that nothing is taken for it.
-            self.table.set(key, (u64::MAX, value))?;
+            self.touch(key);
+            return Ok(());
         }
+        let count = self.counts.get(&list).copied().unwrap_or(0);
+        let oldest = self.by_use.range((list, 0)..=(list, u64::MAX)).next();
+        if self.of_each_cpu.map_or_else(|| self.table.is_full(), |most| count >= most)
+            && let Some(key) = oldest.map(|(_, key)| key.clone())
+        {
+            let value = self.remove(&key)?;
+            self.form.release(&value);
+        }
+        *self.counts.entry(list).or_default() += 1; // at most as many as there are elements
+        // No tick is as high, so that nothing is taken for it.
+        self.table.set(key, ((list, u64::MAX), value))?;
         self.touch(key);
         Ok(())
     }
@@ -290,12 +313,11 @@ impl Elements for Lru {
             return Ok(());
         }
         let value = self.form.element(value);
-        self.put(key, value)
+        self.put(key, value, 0)
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
-        let (used, value) = self.table.remove(key)?;
-        self.by_use.remove(&used);
+        let value = self.remove(key)?;
         self.form.release(&value);
         Ok(())
     }
@@ -305,8 +327,7 @@ impl Elements for Lru {
     }
 
     fn take(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno> {
-        let (used, taken) = self.table.remove(key)?;
-        self.by_use.remove(&used);
+        let taken = self.remove(key)?;
         taken.read(0, value)?;
         self.form.release(&taken);
         Ok(())
@@ -337,7 +358,7 @@ impl Elements for Lru {
             return Ok(());
         }
         let value = self.form.element_of(cpu, value);
-        self.put(key, value)
+        self.put(key, value, cpu)
     }
 
     fn values(&mut self, cpu: u32) -> Vec<(Arc<[u8]>, Value)> {

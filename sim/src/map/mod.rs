@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skep_sys::SharedMemory;
 use skep_sys::abi::{BtfObjectId, Errno, MapFlags, MapId, MapType};
-use skep_sys::request::{MapInfo, MapUsage};
+use skep_sys::request::{MapInfo, MapMemory, MapUsage};
 use skep_sys::ring::RingMemory;
 
 use crate::btf::BtfObject;
@@ -270,13 +270,8 @@ impl Map {
     }
 
     /// Gives out a view of the values.
-    pub(crate) fn mmap(
-        &self,
-        access: Access,
-        offset: u64,
-        len: usize,
-        writable: bool,
-    ) -> Result<SharedMemory, Errno> {
+    pub(crate) fn mmap(&self, access: Access, memory: MapMemory) -> Result<SharedMemory, Errno> {
+        let writable = memory.writable;
         let mut state = self.state();
         if !self.shape.fields.is_empty() {
             return Err(Errno::ENOTSUPP);
@@ -297,7 +292,7 @@ impl Map {
         if !access.write {
             return Err(Errno::EINVAL);
         }
-        state.elements.mmap(offset, len, writable)
+        state.elements.mmap(memory)
     }
 
     /// Reads the value of a map of one element that no one can change any more, as the verifier does.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use skep_sys::SharedMemory;
 use skep_sys::abi::{Errno, RingFlags};
+use skep_sys::request::MapMemory;
 use skep_sys::ring::{RING_HEADER_LEN, RingMemory};
 
 use super::create::PAGE_SIZE;
@@ -13,6 +14,9 @@ use crate::vm::read_shared;
 
 const BUSY: u32 = 1 << 31;
 const DISCARD: u32 = 1 << 30;
+const PAGE_WORDS: usize = PAGE_SIZE as usize / 8;
+/// Where the data starts in the memory, in bytes.
+const DATA: usize = 2 * PAGE_SIZE as usize;
 /// Longest record that the kernel makes room for (`RINGBUF_MAX_RECORD_SZ`).
 const RECORD_MAX: u32 = u32::MAX / 4;
 /// Pages of the kernel's own structure before the data: a header counts the pages from its start to its record.
@@ -56,8 +60,8 @@ pub(crate) struct Ring {
     user: bool,
     overwrites: bool,
     size: usize,
-    consumer: Arc<[AtomicU64]>,
-    producer: Arc<[AtomicU64]>,
+    /// The page with the consumer's position, that with the producer's, and twice the data.
+    memory: Arc<[AtomicU64]>,
     /// Where the oldest record starts that is not finished.
     pending: u64,
     /// Whether a program reads what the process sent.
@@ -74,13 +78,11 @@ impl Ring {
         if size > SIZE_MAX {
             return Err(Errno::ENOMEM);
         }
-        let page = PAGE_SIZE as usize / 8;
         Ok(Ring {
             user,
             overwrites,
             size: size as usize,
-            consumer: SharedMemory::zeroed_words(page),
-            producer: SharedMemory::zeroed_words(page + size as usize / 4), // twice, in words of 8 bytes
+            memory: SharedMemory::zeroed_words(2 * PAGE_WORDS + size as usize / 4), // twice, in words of 8 bytes
             pending: 0,
             drained: false,
             holder: Weak::new(),
@@ -89,14 +91,30 @@ impl Ring {
 
     /// Gives the process its end, unless it has it.
     pub(super) fn share(&mut self) -> Result<RingMemory, Errno> {
+        let claim = self.claim()?;
+        let memory = RingMemory::heap(self.memory.clone(), PAGE_SIZE as usize, self.user)?;
+        let memory = memory.with_claim(Box::new(claim));
+        Ok(if self.overwrites { memory.overwriting() } else { memory })
+    }
+
+    /// What the process holds together with its end: `EBUSY` while it does.
+    fn claim(&mut self) -> Result<Arc<()>, Errno> {
         if self.holder.strong_count() > 0 {
             return Err(Errno::EBUSY);
         }
         let claim = Arc::new(());
         self.holder = Arc::downgrade(&claim);
-        let memory = RingMemory::heap(self.consumer.clone(), self.producer.clone(), self.user)?;
-        let memory = memory.with_claim(Box::new(claim));
-        Ok(if self.overwrites { memory.overwriting() } else { memory })
+        Ok(claim)
+    }
+
+    /// From the page with the consumer's position on.
+    fn consumer(&self) -> &[AtomicU64] {
+        &self.memory
+    }
+
+    /// From the page with the producer's position on.
+    fn producer(&self) -> &[AtomicU64] {
+        self.memory.get(PAGE_WORDS..).unwrap_or_default() // there are two
     }
 
     /// Whether the process has its end.
@@ -126,7 +144,7 @@ impl Ring {
     pub(super) fn discard_unread(&mut self) {
         let (Ok(consumed), Ok(produced)) = (self.consumed(), self.produced()) else { return };
         if self.user {
-            if let Ok(position) = Ring::position(&self.consumer, 0) {
+            if let Ok(position) = Ring::position(self.consumer(), 0) {
                 position.store(produced, Ordering::Release);
             }
             return;
@@ -149,16 +167,16 @@ impl Ring {
     }
 
     fn consumed(&self) -> Result<u64, Errno> {
-        Ok(Ring::position(&self.consumer, 0)?.load(Ordering::Acquire))
+        Ok(Ring::position(self.consumer(), 0)?.load(Ordering::Acquire))
     }
 
     fn produced(&self) -> Result<u64, Errno> {
-        Ok(Ring::position(&self.producer, 0)?.load(Ordering::Acquire))
+        Ok(Ring::position(self.producer(), 0)?.load(Ordering::Acquire))
     }
 
     /// Where the oldest record starts that is not overwritten; the kernel keeps it in the third word.
     fn overwritten(&self) -> Result<&AtomicU64, Errno> {
-        Ring::position(&self.producer, 2)
+        Ring::position(self.producer(), 2)
     }
 
     fn offset(&self, position: u64) -> usize {
@@ -167,8 +185,7 @@ impl Ring {
 
     /// The words of the data from a position on.
     fn words(&self, position: u64) -> Result<&[AtomicU64], Errno> {
-        let page = PAGE_SIZE as usize / 8;
-        self.producer.get(page + self.offset(position) / 8..).ok_or(Errno::EFAULT)
+        self.producer().get(PAGE_WORDS + self.offset(position) / 8..).ok_or(Errno::EFAULT)
     }
 
     fn header(&self, position: u64) -> Result<u32, Errno> {
@@ -221,7 +238,7 @@ impl Ring {
             fence(Ordering::SeqCst);
         }
         self.set_header(position, len | BUSY)?;
-        Ring::position(&self.producer, 0)?.store(end, Ordering::Release);
+        Ring::position(self.producer(), 0)?.store(end, Ordering::Release);
         Ok(position)
     }
 
@@ -253,15 +270,15 @@ impl Ring {
 
     /// The words that hold a record's bytes, and where these start, in bytes.
     pub(crate) fn place(&self, position: u64, len: u32) -> Result<(Arc<[AtomicU64]>, usize), Errno> {
-        let start = PAGE_SIZE as usize + self.offset(position) + RING_HEADER_LEN;
+        let start = DATA + self.offset(position) + RING_HEADER_LEN;
         let end = start.checked_add(len as usize).ok_or(Errno::EFAULT)?;
-        let inside = end <= size_of_val(&*self.producer);
-        if inside { Ok((self.producer.clone(), start)) } else { Err(Errno::EFAULT) }
+        let inside = end <= size_of_val(&*self.memory);
+        if inside { Ok((self.memory.clone(), start)) } else { Err(Errno::EFAULT) }
     }
 
     /// As [`finish`](Ring::finish), of the record whose bytes [start](Ring::place) there.
     pub(crate) fn finish_at(&mut self, start: usize, discard: bool, flags: RingFlags) -> Result<Wake, Errno> {
-        let position = start.checked_sub(PAGE_SIZE as usize + RING_HEADER_LEN).ok_or(Errno::EFAULT)?;
+        let position = start.checked_sub(DATA + RING_HEADER_LEN).ok_or(Errno::EFAULT)?;
         self.finish(position as u64, discard, flags)
     }
 
@@ -334,7 +351,7 @@ impl Ring {
 
     /// Tells the process that everything up to a position was read.
     pub(crate) fn consumed_to(&mut self, end: u64) -> Result<(), Errno> {
-        Ring::position(&self.consumer, 0)?.store(end, Ordering::Release);
+        Ring::position(self.consumer(), 0)?.store(end, Ordering::Release);
         Ok(())
     }
 
@@ -385,25 +402,27 @@ impl Elements for Ring {
         Err(Errno::ENOTSUPP)
     }
 
-    fn mmap(&mut self, offset: u64, len: usize, writable: bool) -> Result<SharedMemory, Errno> {
+    fn mmap(&mut self, memory: MapMemory) -> Result<SharedMemory, Errno> {
+        let MapMemory { offset, len, writable, .. } = memory;
         let page = PAGE_SIZE as usize;
+        let size = size_of_val(&*self.memory);
         let len = len.checked_next_multiple_of(page).ok_or(Errno::EINVAL)?;
-        // What only `share` gives, since it would change underneath; and what Linux refuses.
-        let first_page = offset == 0 && len <= page;
-        match (self.user, writable) {
-            (false, true) if !first_page => return Err(Errno::EPERM),
-            (true, true) if offset == 0 => return Err(Errno::EPERM),
-            (_, true) => return Err(Errno::EBUSY),
-            (true, false) if !first_page => return Err(Errno::EBUSY),
-            _ => {}
+        let start = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        // The end that was given out has to stay as it is, as on Linux.
+        let first_page = start == 0 && len <= page;
+        let claim = if writable || self.user && !first_page { Some(self.claim()?) } else { None };
+        let own = if self.user { start > 0 } else { first_page };
+        if writable && !own {
+            return Err(Errno::EPERM);
         }
-        let words = match offset {
-            0 if len == page => &self.consumer,
-            at if at == page as u64 && len == size_of_val(&*self.producer) => &self.producer,
-            // A view of heap memory starts where the memory starts, and ends where it ends.
-            _ => return Err(Errno::EINVAL),
-        };
-        Ok(SharedMemory::heap(words.clone(), false))
+        if len == 0 || start.checked_add(len).is_none_or(|end| end > size) {
+            return Err(Errno::EINVAL);
+        }
+        let memory = SharedMemory::heap_part(self.memory.clone(), start, len, writable).ok_or(Errno::EINVAL)?;
+        Ok(match claim {
+            Some(claim) => memory.with_claim(Box::new(claim)),
+            None => memory,
+        })
     }
 
     fn ring(&mut self) -> Option<&mut Ring> {
@@ -415,6 +434,6 @@ impl Elements for Ring {
     }
 
     fn shared_words(&self) -> Vec<Words> {
-        vec![self.consumer.clone(), self.producer.clone()]
+        vec![self.memory.clone()]
     }
 }

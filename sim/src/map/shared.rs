@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use skep_sys::SharedMemory;
 use skep_sys::abi::Errno;
+use skep_sys::request::MapMemory;
 
 use super::array::checked_index;
 use super::create::PAGE_SIZE;
@@ -74,7 +75,8 @@ impl Elements for SharedArray {
         next_index(key, self.max_entries, next)
     }
 
-    fn mmap(&mut self, offset: u64, len: usize, writable: bool) -> Result<SharedMemory, Errno> {
+    fn mmap(&mut self, memory: MapMemory) -> Result<SharedMemory, Errno> {
+        let MapMemory { offset, len, writable, .. } = memory;
         let size = size_of_val(&*self.words);
         let len = len.checked_next_multiple_of(PAGE_SIZE as usize).ok_or(Errno::EINVAL)?;
         // A view of heap memory starts where the memory starts.

@@ -101,19 +101,16 @@ pub struct RingMemory {
 }
 
 impl RingMemory {
-    /// The memory of a ring on the heap, for simulated kernels: the page with the consumer's position, and that with the
-    /// producer's before twice the data. `produces` says whether the process is the producer. Records are copied out of
-    /// such memory and into it, since whoever made it can write it at any time.
+    /// The memory of a ring on the heap, for simulated kernels: a page with the consumer's position, one with the
+    /// producer's, and twice the data. `page` is the length of a page in bytes, and `produces` says whether the process is the
+    /// producer. Records are copied out of such memory and into it, since whoever made it can write it at any time.
     ///
     /// # Errors
-    /// [`Errno::EINVAL`]: the data has not the size of a power of two.
-    pub fn heap(
-        consumer: Arc<[AtomicU64]>,
-        producer: Arc<[AtomicU64]>,
-        produces: bool,
-    ) -> Result<RingMemory, Errno> {
-        let consumer = SharedMemory::heap(consumer, !produces);
-        let producer = SharedMemory::heap(producer, produces);
+    /// [`Errno::EINVAL`]: the data has not the size of a power of two, or there are no pages before it.
+    pub fn heap(words: Arc<[AtomicU64]>, page: usize, produces: bool) -> Result<RingMemory, Errno> {
+        let rest = size_of_val(&*words).checked_sub(page).ok_or(Errno::EINVAL)?;
+        let consumer = SharedMemory::heap_part(words.clone(), 0, page, !produces).ok_or(Errno::EINVAL)?;
+        let producer = SharedMemory::heap_part(words, page, rest, produces).ok_or(Errno::EINVAL)?;
         RingMemory::new(consumer, producer, produces, false)
     }
 

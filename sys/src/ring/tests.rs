@@ -12,20 +12,18 @@ const PAGE: usize = 4096;
 const SIZE: usize = 4096;
 
 struct Ring {
-    consumer: Arc<[AtomicU64]>,
-    producer: Arc<[AtomicU64]>,
+    words: Arc<[AtomicU64]>,
     fd: OwnedFd,
 }
 
 impl Ring {
     fn new() -> Ring {
-        let words = |bytes: usize| crate::SharedMemory::zeroed_words(bytes / 8);
         let fd = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        Ring { consumer: words(PAGE), producer: words(PAGE + 2 * SIZE), fd }
+        Ring { words: crate::SharedMemory::zeroed_words((2 * PAGE + 2 * SIZE) / 8), fd }
     }
 
     fn memory(&self, produces: bool) -> RingMemory {
-        RingMemory::heap(self.consumer.clone(), self.producer.clone(), produces).unwrap()
+        RingMemory::heap(self.words.clone(), PAGE, produces).unwrap()
     }
 
     fn reader(&self) -> RingReader {
@@ -41,12 +39,12 @@ impl Ring {
     }
 
     fn set(&self, consumer: u64, producer: u64) {
-        self.consumer[0].store(consumer, Ordering::Release);
-        self.producer[0].store(producer, Ordering::Release);
+        self.words[0].store(consumer, Ordering::Release);
+        self.words[PAGE / 8 + 0].store(producer, Ordering::Release);
     }
 
     fn header(&self, position: usize, len: u32) {
-        self.producer[PAGE / 8 + (position & (SIZE - 1)) / 8].store(u64::from(len), Ordering::Release);
+        self.words[PAGE / 4 + (position & (SIZE - 1)) / 8].store(u64::from(len), Ordering::Release);
     }
 }
 
@@ -83,7 +81,7 @@ fn positions_that_cannot_be_are_faults() {
         assert_eq!(overwriting.look(ring.fd()), Err(fault), "{consumer} {producer}");
         // All of it can be skipped.
         reader.skip_all();
-        assert_eq!(ring.consumer[0].load(Ordering::Acquire), producer);
+        assert_eq!(ring.words[0].load(Ordering::Acquire), producer);
     }
 }
 
@@ -135,7 +133,7 @@ fn no_header_leads_outside() {
         let memory = ring.memory(false);
         let mut reader = RingReader::new(if overwriting { memory.overwriting() } else { memory }).unwrap();
         if overwriting {
-            ring.producer[2].store(consumer + (next() % 2000), Ordering::Release);
+            ring.words[PAGE / 8 + 2].store(consumer + (next() % 2000), Ordering::Release);
         }
         for _ in 0..6 {
             match reader.look(ring.fd()) {
@@ -161,7 +159,7 @@ fn another_consumer_or_producer_is_noticed() {
     ring.header(16, 8);
     let mut reader = ring.reader();
     assert_eq!(reader.look(ring.fd()), Ok(true));
-    ring.consumer[0].store(32, Ordering::Release);
+    ring.words[0].store(32, Ordering::Release);
     reader.advance();
     // What was known of is still read.
     assert_eq!(reader.look(ring.fd()), Ok(true));
@@ -174,7 +172,7 @@ fn another_consumer_or_producer_is_noticed() {
     let ring = Ring::new();
     let writer = ring.writer();
     writer.reserve(ring.fd(), 8).unwrap().commit();
-    ring.producer[0].store(64, Ordering::Release);
+    ring.words[PAGE / 8 + 0].store(64, Ordering::Release);
     let fault = RingFault::Moved { expected: 16, found: 64 };
     assert_eq!(writer.reserve(ring.fd(), 8).err(), Some(fault));
 }
@@ -186,7 +184,7 @@ fn samples_that_are_written_are_never_given_again() {
     let writer = ring.writer();
     let first = writer.reserve(ring.fd(), 2000).unwrap();
     let second = writer.reserve(ring.fd(), 2000).unwrap();
-    ring.consumer[0].store(2 * footprint(2000), Ordering::Release);
+    ring.words[0].store(2 * footprint(2000), Ordering::Release);
     let available = SIZE as u64 - 2 * footprint(2000);
     let full = RingFault::Full { wanted: 2008, available };
     assert_eq!(writer.reserve(ring.fd(), 2000).err(), Some(full));
@@ -199,7 +197,7 @@ fn samples_that_are_written_are_never_given_again() {
 #[test]
 fn memory_has_the_shape_of_a_ring() {
     let words = |bytes: usize| crate::SharedMemory::zeroed_words(bytes / 8);
-    let heap = |page: usize, rest: usize| RingMemory::heap(words(page), words(rest), false).err();
+    let heap = |page: usize, rest: usize| RingMemory::heap(words(page + rest), page, false).err();
     assert_eq!(heap(4096, 4096 + 2 * 4096), None);
     assert_eq!(heap(65536, 65536 + 2 * 65536), None);
     for (page, rest) in [(4096, 4096), (4096, 4096 + 4096 * 3), (0, 8192), (4096, 0), (8, 24), (4096, 4104)] {
