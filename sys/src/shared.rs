@@ -114,10 +114,13 @@ impl SharedMemory {
         }
     }
 
-    /// Holds something until the memory is no longer used, by which a simulated kernel knows that it is mapped.
+    /// Holds something more until the memory is no longer used, by which a simulated kernel knows that it is mapped.
     #[must_use]
     pub fn with_claim(mut self, claim: Box<dyn Any + Send + Sync>) -> SharedMemory {
-        self._claim = Some(claim);
+        self._claim = Some(match self._claim {
+            Some(before) => Box::new((before, claim)),
+            None => claim,
+        });
         self
     }
 

@@ -5,6 +5,7 @@
 mod ci;
 mod corpus;
 mod fuzz;
+mod record;
 mod results;
 mod tidy;
 mod vm;
@@ -23,6 +24,7 @@ enum Xtask {
     Vm(vm::Args),
     Corpus(corpus::Args),
     Fuzz(fuzz::Args),
+    Record(record::Args),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Xtask::Vm(args) => vm::run(&args),
         Xtask::Corpus(args) => corpus::run(args),
         Xtask::Fuzz(args) => fuzz::run(&args),
+        Xtask::Record(args) => record::run(&args),
     };
     match status {
         Ok(status) => ExitCode::from(status),

@@ -22,16 +22,14 @@ pub(super) struct Array {
     /// Elements in a chunk: at least one.
     per_chunk: u32,
     chunks: Vec<Option<Arc<[AtomicU64]>>>,
-    /// Why it cannot be mapped.
-    mmap: Errno,
 }
 
 impl Array {
-    pub(super) fn new(max_entries: u32, form: Form, mmap: Errno) -> Self {
+    pub(super) fn new(max_entries: u32, form: Form) -> Self {
         let element = form.len().next_multiple_of(8).max(8); // of what can be made, so far from the end
         let per_chunk = u32::try_from(CHUNK / element).unwrap_or(u32::MAX).clamp(1, max_entries.max(1));
         let count = max_entries.div_ceil(per_chunk) as usize;
-        Array { max_entries, form, per_chunk, chunks: vec![None; count], mmap }
+        Array { max_entries, form, per_chunk, chunks: vec![None; count] }
     }
 
     fn element_len(&self) -> usize {
@@ -109,7 +107,7 @@ impl Elements for Array {
     }
 
     fn mmap(&mut self, _: MapMemory) -> Result<SharedMemory, Errno> {
-        Err(self.mmap)
+        Err(Errno::EINVAL)
     }
 
     fn value(&mut self, key: &[u8], cpu: u32) -> Result<Option<Value>, Errno> {

@@ -85,8 +85,7 @@ impl Shape {
             MapType::ARRAY if self.flags.contains(MapFlags::MMAPABLE) => {
                 Box::new(SharedArray::new(max, self.form())?)
             }
-            MapType::ARRAY => Box::new(Array::new(max, self.form(), Errno::EINVAL)),
-            MapType::PERCPU_ARRAY => Box::new(Array::new(max, self.form(), Errno::ENOTSUPP)),
+            MapType::ARRAY | MapType::PERCPU_ARRAY => Box::new(Array::new(max, self.form())),
             MapType::HASH | MapType::PERCPU_HASH => Box::new(Hash::new(max, self.form())),
             MapType::LRU_HASH | MapType::LRU_PERCPU_HASH => {
                 let apart = self.flags.contains(MapFlags::NO_COMMON_LRU);
@@ -113,7 +112,7 @@ impl Shape {
             MapType::ARENA => Box::new(Arena::new(max, self.map_extra)),
             MapType::STACK_TRACE => {
                 let build_ids = self.flags.contains(MapFlags::STACK_BUILD_ID);
-                Box::new(Stacks::new(max, self.value_size, build_ids))
+                Box::new(Stacks::new(max.next_power_of_two(), self.value_size, build_ids))
             }
             MapType::INSN_ARRAY => Box::new(Instructions::new(max)),
             MapType::PERF_EVENT_ARRAY => Box::new(PerfEvents::new(max)),
@@ -200,10 +199,15 @@ pub(crate) fn check(shape: &Shape) -> Result<(), Errno> {
     invalid_unless(
         kind == MapType::BLOOM_FILTER && map_extra <= 15 || kind == MapType::ARENA || map_extra == 0,
     )?;
-    if matches!(kind, MapType::LRU_HASH | MapType::LRU_PERCPU_HASH) && flags.contains(F::NO_PREALLOC) {
+    if matches!(kind, MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE) {
+        check_cgroup_storage(shape)?;
+    }
+    let lru = matches!(kind, MapType::LRU_HASH | MapType::LRU_PERCPU_HASH);
+    if lru && (known | F::NO_PREALLOC).contains(flags) && flags.contains(F::NO_PREALLOC) {
         return Err(Errno::ENOTSUPP);
     }
     invalid_unless(known.contains(flags))?;
+    invalid_unless(!lru || !flags.contains(F::NO_COMMON_LRU | F::NUMA_NODE))?;
 
     match kind {
         MapType::HASH
@@ -263,16 +267,29 @@ pub(crate) fn check(shape: &Shape) -> Result<(), Errno> {
             invalid_unless(key == 0 && value == 0 && max.is_power_of_two() && max >= PAGE_SIZE)
         }
         MapType::INSN_ARRAY => invalid_unless(max > 0 && key == 4 && value == 16),
-        MapType::ARENA => invalid_unless(key == 0 && value == 0 && max > 0 && flags.contains(F::MMAPABLE)),
+        MapType::ARENA => {
+            invalid_unless(key == 0 && value == 0 && max > 0 && flags.contains(F::MMAPABLE))?;
+            invalid_unless(map_extra.is_multiple_of(PAGE_SIZE.into()))?;
+            let size = u64::from(max) * u64::from(PAGE_SIZE); // both are 32 bits
+            if size > 1 << 32 {
+                return Err(Errno::E2BIG);
+            }
+            // Pointers into it differ in their lower halves only.
+            let same_half = map_extra >> 32 == map_extra.wrapping_add(size - 1) >> 32;
+            if same_half { Ok(()) } else { Err(Errno::ERANGE) }
+        }
         MapType::SK_STORAGE | MapType::INODE_STORAGE | MapType::TASK_STORAGE | MapType::CGRP_STORAGE => {
             invalid_unless(max == 0 && key == 4 && value > 0 && flags.contains(F::NO_PREALLOC))?;
             if value > STORAGE_MAX { Err(Errno::E2BIG) } else { Ok(()) }
         }
-        MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => {
-            invalid_unless(max == 0 && matches!(key, 8 | 16) && value > 0)?;
-            let limit = if kind == MapType::CGROUP_STORAGE { STORAGE_MAX } else { PER_CPU_MAX };
-            if value > limit { Err(Errno::E2BIG) } else { Ok(()) }
-        }
+        MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE => invalid_unless(max == 0),
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// What is looked at before the flags.
+fn check_cgroup_storage(shape: &Shape) -> Result<(), Errno> {
+    invalid_unless(matches!(shape.key_size, 8 | 16) && shape.value_size > 0)?;
+    let limit = if shape.kind.is_per_cpu() { PER_CPU_MAX } else { STORAGE_MAX };
+    if shape.value_size > limit { Err(Errno::E2BIG) } else { Ok(()) }
 }

@@ -89,6 +89,12 @@ pub(crate) trait Elements: Debug + Send {
         Err(Errno::EINVAL)
     }
 
+    /// Whether a mapping can be where it is wanted, which is looked at before anything else.
+    fn check_place(&self, memory: MapMemory) -> Result<(), Errno> {
+        let _ = memory;
+        Ok(())
+    }
+
     /// A view of the values, for kinds that have them in shared memory.
     fn mmap(&mut self, memory: MapMemory) -> Result<SharedMemory, Errno> {
         let _ = memory;
@@ -98,11 +104,6 @@ pub(crate) trait Elements: Debug + Send {
     /// The ring, for kinds that are one.
     fn ring(&mut self) -> Option<&mut Ring> {
         None
-    }
-
-    /// Whether user space has the values mapped and can write them.
-    fn is_mapped_writable(&self) -> bool {
-        false
     }
 
     /// The perf event at an index.

@@ -75,6 +75,10 @@ pub(crate) struct MapTypes {
 #[derive(Debug)]
 struct State {
     frozen: bool,
+    /// Held by each mapping that can be written.
+    writers: Arc<()>,
+    /// The hold of one that is never counted as gone: that of an arena.
+    lasting: Option<Arc<()>>,
     elements: Box<dyn Elements>,
 }
 
@@ -95,7 +99,7 @@ impl Map {
         inner: Option<InnerShape>,
         elements: Box<dyn Elements>,
     ) -> Map {
-        let state = Mutex::new(State { frozen: false, elements });
+        let state = Mutex::new(State { frozen: false, writers: Arc::new(()), lasting: None, elements });
         Map { id, shape, name: name.to_owned(), btf, inner, state }
     }
 
@@ -153,6 +157,10 @@ impl Map {
         value: &mut [u8],
         flags: u64,
     ) -> Result<(), Errno> {
+        // Kernels without flags of CPUs look at them first.
+        if !self.shape.cpu_flags && flags & !LOCK != 0 {
+            return Err(Errno::EINVAL);
+        }
         if !access.read {
             return Err(Errno::EPERM);
         }
@@ -172,7 +180,15 @@ impl Map {
     ) -> Result<(), Errno> {
         let mut state = self.state();
         self.check_writable(&state, access)?;
-        self.check_flags(flags, u64::from(u32::MAX))?;
+        if self.shape.cpu_flags {
+            self.check_flags(flags, u64::from(u32::MAX))?;
+        } else {
+            // What else there may be, each kind looks at when it comes to it; a value for one CPU is no value here.
+            let no_lock = flags & LOCK != 0 && self.shape.fields.spin_lock().is_none();
+            if no_lock || self.shape.kind.is_per_cpu() && flags & (CPU | ALL_CPUS) != 0 {
+                return Err(Errno::EINVAL);
+            }
+        }
         self.check_key(key)?;
         self.check_value(value, flags)?;
         self.write(&mut state, key, value, flags, resolve)
@@ -262,7 +278,7 @@ impl Map {
             return Err(Errno::ENOTSUPP);
         }
         self.check_writable(&state, access)?;
-        if state.elements.is_mapped_writable() {
+        if Arc::strong_count(&state.writers) > 1 {
             return Err(Errno::EBUSY);
         }
         state.frozen = true;
@@ -271,12 +287,21 @@ impl Map {
 
     /// Gives out a view of the values.
     pub(crate) fn mmap(&self, access: Access, memory: MapMemory) -> Result<SharedMemory, Errno> {
-        let writable = memory.writable;
         let mut state = self.state();
-        if !self.shape.fields.is_empty() {
+        state.elements.check_place(memory)?;
+        // The descriptor's mode decides, as for any file.
+        if !access.read || memory.writable && !access.write {
+            return Err(Errno::EACCES);
+        }
+        let kinds = [MapType::ARRAY, MapType::RINGBUF, MapType::USER_RINGBUF, MapType::ARENA];
+        if !kinds.contains(&self.shape.kind) || !self.shape.fields.is_empty() {
             return Err(Errno::ENOTSUPP);
         }
-        if writable {
+        // A shared mapping of what cannot be written is a private one to Linux, which no map has.
+        if !access.write {
+            return Err(Errno::EINVAL);
+        }
+        if memory.writable {
             if state.frozen {
                 return Err(Errno::EPERM);
             }
@@ -284,15 +309,11 @@ impl Map {
                 return Err(Errno::EACCES);
             }
         }
-        // The descriptor's mode decides as for any file.
-        if !access.read || writable && !access.write {
-            return Err(Errno::EACCES);
+        let view = state.elements.mmap(memory)?;
+        if self.shape.kind == MapType::ARENA && memory.writable {
+            state.lasting = Some(state.writers.clone());
         }
-        // A shared mapping of what cannot be written is a private one to Linux, which no map has.
-        if !access.write {
-            return Err(Errno::EINVAL);
-        }
-        state.elements.mmap(memory)
+        Ok(if memory.writable { view.with_claim(Box::new(state.writers.clone())) } else { view })
     }
 
     /// Reads the value of a map of one element that no one can change any more, as the verifier does.
@@ -345,7 +366,8 @@ impl Map {
         if !access.read || !access.write {
             return Err(Errno::EACCES);
         }
-        self.ring(Ring::share)
+        let memory = self.ring(Ring::share)?;
+        Ok(memory.with_claim(Box::new(self.state().writers.clone())))
     }
 
     /// Drops what the elements hold: done to program arrays when the last descriptor and pin are gone, since an array

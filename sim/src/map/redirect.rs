@@ -189,9 +189,12 @@ impl Elements for DeviceHash {
         if flags > EXIST {
             return Err(Errno::EINVAL);
         }
-        let entry = device(value, &self.devices, resolve)?;
+        if words(value)?.0 == 0 {
+            return Err(Errno::EINVAL);
+        }
         // `BPF_EXIST` does not ask for anything here.
         self.table.check_flags(key, flags & NOEXIST)?;
+        let entry = device(value, &self.devices, resolve)?;
         self.table.set(key, entry)
     }
 

@@ -14,7 +14,7 @@ use crate::vm::read_shared;
 
 const BUSY: u32 = 1 << 31;
 const DISCARD: u32 = 1 << 30;
-const PAGE_WORDS: usize = PAGE_SIZE as usize / 8;
+pub(super) const PAGE_WORDS: usize = PAGE_SIZE as usize / 8;
 /// Where the data starts in the memory, in bytes.
 const DATA: usize = 2 * PAGE_SIZE as usize;
 /// Longest record that the kernel makes room for (`RINGBUF_MAX_RECORD_SZ`).

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::elements::{Elements, Words};
+use super::ring::PAGE_WORDS;
 use super::{Map, State};
 use crate::object::Object;
 
@@ -70,7 +71,7 @@ impl Map {
         match (self.state().elements.ring(), kept.ring()) {
             // Its words are those of the other one, so what was unread is told by what was kept of them.
             (Some(now), Some(_)) => match saved.words.as_slice() {
-                [consumer, producer] if now.is_held() => now.can_unread(consumer.first(), producer.first()),
+                [memory] if now.is_held() => now.can_unread(memory.word(0), memory.word(PAGE_WORDS)),
                 _ => Ok(()),
             },
             _ => Ok(()),
@@ -80,14 +81,14 @@ impl Map {
     /// Gives the map what it held then. Answers whether it is a ring that holds records now.
     pub(crate) fn restore(&self, saved: &SavedMap) -> bool {
         let mut state = self.state();
-        let State { frozen, elements } = &mut *state;
+        let State { frozen, elements, .. } = &mut *state;
         *frozen = saved.frozen;
         if let Some(ring) = elements.ring()
             && ring.is_held()
         {
             // A reader knows where it is. What it has not read since then it is not to find.
-            if let [consumer, producer] = saved.words.as_slice()
-                && !ring.is_at(consumer.first(), producer.first())
+            if let [memory] = saved.words.as_slice()
+                && !ring.is_at(memory.word(0), memory.word(PAGE_WORDS))
             {
                 ring.discard_unread();
             }
@@ -110,12 +111,9 @@ impl Map {
 }
 
 impl SavedWords {
-    fn first(&self) -> u64 {
-        self.pages
-            .first()
-            .filter(|(start, _)| *start == 0)
-            .and_then(|(_, held)| held.first())
-            .copied()
-            .unwrap_or(0)
+    /// What a word held.
+    fn word(&self, at: usize) -> u64 {
+        let page = self.pages.iter().find(|(start, _)| *start == at - at % PAGE);
+        page.and_then(|(_, held)| held.get(at % PAGE)).copied().unwrap_or(0)
     }
 }

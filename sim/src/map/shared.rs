@@ -18,12 +18,7 @@ pub(super) struct SharedArray {
     max_entries: u32,
     form: Form,
     words: Arc<[AtomicU64]>,
-    /// Has a clone in each mapping that can be written; copies of the array have this one.
-    writers: Arc<Writers>,
 }
-
-#[derive(Debug, Default)]
-struct Writers(Arc<()>);
 
 impl SharedArray {
     /// `ENOMEM` when the values are too large to be kept in one piece.
@@ -35,7 +30,7 @@ impl SharedArray {
         if len > SIZE_MAX {
             return Err(Errno::ENOMEM);
         }
-        let array = SharedArray { max_entries, form, words: zeroed(len), writers: Arc::default() };
+        let array = SharedArray { max_entries, form, words: zeroed(len) };
         if !array.form.fields().is_empty() {
             (0..max_entries)
                 .filter_map(|at| array.element(at))
@@ -77,18 +72,13 @@ impl Elements for SharedArray {
 
     fn mmap(&mut self, memory: MapMemory) -> Result<SharedMemory, Errno> {
         let MapMemory { offset, len, writable, .. } = memory;
-        let size = size_of_val(&*self.words);
-        let len = len.checked_next_multiple_of(PAGE_SIZE as usize).ok_or(Errno::EINVAL)?;
-        // A view of heap memory starts where the memory starts.
-        if offset != 0 || len == 0 || len > size {
+        let start = usize::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        let whole = len.checked_next_multiple_of(PAGE_SIZE as usize).ok_or(Errno::EINVAL)?;
+        let end = start.checked_add(whole).ok_or(Errno::EINVAL)?;
+        if !start.is_multiple_of(PAGE_SIZE as usize) || len == 0 || end > size_of_val(&*self.words) {
             return Err(Errno::EINVAL);
         }
-        let memory = SharedMemory::heap(self.words.clone(), writable);
-        Ok(if writable { memory.with_claim(Box::new(self.writers.0.clone())) } else { memory })
-    }
-
-    fn is_mapped_writable(&self) -> bool {
-        Arc::strong_count(&self.writers.0) > 1
+        SharedMemory::heap_part(self.words.clone(), start, len, writable).ok_or(Errno::EINVAL)
     }
 
     fn value(&mut self, key: &[u8], _: u32) -> Result<Option<Value>, Errno> {

@@ -43,13 +43,16 @@ fn answer(held: Option<Held>, value: &mut [u8]) -> Result<(), Errno> {
 
 /// What the kernel answers to a number that cannot be the descriptor of a socket. One that is cannot be looked at:
 /// only [`Elements::update_fd`] is handed a descriptor.
-fn refuse_number(value: &[u8]) -> Result<(), Errno> {
+fn refuse_number(kind: MapType, value: &[u8]) -> Result<(), Errno> {
     let number = match (<[u8; 4]>::try_from(value), <[u8; 8]>::try_from(value)) {
         (Ok(value), _) => u64::from(u32::from_ne_bytes(value)),
         (_, Ok(value)) => u64::from_ne_bytes(value),
         _ => return Err(Errno::EFAULT),
     };
-    socket_inode(i32::try_from(number).map_err(|_| Errno::EINVAL)?)?;
+    // Some take 4 bytes for a signed number, and some for one that is not.
+    let signed = value.len() == 4 && matches!(kind, MapType::XSKMAP | MapType::REUSEPORT_SOCKARRAY);
+    let too_large = if signed { Errno::EBADF } else { Errno::EINVAL };
+    socket_inode(i32::try_from(number).map_err(|_| too_large)?)?;
     Err(Errno::EOPNOTSUPP)
 }
 
@@ -142,7 +145,7 @@ impl Elements for Sockets {
         if self.kind != MapType::SOCKMAP {
             self.check_place(key, flags)?;
         }
-        refuse_number(value)
+        refuse_number(self.kind, value)
     }
 
     fn update_fd(&mut self, key: &[u8], fd: BorrowedFd<'_>, flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
@@ -197,7 +200,7 @@ impl Elements for SocketHash {
     }
 
     fn update(&mut self, _: &[u8], value: &[u8], _: u64, _: Resolve<'_>) -> Result<(), Errno> {
-        refuse_number(value)
+        refuse_number(MapType::SOCKHASH, value)
     }
 
     fn update_fd(&mut self, key: &[u8], fd: BorrowedFd<'_>, flags: u64, _: Resolve<'_>) -> Result<(), Errno> {

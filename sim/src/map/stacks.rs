@@ -14,15 +14,16 @@ const IS_ADDRESS: u32 = 2;
 /// Stacks that programs put in. User space reads and removes them.
 #[derive(Clone, Debug)]
 pub(super) struct Stacks {
-    max_entries: u32,
+    /// Numbers of stacks are below it: the capacity, rounded up to a power of two.
+    buckets: u32,
     value_size: usize,
     build_ids: bool,
     stacks: BTreeMap<u32, Box<[u8]>>,
 }
 
 impl Stacks {
-    pub(super) fn new(max_entries: u32, value_size: u32, build_ids: bool) -> Self {
-        Stacks { max_entries, value_size: value_size as usize, build_ids, stacks: BTreeMap::new() }
+    pub(super) fn new(buckets: u32, value_size: u32, build_ids: bool) -> Self {
+        Stacks { buckets, value_size: value_size as usize, build_ids, stacks: BTreeMap::new() }
     }
 }
 
@@ -37,7 +38,7 @@ impl Elements for Stacks {
 
     fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
         let id = index(key)?;
-        if id >= self.max_entries {
+        if id >= self.buckets {
             return Err(Errno::E2BIG);
         }
         self.stacks.remove(&id).map(drop).ok_or(Errno::ENOENT)
@@ -46,7 +47,7 @@ impl Elements for Stacks {
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         // One past the end begins anew.
         let first = match key.map(index).transpose()? {
-            Some(id) if id < self.max_entries => id.saturating_add(1),
+            Some(id) if id < self.buckets => id.saturating_add(1),
             _ => 0,
         };
         let (id, _) = self.stacks.range(first..).next().ok_or(Errno::ENOENT)?;
@@ -59,7 +60,7 @@ impl Elements for Stacks {
     }
 
     fn put_stack(&mut self, id: u32, addresses: &[u64]) -> Result<(), Errno> {
-        if id >= self.max_entries {
+        if id >= self.buckets {
             return Err(Errno::E2BIG);
         }
         let mut bytes = Vec::with_capacity(self.value_size);

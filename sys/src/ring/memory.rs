@@ -156,10 +156,13 @@ impl RingMemory {
         self
     }
 
-    /// Holds something until the memory is no longer used.
+    /// Holds something more until the memory is no longer used.
     #[must_use]
     pub fn with_claim(mut self, claim: Box<dyn Any + Send + Sync>) -> RingMemory {
-        self.claim = Some(claim);
+        self.claim = Some(match self.claim {
+            Some(before) => Box::new((before, claim)),
+            None => claim,
+        });
         self
     }
 
