@@ -52,7 +52,9 @@ fn record(kernel: &Kernel, seed: u64) -> String {
             let ops = Maker::new(&spec, &mut random).ops(count as usize);
             all.extend(run(kernel, spec, ops));
         }
-        all.extend((0..CREATIONS).filter_map(|at| run(kernel, doubtful(kind, &mut random(1000 + at)), Vec::new())));
+        all.extend(
+            (0..CREATIONS).filter_map(|at| run(kernel, doubtful(kind, &mut random(1000 + at)), Vec::new())),
+        );
     }
     let release = kernel.backend().release().unwrap_or_default();
     let release = release.split('-').next().unwrap_or_default();
@@ -95,6 +97,7 @@ fn recorded() {
     println!("{}", differ.join("\n"));
     let code = kernel.version_code().unwrap();
     let cpus = format!(" cpus={} ", kernel.possible_cpus().unwrap());
-    let is_recorded = code >> 8 == 6 << 8 | 18 && RECORDED.lines().next().is_some_and(|line| line.contains(&cpus));
+    let is_recorded =
+        code >> 8 == 6 << 8 | 18 && RECORDED.lines().next().is_some_and(|line| line.contains(&cpus));
     assert!(!is_recorded || differ.is_empty(), "rows differ on the kernel that they were recorded on");
 }

@@ -27,7 +27,8 @@ fn recorded_rows_hold() {
         let sim = Kernel::new(SimKernel::builder().cpus(cpus).build().expect("a kernel"));
         let (created, results) = play(&sim, &recorded.spec, &ops);
         let tried = std::iter::once(("create".to_owned(), &recorded.created, created));
-        let results = recorded.ops.iter().zip(results).map(|((op, expected), found)| (op.to_string(), expected, found));
+        let results =
+            recorded.ops.iter().zip(results).map(|((op, expected), found)| (op.to_string(), expected, found));
         for (op, expected, found) in tried.chain(results) {
             if found == NOT_HERE || expected == NOT_HERE {
                 continue;

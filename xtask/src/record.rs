@@ -39,10 +39,8 @@ pub(crate) fn run(args: &Args) -> Result<u8> {
         let program = std::env::current_exe().context("find this program")?;
         // The guest has an environment of its own.
         let seed = args.seed;
-        let runner = format!(
-            "{} vm {kernel} --env SKEP_RECORD=- --env SKEP_FUZZ_SEED={seed} --",
-            program.display()
-        );
+        let runner =
+            format!("{} vm {kernel} --env SKEP_RECORD=- --env SKEP_FUZZ_SEED={seed} --", program.display());
         command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", runner);
     }
     let done = command.stderr(Stdio::inherit()).output().context("run cargo test")?;

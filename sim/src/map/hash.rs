@@ -254,7 +254,14 @@ type Use = (u32, u64);
 impl Lru {
     pub(super) fn new(max_entries: u32, form: Form, lists: Option<u32>) -> Self {
         let of_each_cpu = lists.map(|cpus| (max_entries / cpus.max(1)).max(1) as usize);
-        Lru { table: Table::new(max_entries), form, ticks: 0, by_use: BTreeMap::new(), of_each_cpu, counts: BTreeMap::new() }
+        Lru {
+            table: Table::new(max_entries),
+            form,
+            ticks: 0,
+            by_use: BTreeMap::new(),
+            of_each_cpu,
+            counts: BTreeMap::new(),
+        }
     }
 
     /// Notes that an element is used, and answers it.

@@ -418,7 +418,8 @@ impl Elements for Ring {
         if len == 0 || start.checked_add(len).is_none_or(|end| end > size) {
             return Err(Errno::EINVAL);
         }
-        let memory = SharedMemory::heap_part(self.memory.clone(), start, len, writable).ok_or(Errno::EINVAL)?;
+        let memory =
+            SharedMemory::heap_part(self.memory.clone(), start, len, writable).ok_or(Errno::EINVAL)?;
         Ok(match claim {
             Some(claim) => memory.with_claim(Box::new(claim)),
             None => memory,

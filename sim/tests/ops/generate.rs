@@ -94,13 +94,19 @@ pub(crate) fn spec(kind: MapType, random: &mut Random) -> Spec {
     let small = [1, 2, 3, 4, 5, 8, 13];
     let values = [1, 2, 3, 4, 5, 7, 8, 12, 16, 24, 40, 100];
     let mut spec = match kind {
-        M::HASH | M::PERCPU_HASH => {
-            Spec::new(kind, random.pick(&[1, 2, 3, 4, 6, 8, 16, 20]), random.pick(&values), random.pick(&small))
-        }
+        M::HASH | M::PERCPU_HASH => Spec::new(
+            kind,
+            random.pick(&[1, 2, 3, 4, 6, 8, 16, 20]),
+            random.pick(&values),
+            random.pick(&small),
+        ),
         // So large that nothing is dropped that this writes.
-        M::LRU_HASH | M::LRU_PERCPU_HASH => {
-            Spec::new(kind, random.pick(&[1, 2, 4, 8, 16]), random.pick(&values), random.pick(&[2000, 4096, 5000]))
-        }
+        M::LRU_HASH | M::LRU_PERCPU_HASH => Spec::new(
+            kind,
+            random.pick(&[1, 2, 4, 8, 16]),
+            random.pick(&values),
+            random.pick(&[2000, 4096, 5000]),
+        ),
         M::ARRAY | M::PERCPU_ARRAY => Spec::new(kind, 4, random.pick(&values), random.pick(&small)),
         M::LPM_TRIE => {
             Spec::new(kind, random.pick(&[5, 6, 8, 12, 20]), random.pick(&values), random.pick(&small))
@@ -116,11 +122,15 @@ pub(crate) fn spec(kind: MapType, random: &mut Random) -> Spec {
             Spec::new(kind, 4, random.pick(&[4, 8]), random.pick(&small))
         }
         M::CPUMAP => Spec::new(kind, 4, random.pick(&[4, 8]), random.pick(&[1, 2, 3, 8])),
-        M::SOCKHASH => Spec::new(kind, random.pick(&[1, 4, 8, 512]), random.pick(&[4, 8]), random.pick(&small)),
+        M::SOCKHASH => {
+            Spec::new(kind, random.pick(&[1, 4, 8, 512]), random.pick(&[4, 8]), random.pick(&small))
+        }
         M::STACK_TRACE => Spec::new(kind, 4, random.pick(&[8, 80, 1016]), random.pick(&small)),
         M::RINGBUF | M::USER_RINGBUF => Spec::new(kind, 0, 0, random.pick(&[4096, 8192, 16384])),
         M::ARENA => Spec::new(kind, 0, 0, random.pick(&[1, 2, 3])),
-        M::CGROUP_STORAGE | M::PERCPU_CGROUP_STORAGE => Spec::new(kind, random.pick(&[8, 16]), random.pick(&values), 0),
+        M::CGROUP_STORAGE | M::PERCPU_CGROUP_STORAGE => {
+            Spec::new(kind, random.pick(&[8, 16]), random.pick(&values), 0)
+        }
         _ => Spec::new(kind, 4, random.pick(&values), 0),
     };
     if is_storage(kind) || kind == M::LPM_TRIE {
@@ -160,7 +170,14 @@ pub(crate) fn spec(kind: MapType, random: &mut Random) -> Spec {
     }
     let by_programs = matches!(
         kind,
-        M::HASH | M::ARRAY | M::PERCPU_HASH | M::PERCPU_ARRAY | M::LPM_TRIE | M::QUEUE | M::STACK | M::LRU_HASH
+        M::HASH
+            | M::ARRAY
+            | M::PERCPU_HASH
+            | M::PERCPU_ARRAY
+            | M::LPM_TRIE
+            | M::QUEUE
+            | M::STACK
+            | M::LRU_HASH
     );
     if by_programs && spec.types != Types::Locked {
         match random.below(10) {
@@ -231,7 +248,15 @@ impl<'a> Maker<'a> {
         match self.spec.kind {
             M::QUEUE | M::STACK | M::RINGBUF | M::USER_RINGBUF | M::ARENA => Key::None,
             M::SK_STORAGE | M::INODE_STORAGE | M::TASK_STORAGE | M::CGRP_STORAGE => {
-                Key::Object(self.random.pick(&["udp_bound", "tcp_client", "file", "file2", "process", "cgroup", "bad"]))
+                Key::Object(self.random.pick(&[
+                    "udp_bound",
+                    "tcp_client",
+                    "file",
+                    "file2",
+                    "process",
+                    "cgroup",
+                    "bad",
+                ]))
             }
             M::LPM_TRIE => {
                 let most = (self.spec.key.saturating_sub(4)) * 8;
@@ -268,9 +293,13 @@ impl<'a> Maker<'a> {
         use MapType as M;
 
         match self.spec.kind {
-            M::PROG_ARRAY => Value::Object(self.random.pick(&["socket", "socket2", "socket", "xdp", "array_4_8_4", "bad"])),
+            M::PROG_ARRAY => {
+                Value::Object(self.random.pick(&["socket", "socket2", "socket", "xdp", "array_4_8_4", "bad"]))
+            }
             M::PERF_EVENT_ARRAY => Value::Object(self.random.pick(&["perf", "perf", "xdp", "file", "bad"])),
-            M::CGROUP_ARRAY => Value::Object(self.random.pick(&["cgroup", "cgroup", "file", "array_4_8_4", "bad"])),
+            M::CGROUP_ARRAY => {
+                Value::Object(self.random.pick(&["cgroup", "cgroup", "file", "array_4_8_4", "bad"]))
+            }
             M::ARRAY_OF_MAPS | M::HASH_OF_MAPS => {
                 let fitting = self.spec.inner.filter(|_| !self.random.one_in(3));
                 let other = self.random.pick(&MAPS);
@@ -279,16 +308,24 @@ impl<'a> Maker<'a> {
             }
             M::DEVMAP | M::DEVMAP_HASH => {
                 let device = self.random.pick(&[1, 1, 1, 0, 9999]);
-                let prog = self.random.one_in(3).then(|| self.random.pick(&["xdp_devmap", "xdp_devmap", "xdp", "socket"]));
+                let prog = self
+                    .random
+                    .one_in(3)
+                    .then(|| self.random.pick(&["xdp_devmap", "xdp_devmap", "xdp", "socket"]));
                 Value::Word(device, prog.filter(|_| self.spec.value == 8))
             }
             M::CPUMAP => {
                 let size = self.random.pick(&[192, 1, 0, 16384, 16385]);
-                let prog = self.random.one_in(3).then(|| self.random.pick(&["xdp_cpumap", "xdp_cpumap", "xdp"]));
+                let prog =
+                    self.random.one_in(3).then(|| self.random.pick(&["xdp_cpumap", "xdp_cpumap", "xdp"]));
                 Value::Word(size, prog.filter(|_| self.spec.value == 8))
             }
             M::SOCKMAP | M::SOCKHASH | M::REUSEPORT_SOCKARRAY | M::XSKMAP => {
-                Value::Object(if self.random.one_in(8) { self.random.pick(&["bad", "file"]) } else { self.random.pick(&SOCKETS) })
+                Value::Object(if self.random.one_in(8) {
+                    self.random.pick(&["bad", "file"])
+                } else {
+                    self.random.pick(&SOCKETS)
+                })
             }
             _ => Value::Bytes(self.random.below(1000)),
         }
@@ -314,7 +351,9 @@ impl<'a> Maker<'a> {
             24 | 25 => Op::Take(self.key(), self.flags()),
             26 | 27 => Op::Keys,
             28 => Op::LookupAll(self.random.pick(&[1, 2, 3, 8, 64]), self.flags()),
-            29 if !self.spec.is_unordered() => Op::LookupBatch(self.random.pick(&[0, 1, 2, 3, 64]), self.flags()),
+            29 if !self.spec.is_unordered() => {
+                Op::LookupBatch(self.random.pick(&[0, 1, 2, 3, 64]), self.flags())
+            }
             29 => Op::TakeAll(self.random.pick(&[1, 2, 8, 64]), self.flags()),
             30 if self.random.one_in(3) => Op::TakeAll(self.random.pick(&[1, 2, 8, 64]), self.flags()),
             30..33 => {
@@ -328,7 +367,9 @@ impl<'a> Maker<'a> {
             }
             34 => Op::Info,
             35 if self.random.one_in(5) => Op::Freeze,
-            35 if self.random.one_in(3) && self.spec.kind != M::PERF_EVENT_ARRAY => Op::Reopen(self.random.pick(&[8, 16, 24, 0, 0, 1])),
+            35 if self.random.one_in(3) && self.spec.kind != M::PERF_EVENT_ARRAY => {
+                Op::Reopen(self.random.pick(&[8, 16, 24, 0, 0, 1]))
+            }
             36 if self.random.one_in(3) => self.map(),
             38 => self.map(),
             39 => Op::Hold(self.random.pick(&[4096, 4096, 8, 8192]), self.random.one_in(2)),

@@ -230,7 +230,9 @@ fn parse_value(text: &str) -> Value {
     match text.split_once('@') {
         Some(("", name)) => Value::Object(objects::known(name)),
         Some((word, name)) => Value::Word(number(word), Some(objects::known(name))),
-        None => text.strip_prefix('#').map_or_else(|| Value::Word(number(text), None), |n| Value::Bytes(number(n))),
+        None => text
+            .strip_prefix('#')
+            .map_or_else(|| Value::Word(number(text), None), |n| Value::Bytes(number(n))),
     }
 }
 

@@ -92,7 +92,9 @@ impl Objects {
 
     /// The name of a map by its id.
     pub(crate) fn map_with_id(&self, id: u32) -> Option<&'static str> {
-        self.found(|object| matches!(object, Object::Map(map) if map.info().is_ok_and(|info| info.id.0 == id)))
+        self.found(
+            |object| matches!(object, Object::Map(map) if map.info().is_ok_and(|info| info.id.0 == id)),
+        )
     }
 
     /// The name of a program by its id.

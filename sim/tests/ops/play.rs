@@ -359,7 +359,8 @@ impl World {
         // Which one it is depends on the order, and for one that is there, also whether there is one.
         let mut found = vec![0; self.map.value_len()];
         let is_there = bytes.is_some_and(|bytes| {
-            self.map.lookup(&bytes, &mut found, UpdateFlags::empty()).is_ok() || self.spec.kind == MapType::SOCKHASH
+            self.map.lookup(&bytes, &mut found, UpdateFlags::empty()).is_ok()
+                || self.spec.kind == MapType::SOCKHASH
         });
         match result {
             Ok(()) if !is_there => "ok".to_owned(),
@@ -467,7 +468,11 @@ fn counted(result: Result<u32, BatchError>) -> String {
         Ok(done) => format!("ok {done}"),
         Err(failed) => {
             let name = failed.errno().map_or_else(|| failed.to_string(), errno);
-            if ["ENOTSUPP", "EINVAL", "EPERM"].contains(&&*name) { name } else { format!("{name} {}", failed.done) }
+            if ["ENOTSUPP", "EINVAL", "EPERM"].contains(&&*name) {
+                name
+            } else {
+                format!("{name} {}", failed.done)
+            }
         }
     }
 }

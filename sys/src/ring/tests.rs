@@ -40,7 +40,7 @@ impl Ring {
 
     fn set(&self, consumer: u64, producer: u64) {
         self.words[0].store(consumer, Ordering::Release);
-        self.words[PAGE / 8 + 0].store(producer, Ordering::Release);
+        self.words[PAGE / 8].store(producer, Ordering::Release);
     }
 
     fn header(&self, position: usize, len: u32) {
@@ -172,7 +172,7 @@ fn another_consumer_or_producer_is_noticed() {
     let ring = Ring::new();
     let writer = ring.writer();
     writer.reserve(ring.fd(), 8).unwrap().commit();
-    ring.words[PAGE / 8 + 0].store(64, Ordering::Release);
+    ring.words[PAGE / 8].store(64, Ordering::Release);
     let fault = RingFault::Moved { expected: 16, found: 64 };
     assert_eq!(writer.reserve(ring.fd(), 8).err(), Some(fault));
 }
