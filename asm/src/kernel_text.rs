@@ -93,7 +93,7 @@ fn alu(insn: &Insn) -> String {
     let (dst, src) = (insn.dst_raw(), insn.src_raw());
     let by_register = insn.opcode & op::SRC_MASK == op::SRC_X;
     let operation = insn.opcode & op::OP_MASK;
-    let sign = if insn.off != 0 { "s" } else { "" };
+    let sign = if insn.off == 1 { "s" } else { "" };
     let operator = match operation {
         op::ALU_END => {
             let how = match (wide, by_register) {

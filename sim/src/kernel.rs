@@ -275,6 +275,11 @@ impl Inner {
         self.vmlinux.as_ref().filter(|_| self.features().contains(Features::KERNEL_BTF))
     }
 
+    /// The types of the kernel and of its modules.
+    pub(crate) fn kernel_types(&self) -> impl Iterator<Item = &Arc<BtfObject>> {
+        self.vmlinux().into_iter().chain(&self.modules)
+    }
+
     /// Nanoseconds since the kernel was made, for perf events, which count what really passes.
     pub(crate) fn elapsed(&self) -> u64 {
         u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX)

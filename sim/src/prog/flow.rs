@@ -19,28 +19,75 @@ enum Value {
     Constant(u64),
     /// An address in a map's value: the map's place in the program, and the offset.
     InMap(usize, u32),
+    /// An address in the function's stack: the distance to the frame pointer.
+    Frame(i32),
 }
+
+/// What following a program found.
+pub(super) struct Walk {
+    /// The slots of the instructions that can be reached, ascending.
+    pub(super) live: Vec<usize>,
+    /// Where they access the stack, as far as it is known where, ascending.
+    pub(super) accesses: Vec<Access>,
+}
+
+/// An access of the stack, or an address in it that is handed to a function.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Access {
+    pub(super) slot: usize,
+    /// The register with the address.
+    pub(super) register: u8,
+    /// Distance to the frame pointer.
+    pub(super) offset: i32,
+    /// How many bytes, and whether they are written; none when a function gets the address.
+    pub(super) bytes: Option<(i32, bool)>,
+}
+
+impl Access {
+    /// How far it reaches below the frame pointer.
+    pub(super) fn depth(&self) -> u32 {
+        self.offset.min(0).unsigned_abs()
+    }
+
+    /// Whether it leaves the stack (`check_stack_access_within_bounds`), with what the log says of it.
+    pub(super) fn outside(&self) -> Option<String> {
+        let (bytes, writes) = self.bytes?;
+        if self.offset >= -STACK_MAX && self.offset.saturating_add(bytes) <= 0 {
+            return None;
+        }
+        let what = if writes { "write to" } else { "read from" };
+        Some(format!("invalid {what} stack R{} off={} size={bytes}", self.register, self.offset))
+    }
+}
+
+/// Bytes of a function's stack (`MAX_BPF_STACK`).
+const STACK_MAX: i32 = 512;
 
 type Registers = [Value; 11];
 
-const UNKNOWN: Registers = [Value::Unknown; 11];
+/// At the start of a function only the frame pointer is known.
+const START: Registers = {
+    let mut registers = [Value::Unknown; 11];
+    registers[10] = Value::Frame(0);
+    registers
+};
 /// Programs longer than this are not followed: everything in them counts as reachable.
 const INSNS_MAX: usize = 1 << 16;
 
-/// The slots of the instructions that can be reached, ascending.
-pub(super) fn live(insns: &[Insn], maps: &[Arc<Map>], loads: &BTreeMap<usize, (usize, u32)>) -> Vec<usize> {
+/// Follows a program from its start.
+pub(super) fn walk(insns: &[Insn], maps: &[Arc<Map>], loads: &BTreeMap<usize, (usize, u32)>) -> Walk {
     if insns.len() > INSNS_MAX {
-        return firsts(insns).collect();
+        return Walk { live: firsts(insns).collect(), accesses: Vec::new() };
     }
     // What is known before each instruction. A register's value only ever changes to unknown, so this ends after at
     // most twelve visits to each.
     let mut known: Vec<Option<Registers>> = vec![None; insns.len()];
-    let mut open = vec![(0, UNKNOWN)];
+    let mut open = vec![(0, START)];
     while let Some((index, incoming)) = open.pop() {
         let (Some(insn), Some(before)) = (insns.get(index), known.get_mut(index)) else { continue };
         let Some(mut registers) = join(before, incoming) else { continue };
         if let Some(target) = insn.func_target(index).and_then(|target| usize::try_from(target).ok()) {
-            open.push((target, UNKNOWN));
+            open.push((target, START));
         }
         if let Some(taken) = branch(insn, &registers) {
             let next = if taken {
@@ -57,7 +104,44 @@ pub(super) fn live(insns: &[Insn], maps: &[Arc<Map>], loads: &BTreeMap<usize, (u
             successors(insns, index).filter(|&next| Some(next) != callee || next == index + insn.slots());
         open.extend(next.map(|next| (next, registers)));
     }
-    firsts(insns).filter(|&index| known.get(index).is_some_and(Option::is_some)).collect()
+    let mut walk = Walk { live: Vec::new(), accesses: Vec::new() };
+    for slot in firsts(insns) {
+        if let (Some(insn), Some(Some(registers))) = (insns.get(slot), known.get(slot)) {
+            walk.live.push(slot);
+            accesses(slot, insn, registers, &mut walk.accesses);
+        }
+    }
+    walk
+}
+
+/// What an instruction does with addresses in the stack.
+fn accesses(slot: usize, insn: &Insn, registers: &Registers, to: &mut Vec<Access>) {
+    let mut add = |register: u8, off: i16, bytes| {
+        if let Value::Frame(offset) = get(registers, register) {
+            to.push(Access { slot, register, offset: offset.saturating_add(off.into()), bytes });
+        }
+    };
+    let size = match insn.opcode & op::SIZE_MASK {
+        op::SIZE_B => 1,
+        op::SIZE_H => 2,
+        op::SIZE_W => 4,
+        _ => 8,
+    };
+    match insn.class() {
+        op::CLASS_LDX => add(insn.src_raw(), insn.off, Some((size, false))),
+        op::CLASS_ST => add(insn.dst_raw(), insn.off, Some((size, true))),
+        op::CLASS_STX if insn.opcode & op::MODE_MASK == op::MODE_ATOMIC => {
+            // Which of its accesses the log speaks of depends on the operation.
+            match insn.imm {
+                op::ATOMIC_LOAD_ACQ => add(insn.src_raw(), insn.off, Some((size, false))),
+                op::ATOMIC_STORE_REL => add(insn.dst_raw(), insn.off, Some((size, true))),
+                _ => add(insn.dst_raw(), insn.off, Some((size, false))),
+            }
+        }
+        op::CLASS_STX => add(insn.dst_raw(), insn.off, Some((size, true))),
+        op::CLASS_JMP if insn.is_call() => (1..=5).for_each(|register| add(register, 0, None)),
+        _ => {}
+    }
 }
 
 /// The first slot of every instruction.
@@ -171,6 +255,15 @@ fn alu(insn: &Insn, registers: &Registers) -> Value {
     if let (Value::InMap(map, offset), Value::Constant(by), op::ALU_ADD, true) = (dst, src, operation, wide) {
         let offset = i64::from(offset).checked_add(by as i64).and_then(|offset| u32::try_from(offset).ok());
         return offset.map_or(Value::Unknown, |offset| Value::InMap(map, offset));
+    }
+    if let (Value::Frame(offset), Value::Constant(by), true) = (dst, src, wide) {
+        let by = i32::try_from(by as i64).ok();
+        let moved = match operation {
+            op::ALU_ADD => by.and_then(|by| offset.checked_add(by)),
+            op::ALU_SUB => by.and_then(|by| offset.checked_sub(by)),
+            _ => None,
+        };
+        return moved.map_or(Value::Unknown, Value::Frame);
     }
     let (Value::Constant(a), Value::Constant(b)) =
         (if operation == op::ALU_MOV { Value::Constant(0) } else { dst }, src)

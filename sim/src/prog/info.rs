@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use skep_asm::Insn;
+use skep_asm::{Insn, opcode as op};
 use skep_btf::{Btf, Kind, Linkage, StrOffset, TypeId};
 use skep_sys::abi::Errno;
 use skep_sys::request::Records;
 
+use super::stack;
 use super::verify::{Reject, reject};
 use crate::vm::SourceLine;
 
@@ -136,6 +137,39 @@ pub(super) fn check_arguments(functions: &[TypeId], btf: &Btf, tags: bool) -> Re
                 let text = format!("arg#{index} reference type('UNKNOWN ') size cannot be determined: -22");
                 return Err(reject(Errno::EINVAL, text));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Checks that functions which may end in their middle return numbers (`check_abnormal_return`).
+pub(super) fn check_returns(
+    btf: Option<&Btf>,
+    functions: &[TypeId],
+    insns: &[Insn],
+    starts: &[usize],
+) -> Result<(), Reject> {
+    let is_packet_load = |insn: &Insn| {
+        insn.class() == op::CLASS_LD && matches!(insn.opcode & op::MODE_MASK, op::MODE_ABS | op::MODE_IND)
+    };
+    let ends = starts.iter().skip(1).copied().chain([insns.len()]);
+    for (number, (&start, end)) in starts.iter().zip(ends).enumerate().skip(1) {
+        let body = insns.get(start..end).unwrap_or_default();
+        let what = match () {
+            () if body.iter().any(is_packet_load) => "LD_ABS",
+            () if body.iter().any(stack::is_tail_call) => "tail_call",
+            () => continue,
+        };
+        let (Some(btf), Some(&function)) = (btf, functions.get(number)) else {
+            return Err(reject(Errno::EINVAL, format!("{what} is not allowed in subprogs without BTF")));
+        };
+        let returned =
+            btf.ty(function).and_then(|ty| btf.ty(ty.type_id())).and_then(|ty| btf.peel(ty.type_id()));
+        if !returned.is_ok_and(|ty| matches!(ty.kind(), Kind::INT | Kind::ENUM | Kind::ENUM64)) {
+            return Err(reject(
+                Errno::EINVAL,
+                format!("{what} is only allowed in functions that return 'int'."),
+            ));
         }
     }
     Ok(())

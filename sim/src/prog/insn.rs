@@ -1,11 +1,16 @@
 //! What single instructions may look like.
 
+use std::collections::BTreeMap;
+
 use skep_asm::{Insn, opcode as op, pseudo};
-use skep_sys::abi::{Errno, ProgType};
+use skep_btf::{Btf, Kind, Linkage, TypeId};
+use skep_sys::abi::{Errno, ProgFlags, ProgType};
 
 use super::helpers::{Helper, call_name};
+use super::kfuncs::Kfunc;
 use super::verify::{Reject, Subject, reject};
 use crate::features::Features;
+use crate::kernel::Inner;
 
 /// Came with the charging of control groups, and shows it to who looks.
 const KTIME_GET_COARSE_NS: i32 = 160;
@@ -18,11 +23,32 @@ fn check_that(condition: bool, message: &'static str) -> Result<(), Reject> {
     if condition { Ok(()) } else { Err(invalid(message)) }
 }
 
+/// What there is of a program beside the instruction.
+pub(super) struct Context<'a> {
+    pub(super) subject: &'a Subject<'a>,
+    /// Names of the kernel functions that are called, by slot.
+    pub(super) kfuncs: &'a BTreeMap<usize, String>,
+    /// Where functions begin, and their types where there are records of them.
+    pub(super) starts: &'a [usize],
+    pub(super) functions: &'a [TypeId],
+    pub(super) btf: Option<&'a Btf>,
+    pub(super) has_arena: bool,
+}
+
 /// Checks one instruction that can be reached.
-pub(super) fn check(subject: &Subject<'_>, insn: &Insn) -> Result<(), Reject> {
+pub(super) fn check(context: &Context<'_>, slot: usize, insn: &Insn) -> Result<(), Reject> {
+    let subject = context.subject;
     match insn.class() {
-        op::CLASS_ALU | op::CLASS_ALU64 => check_alu(insn),
+        op::CLASS_ALU | op::CLASS_ALU64 => check_alu(insn, context.has_arena),
+        op::CLASS_JMP | op::CLASS_JMP32 if insn.is_kfunc_call() => {
+            check_call(subject, insn)?;
+            check_kfunc(context, slot)
+        }
         op::CLASS_JMP | op::CLASS_JMP32 => check_jump(subject, insn),
+        op::CLASS_LD if insn.is_pseudo_func() => {
+            check_ld(subject, insn)?;
+            check_callback(context, slot, insn)
+        }
         op::CLASS_LDX => {
             check_registers(insn, true)?;
             check_written(insn)
@@ -49,7 +75,7 @@ fn check_written(insn: &Insn) -> Result<(), Reject> {
     if insn.dst_raw() == 10 { Err(reject(Errno::EACCES, "frame pointer is read only")) } else { Ok(()) }
 }
 
-fn check_alu(insn: &Insn) -> Result<(), Reject> {
+fn check_alu(insn: &Insn, has_arena: bool) -> Result<(), Reject> {
     let wide = insn.class() == op::CLASS_ALU64;
     let by_register = insn.opcode & op::SRC_MASK == op::SRC_X;
     let Insn { off, imm, .. } = *insn;
@@ -62,9 +88,18 @@ fn check_alu(insn: &Insn) -> Result<(), Reject> {
             check_that(fits && !(wide && by_register), "BPF_END uses reserved fields")?;
         }
         op::ALU_MOV if by_register => {
-            let extends = matches!((wide, off), (_, 0 | 8 | 16) | (true, 32));
-            let casts = wide && off == 1 && (1..=2).contains(&(imm as u32 >> 16 | imm as u32 & 0xffff));
-            check_that(extends && imm == 0 || casts, "BPF_MOV uses reserved fields")?;
+            if wide && off == 1 {
+                // Address spaces: 0 is the kernel's, 1 the arena's.
+                let between = matches!(imm, 1 | 0x1_0000);
+                check_that(between, "addr_space_cast insn can only convert between address space 1 and 0")?;
+                check_that(
+                    has_arena,
+                    "addr_space_cast insn can only be used in a program that has an associated arena",
+                )?;
+            } else {
+                let extends = matches!((wide, off), (_, 0 | 8 | 16) | (true, 32));
+                check_that(extends && imm == 0, "BPF_MOV uses reserved fields")?;
+            }
         }
         op::ALU_MOV => {
             check_that(insn.src_raw() == 0 && off == 0, "BPF_MOV uses reserved fields")?;
@@ -125,6 +160,9 @@ fn check_call(subject: &Subject<'_>, insn: &Insn) -> Result<(), Reject> {
     }
     let number = insn.imm;
     let kernel = subject.kernel;
+    if kernel.config().helpers.contains_key(&number) {
+        return Ok(());
+    }
     let missing = kernel.config().missing_helpers.contains(&number)
         || number == KTIME_GET_COARSE_NS && !kernel.features().contains(Features::MEMCG_ACCOUNT);
     let Some(helper) = Helper::get(number).filter(|_| !missing) else {
@@ -138,6 +176,54 @@ fn check_call(subject: &Subject<'_>, insn: &Insn) -> Result<(), Reject> {
         return Err(invalid("cannot call GPL-restricted function from non-GPL compatible program"));
     }
     Ok(())
+}
+
+/// Checks that a function of the kernel may be called (`fetch_kfunc_meta`).
+fn check_kfunc(context: &Context<'_>, slot: usize) -> Result<(), Reject> {
+    let Some(name) = context.kfuncs.get(&slot) else { return Ok(()) };
+    let (kernel, request) = (context.subject.kernel, context.subject.request);
+    if kernel.config().kfuncs.contains_key(name) {
+        return Ok(());
+    }
+    let known = Kfunc::get(name);
+    // What newer kernels have beyond those of the table is marked as callable.
+    let allowed = known.map_or_else(|| is_marked(kernel, name), |kfunc| kfunc.is_for(request.prog_type));
+    if !allowed {
+        return Err(reject(Errno::EACCES, format!("calling kernel function {name} is not allowed")));
+    }
+    if known.is_some_and(|kfunc| kfunc.sleepable) && !request.flags.contains(ProgFlags::SLEEPABLE) {
+        let text = format!("program must be sleepable to call sleepable kfunc {name}");
+        return Err(reject(Errno::EACCES, text));
+    }
+    Ok(())
+}
+
+/// Whether the types of the kernel mark a function as one that programs may call, or mark none (before Linux 6.10).
+fn is_marked(kernel: &Inner, name: &str) -> bool {
+    let mut marks = false;
+    for btf in kernel.kernel_types() {
+        let tags =
+            btf.btf.types().filter(|ty| ty.kind() == Kind::DECL_TAG && ty.name_bytes() == b"bpf_kfunc");
+        for tag in tags {
+            marks = true;
+            if btf.btf.ty(tag.type_id()).is_ok_and(|of| of.name_bytes() == name.as_bytes()) {
+                return true;
+            }
+        }
+    }
+    !marks
+}
+
+/// Checks that a function whose address is taken may be called back.
+fn check_callback(context: &Context<'_>, slot: usize, insn: &Insn) -> Result<(), Reject> {
+    let target = insn.func_target(slot).and_then(|target| usize::try_from(target).ok());
+    let number = target.and_then(|target| context.starts.binary_search(&target).ok());
+    let function = number.and_then(|number| context.functions.get(number));
+    let (Some(btf), Some(&function)) = (context.btf, function) else {
+        return Err(invalid("missing btf func_info"));
+    };
+    let linkage = btf.ty(function).ok().and_then(|ty| ty.linkage());
+    check_that(linkage == Some(Linkage::STATIC), "callback function not static")
 }
 
 fn check_stx(insn: &Insn) -> Result<(), Reject> {

@@ -4,9 +4,11 @@ mod flow;
 mod helpers;
 mod info;
 mod insn;
+mod kfuncs;
 mod layout;
 mod load;
 mod refs;
+mod stack;
 mod tag;
 #[cfg(test)]
 mod tests;

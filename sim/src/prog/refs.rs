@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use skep_asm::{Insn, opcode as op, pseudo};
 use skep_btf::{Kind, TypeId};
-use skep_sys::abi::{Errno, MapType};
+use skep_sys::abi::{Errno, MapType, ProgFlags};
 
 use super::verify::{Reject, Subject, reject};
 use crate::btf::BtfObject;
@@ -187,16 +187,23 @@ pub(super) fn kernel_functions(subject: &Subject<'_>) -> Result<BTreeMap<usize, 
         }
         let module = match usize::try_from(insn.off) {
             Ok(0) => None,
-            Ok(index) => Some(module_btf(subject, index)?),
+            Ok(index) => Some(module_btf(subject, index).map_err(Reject::of_call)?),
             Err(_) => {
-                return Err(invalid("negative offset disallowed for kernel module function call"));
+                let text = "negative offset disallowed for kernel module function call";
+                return Err(invalid(text).of_call());
             }
         };
         let btf = module.as_ref().unwrap_or(vmlinux);
         if kind_of(btf, insn.imm) != Some(Kind::FUNC) {
             return Err(invalid(format!("kernel btf_id {} is not a function", insn.imm)));
         }
-        names.insert(slot, name_of(btf, insn.imm));
+        let name = name_of(btf, insn.imm);
+        if name.starts_with("bpf_xdp_metadata_")
+            && !subject.request.flags.contains(ProgFlags::XDP_DEV_BOUND_ONLY)
+        {
+            return Err(invalid("metadata kfuncs require device-bound program"));
+        }
+        names.insert(slot, name);
     }
     Ok(names)
 }
@@ -236,7 +243,7 @@ fn is_known(opcode: u8) -> bool {
             op::MODE_ABS | op::MODE_IND => size != op::SIZE_DW,
             _ => opcode == op::LD_IMM64,
         },
-        op::CLASS_LDX => true,
+        op::CLASS_LDX => opcode & op::MODE_MASK != op::MODE_MEMSX || size != op::SIZE_DW,
         op::CLASS_ST => opcode & op::MODE_MASK == op::MODE_MEM,
         _ => matches!(opcode & op::MODE_MASK, op::MODE_MEM | op::MODE_ATOMIC),
     }

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 use skep_asm::kernel_text;
 use skep_btf::Kind;
-use skep_sys::abi::{AttachType, Errno, ProgFlags, ProgType};
+use skep_sys::abi::{AttachType, Errno, MapType, ProgFlags, ProgType};
 use skep_sys::request::{KnownRecords, ProgLoad};
 
 use super::helpers::Helpers;
 use super::info::{self, Lines};
 use super::refs::{self, Loads};
-use super::{Target, flow, insn, layout};
+use super::{Target, flow, insn, layout, stack};
 use crate::btf::BtfObject;
 use crate::features::Features;
 use crate::kernel::Inner;
@@ -38,6 +38,12 @@ impl Reject {
     /// A refusal of the instruction at `index`.
     pub(super) fn at(self, index: usize) -> Reject {
         Reject { at: Some(index), ..self }
+    }
+
+    /// The same, because of which the types of a kernel function that is called were not found.
+    pub(super) fn of_call(self) -> Reject {
+        let message = format!("{}\nfailed to find BTF for kernel function", self.message);
+        Reject { message: message.into(), ..self }
     }
 
     /// The same without the end of the line.
@@ -105,25 +111,42 @@ fn check(
     let starts = layout::subprograms(insns)?;
     found.kfuncs = refs::kernel_functions(subject)?;
     layout::check_jumps(insns, &starts)?;
+    let mut functions = Vec::new();
     if let Some(btf) = btf {
         let request = subject.request;
         let known = |size: fn(&KnownRecords) -> &Cell<u32>| request.known_records.map(size);
         let func_size = known(|known| &known.func_info);
-        let functions = info::check_functions(request.func_info, &btf.btf, &starts, func_size)?;
+        functions = info::check_functions(request.func_info, &btf.btf, &starts, func_size)?;
         let tags = subject.kernel.features().contains(Features::ARG_CTX_TAG);
         info::check_arguments(&functions, &btf.btf, tags)?;
         let line_size = known(|known| &known.line_info);
         found.lines = info::check_lines(request.line_info, &btf.btf, insns, &starts, line_size)?;
     }
+    info::check_returns(btf.map(|btf| &btf.btf), &functions, insns, &starts)?;
     found.loads = refs::resolve(subject)?;
     let Loads { maps, by_slot, .. } = &found.loads;
     layout::check_reachable(insns)?;
     check_target(subject.request, target)?;
-    for index in flow::live(insns, maps, by_slot) {
-        if let Some(insn) = insns.get(index) {
-            insn::check(subject, insn).map_err(|reject| reject.at(index))?;
+    let walk = flow::walk(insns, maps, by_slot);
+    let mut accesses = walk.accesses.iter().peekable();
+    let context = insn::Context {
+        subject,
+        kfuncs: &found.kfuncs,
+        starts: &starts,
+        functions: &functions,
+        btf: btf.map(|btf| &btf.btf),
+        has_arena: maps.iter().any(|map| map.shape.kind == MapType::ARENA),
+    };
+    for &slot in &walk.live {
+        let Some(insn) = insns.get(slot) else { continue };
+        insn::check(&context, slot, insn).map_err(|reject| reject.at(slot))?;
+        while let Some(access) = accesses.next_if(|access| access.slot <= slot) {
+            if let Some(text) = access.outside() {
+                return Err(reject(Errno::EACCES, text).at(slot));
+            }
         }
     }
+    stack::check(subject, &starts, &walk)?;
     Ok(())
 }
 

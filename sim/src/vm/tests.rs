@@ -1,15 +1,32 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use skep_asm::{Assembler, AtomicOp, Cond, Insn, Reg, Size};
-use skep_btf::{BtfBuilder, IntEncoding};
+use skep_asm::{Assembler, AtomicOp, Cond, Endian, Insn, Reg, Size};
+use skep_btf::{BtfBuilder, IntEncoding, Linkage};
 use skep_sys::abi::{Errno, MapType, ProgType, UpdateFlags};
-use skep_sys::request::{MapCreate, ProgLoad, TestRun};
+use skep_sys::request::{MapCreate, ProgLoad, Records, TestRun};
 use skep_sys::{Backend, Kernel, MapFd};
 
 use crate::{Builder, FaultKind, SimKernel};
 
+/// Loads a program, with types for its functions, which are static.
 fn load(sim: &SimKernel, insns: &[Insn]) -> OwnedFd {
-    sim.prog_load(&ProgLoad::new(ProgType::RAW_TRACEPOINT, insns, "GPL"), None).unwrap()
+    let mut starts: Vec<i64> =
+        (0..).zip(insns).filter_map(|(slot, insn)| insn.func_target(slot)).chain([0]).collect();
+    starts.sort_unstable();
+    starts.dedup();
+    let mut builder = BtfBuilder::new();
+    let int = builder.add_int("int", 4, IntEncoding::SIGNED).unwrap();
+    let proto = builder.add_func_proto(int).unwrap();
+    let mut records = Vec::new();
+    for start in starts {
+        let function = builder.add_func(format!("f{start}"), Linkage::STATIC, proto).unwrap();
+        records.extend([(start as u32).to_ne_bytes(), function.0.to_ne_bytes()].concat());
+    }
+    let btf = Kernel::new(sim.clone()).btf_load(&builder.encode(Endian::NATIVE, false), None).unwrap();
+    let mut request = ProgLoad::new(ProgType::RAW_TRACEPOINT, insns, "GPL");
+    request.btf = Some(btf.as_fd());
+    request.func_info = Records { record_size: 8, bytes: &records };
+    sim.prog_load(&request, None).unwrap()
 }
 
 fn run_with(sim: &SimKernel, insns: &[Insn], ctx: &[u8]) -> Result<u32, Errno> {
@@ -102,11 +119,18 @@ fn values_are_shared_with_user_space() {
 fn accesses_are_checked() {
     let sim = SimKernel::new();
     let mut above = asm();
-    above.mov64_imm(Reg::R0, 0).stx(Size::DW, Reg::R10, 0, Reg::R0).exit();
+    // By a number that is not known when it is loaded.
+    above
+        .st(Size::DW, Reg::R10, -8, 8)
+        .ldx(Size::DW, Reg::R0, Reg::R10, -8)
+        .mov64_reg(Reg::R1, Reg::R10)
+        .add64_reg(Reg::R1, Reg::R0)
+        .stx(Size::DW, Reg::R1, -8, Reg::R0)
+        .exit();
     assert_eq!(
         fault(&sim, &above),
         (
-            1,
+            4,
             "invalid write of 8 bytes at 0x8000000100000200: offset 0 of a stack frame of 512 bytes"
                 .to_owned()
         )
@@ -141,7 +165,9 @@ fn endless_loops_end() {
     assert_eq!(sim.last_fault().unwrap().kind, FaultKind::Budget { instructions: 1000 });
     let mut recursion = asm();
     recursion.mov64_imm(Reg::R0, 0).call("f").exit().label("f").call("f").exit();
-    assert_eq!(fault(&sim, &recursion).1, "more than 8 functions call each other");
+    let insns = recursion.finish().unwrap();
+    let refused = sim.prog_load(&ProgLoad::new(ProgType::RAW_TRACEPOINT, &insns, "GPL"), None);
+    assert_eq!(refused.unwrap_err(), Errno::E2BIG);
 }
 
 /// A callee has a stack of its own and gives back what it must keep.

@@ -10,6 +10,7 @@ mod bpffs;
 mod maps;
 mod objects;
 mod programs;
+pub(crate) mod structure;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
@@ -22,7 +23,7 @@ use skep_sys::{Feature, Kernel, MapError, MapFd};
 /// Everything that is tried. `pins` is an empty directory on a bpffs.
 pub(crate) fn all(kernel: &Kernel, pins: &Path) -> Vec<String> {
     let mut lines = Vec::new();
-    for body in [maps::all, batches::all, programs::all] {
+    for body in [maps::all, batches::all, programs::all, structure::all] {
         body(kernel, &mut lines);
     }
     objects::all(kernel, pins, &mut lines);
@@ -39,6 +40,9 @@ const LATER: &[(&str, Feature)] = &[
 
 /// Whether the kernel certainly lacks a subject, so that nothing of it is tried.
 pub(crate) fn lacks(kernel: &Kernel, subject: &str) -> bool {
+    if subject == "kfuncs" && kernel.btf().is_err() {
+        return true;
+    }
     LATER.iter().any(|&(name, feature)| name == subject && kernel.has(feature).is_unsupported())
 }
 

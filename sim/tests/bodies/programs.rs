@@ -28,7 +28,7 @@ fn exit() -> Insn {
 }
 
 /// The errno and the last lines of the log: the instruction, if it is about one, and the reason.
-fn outcome(kernel: &Kernel, request: &ProgLoad<'_>) -> String {
+pub(crate) fn outcome(kernel: &Kernel, request: &ProgLoad<'_>) -> String {
     let mut log = LogBuffer::new(1, 1 << 16);
     let result = kernel.prog_load(request, Some(&mut log));
     let Err(errno) = result else { return "ok".to_owned() };
