@@ -126,7 +126,8 @@ fn programs_that_name_their_target() {
 fn calls_of_kernel_functions() {
     let (_, kernel) = with_btf(SimKernel::builder());
     let btf = kernel.btf().unwrap();
-    let function = btf.types().find(|ty| ty.kind() == Kind::FUNC).map(|ty| ty.id());
+    let function =
+        btf.types().find(|ty| ty.kind() == Kind::FUNC && ty.name() == "bpf_throw").map(|ty| ty.id());
     let call = |TypeId(id): TypeId, license| {
         let insns = Assembler::new().call_kfunc(id as i32, 0).mov64_imm(Reg::R0, 0).exit().finish().unwrap();
         let mut log = LogBuffer::new(1, 4096);

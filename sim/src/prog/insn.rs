@@ -198,20 +198,20 @@ fn check_kfunc(context: &Context<'_>, slot: usize) -> Result<(), Reject> {
     Ok(())
 }
 
-/// Whether the types of the kernel mark a function as one that programs may call, or mark none (before Linux 6.10).
+/// Whether the types that have a function mark it as one that programs may call, or mark none (before Linux 6.10).
 fn is_marked(kernel: &Inner, name: &str) -> bool {
-    let mut marks = false;
-    for btf in kernel.kernel_types() {
-        let tags =
-            btf.btf.types().filter(|ty| ty.kind() == Kind::DECL_TAG && ty.name_bytes() == b"bpf_kfunc");
-        for tag in tags {
-            marks = true;
-            if btf.btf.ty(tag.type_id()).is_ok_and(|of| of.name_bytes() == name.as_bytes()) {
-                return true;
-            }
+    let named = |ty: skep_btf::Type<'_>| ty.name_bytes() == name.as_bytes();
+    kernel.kernel_types().any(|btf| {
+        let btf = &btf.btf;
+        let mut tags = btf
+            .types()
+            .filter(|ty| ty.kind() == Kind::DECL_TAG && ty.name_bytes() == b"bpf_kfunc")
+            .peekable();
+        match tags.peek() {
+            None => btf.types().any(|ty| ty.kind() == Kind::FUNC && named(ty)),
+            Some(_) => tags.any(|tag| btf.ty(tag.type_id()).is_ok_and(named)),
         }
-    }
-    !marks
+    })
 }
 
 /// Checks that a function whose address is taken may be called back.
