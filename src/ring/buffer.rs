@@ -3,7 +3,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use skep_sys::ring::{Readiness, RingPositions, RingReader};
-use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use super::{Record, RingError};
 use crate::map::{Map, MapError, MapOperation, kinds};
@@ -50,7 +49,11 @@ impl RingBuffer {
     #[inline]
     #[expect(clippy::should_implement_trait, reason = "an iterator that lends")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, RingError> {
-        Ok(if self.look()? { Some(Record::new(self)) } else { None })
+        match self.reader.next(self.map.as_map_fd().as_fd()) {
+            Ok(Some(record)) => Ok(Some(Record::new(record, &self.map))),
+            Ok(None) => Ok(None),
+            Err(fault) => Err(RingError::broken(self.map.label(), fault)),
+        }
     }
 
     /// The next record, which stays the next.
@@ -177,7 +180,7 @@ impl RingBuffer {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, RingError> {
-        Ok(if self.wait(Some(timeout))? { Some(Record::new(self)) } else { None })
+        if self.wait(Some(timeout))? { self.next() } else { Ok(None) }
     }
 
     /// Waits as [`wait`](Self::wait) does, then [`for_each`](Self::for_each).
@@ -226,18 +229,6 @@ impl RingBuffer {
             Ok(found) => Ok(found),
             Err(fault) => Err(RingError::broken(self.map.label(), fault)),
         }
-    }
-
-    pub(super) fn cast<'r, T: FromBytes + Immutable + KnownLayout>(
-        &self,
-        record: &'r [u8],
-    ) -> Result<&'r T, RingError> {
-        const { assert!(align_of::<T>() <= 8, "records are aligned to 8 bytes") };
-        T::ref_from_bytes(record).map_err(|_| self.wrong_size::<T>(record.len()))
-    }
-
-    pub(super) fn wrong_size<T>(&self, there: usize) -> RingError {
-        RingError::WrongSize { map: self.map.label(), asked: size_of::<T>(), there }
     }
 }
 

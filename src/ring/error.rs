@@ -58,6 +58,10 @@ impl RingError {
         RingError::Broken { map, fault }
     }
 
+    pub(super) fn wrong_size<T>(map: MapLabel, there: usize) -> RingError {
+        RingError::WrongSize { map, asked: size_of::<T>(), there }
+    }
+
     /// What is wrong with the ring's memory.
     pub fn fault(&self) -> Option<RingFault> {
         match self {

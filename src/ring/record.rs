@@ -1,21 +1,24 @@
 use std::fmt;
 use std::ops::Deref;
 
+use skep_sys::ring::RingRecord;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use super::{RingBuffer, RingError};
+use super::RingError;
+use crate::map::Map;
 
 /// A record, lent as it lies in the ring. Dropping it releases it, so that programs can use the room.
 ///
 /// It starts at a multiple of 8 bytes.
 pub struct Record<'a> {
-    ring: &'a mut RingBuffer,
+    record: RingRecord<'a>,
+    map: &'a Map,
 }
 
 impl<'a> Record<'a> {
-    /// The record that was found at the front.
-    pub(super) fn new(ring: &'a mut RingBuffer) -> Record<'a> {
-        Record { ring }
+    #[inline]
+    pub(super) fn new(record: RingRecord<'a>, map: &'a Map) -> Record<'a> {
+        Record { record, map }
     }
 
     /// The record as a value of a type, without a copy.
@@ -47,7 +50,8 @@ impl<'a> Record<'a> {
     /// # Errors
     /// [`RingError::WrongSize`].
     pub fn get<T: FromBytes + Immutable + KnownLayout>(&self) -> Result<&T, RingError> {
-        self.ring.cast(self)
+        const { assert!(align_of::<T>() <= 8, "records are aligned to 8 bytes") };
+        T::ref_from_bytes(self).map_err(|_| self.wrong_size::<T>())
     }
 
     /// The record as a value of a type and the bytes after it.
@@ -60,7 +64,7 @@ impl<'a> Record<'a> {
     }
 
     pub(super) fn wrong_size<T>(&self) -> RingError {
-        self.ring.wrong_size::<T>(self.len())
+        RingError::wrong_size::<T>(self.map.label(), self.len())
     }
 }
 
@@ -69,21 +73,13 @@ impl Deref for Record<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.ring.reader.record()
+        &self.record
     }
 }
 
 impl AsRef<[u8]> for Record<'_> {
     fn as_ref(&self) -> &[u8] {
         self
-    }
-}
-
-impl Drop for Record<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.ring.reader.advance();
-        self.ring.reader.publish();
     }
 }
 

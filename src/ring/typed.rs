@@ -82,7 +82,7 @@ impl<T: PlainData> TypedRingBuffer<T> {
                 std::ops::ControlFlow::Break(())
             }
         })?;
-        wrong.map_or(Ok(count), |there| Err(self.ring.wrong_size::<T>(there)))
+        wrong.map_or(Ok(count), |there| Err(RingError::wrong_size::<T>(self.ring.as_map().label(), there)))
     }
 
     /// An iterator over copies of the records that are there. It goes on after a record of another size.

@@ -249,6 +249,14 @@ impl SharedMemory {
         unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(offset), len) }
     }
 
+    /// The place of the bytes at `offset`, to read them.
+    #[inline]
+    pub(crate) fn place(&self, offset: usize, len: usize) -> NonNull<u8> {
+        assert!(offset <= self.len && len <= self.len - offset, "callers check the range");
+        // SAFETY: `base + offset .. + len` is inside of the `len` bytes that `owner` keeps valid.
+        unsafe { self.base.add(offset) }
+    }
+
     /// The start of the bytes at `offset`, to write them.
     pub(crate) fn start_of(&self, offset: usize, len: usize) -> Result<NonNull<u8>, SharedMemoryError> {
         self.check_writable()?;

@@ -13,7 +13,7 @@ mod reader;
 mod writer;
 
 pub use memory::{Readiness, RingFault, RingMemory, RingPositions};
-pub use reader::RingReader;
+pub use reader::{RingReader, RingRecord};
 pub use writer::{RingSample, RingWriter};
 
 /// Length of the header of a record in bytes (`BPF_RINGBUF_HDR_SZ`).

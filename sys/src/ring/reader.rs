@@ -6,13 +6,17 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::ops::Deref;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{Ordering, fence};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use super::{BUSY, DISCARD, RING_HEADER_LEN, Readiness, RingFault, RingMemory, RingPositions, footprint};
 
 /// How often a record is looked at that is overwritten meanwhile, before it is given up for now.
 const TRIES: usize = 100;
+/// No position: those of records are multiples of 8.
+const NOWHERE: u64 = u64::MAX;
 
 /// Reads a ring that a kernel's programs write (`BPF_MAP_TYPE_RINGBUF`, Linux 5.8).
 ///
@@ -27,14 +31,23 @@ pub struct RingReader {
     seen: u64,
     /// The position that the kernel knows.
     published: u64,
-    /// Length of the finished record at `position`.
-    front: Option<u32>,
+    /// Where the finished record starts that was found last, which may be past by now, and its length.
+    front: (u64, u32),
+    /// Where the data begins that records are lent of; none of a ring whose records are copied.
+    lent: Option<NonNull<u8>>,
+    /// What of a position says where it lies in the data.
+    mask: usize,
     /// Bytes after which the kernel is told how far we are.
     publish_after: u64,
     /// Where records are copied to that cannot be lent.
     copied: Vec<u64>,
     overwritten: u64,
 }
+
+// SAFETY: `lent` points into the mapping that `memory` owns, which may be sent to other threads.
+unsafe impl Send for RingReader {}
+// SAFETY: a shared reader gives out shared slices only.
+unsafe impl Sync for RingReader {}
 
 impl RingReader {
     /// Reads from where the consumer's position is. Nothing for memory of a ring that the process produces.
@@ -45,11 +58,13 @@ impl RingReader {
         let position = memory.consumer().load(Ordering::Acquire);
         let publish_after = (memory.size() / 8) as u64;
         Some(RingReader {
-            memory,
             position,
             seen: position,
             published: position,
-            front: None,
+            front: (NOWHERE, 0),
+            lent: memory.lends().then(|| memory.data().place(memory.offset(0), 2 * memory.size())),
+            mask: memory.size() - 1, // a power of two
+            memory,
             publish_after,
             copied: Vec::new(),
             overwritten: 0,
@@ -90,7 +105,7 @@ impl RingReader {
     /// [`RingFault`]: the other end does not keep to the protocol. It stays so.
     #[inline]
     pub fn look(&mut self, map: BorrowedFd<'_>) -> Result<bool, RingFault> {
-        if self.front.is_some() || self.scan()? { Ok(true) } else { self.look_again(map) }
+        if self.found().is_some() || self.scan()? { Ok(true) } else { self.look_again(map) }
     }
 
     #[cold]
@@ -118,7 +133,7 @@ impl RingReader {
     /// The record that [`look`](Self::look) found; empty if it found none. It starts at a multiple of 8 bytes.
     #[inline]
     pub fn record(&self) -> &[u8] {
-        let Some(len) = self.front else { return &[] };
+        let Some(len) = self.found() else { return &[] };
         let len = len as usize;
         if self.memory.lends() {
             let offset = self.memory.offset(self.position) + RING_HEADER_LEN;
@@ -135,10 +150,54 @@ impl RingReader {
         }
     }
 
+    /// The next finished record, which is released when it is dropped; none as [`look`](Self::look) says. `map` is the
+    /// ring's map.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look).
+    #[inline]
+    pub fn next(&mut self, map: BorrowedFd<'_>) -> Result<Option<RingRecord<'_>>, RingFault> {
+        if let Some(data) = self.lent
+            && self.position != self.seen
+        {
+            // SAFETY: `data` is where twice the `mask + 1` bytes of records begin in the mapping that `memory` owns. Positions
+            // are multiples of 8, as `memory` has checked that of the producer, so that the half word is there, aligned.
+            let header = unsafe { data.add(self.position as usize & self.mask) };
+            // SAFETY: as above.
+            let len = unsafe { AtomicU32::from_ptr(header.as_ptr().cast()) }.load(Ordering::Acquire);
+            let taken = footprint(len);
+            // What is not as simple is left to `look`: discarded records, faults.
+            if len & (BUSY | DISCARD) == 0 && taken <= self.seen.wrapping_sub(self.position) {
+                // SAFETY: the record lies before the producer's position, which is at most `mask + 1` ahead.
+                let start = unsafe { header.add(RING_HEADER_LEN) };
+                let end = self.position.wrapping_add(taken);
+                return Ok(Some(RingRecord { start, len: len as usize, end, reader: self }));
+            }
+        }
+        Ok(if self.look(map)? { Some(self.take()) } else { None })
+    }
+
+    /// The record that [`look`](Self::look) found.
+    #[cold]
+    fn take(&mut self) -> RingRecord<'_> {
+        let record = self.record();
+        let (start, len) = (NonNull::from(record).cast(), record.len());
+        // A length in the ring has 32 bits.
+        let end = self.position.wrapping_add(footprint(len as u32));
+        RingRecord { start, len, end, reader: self }
+    }
+
+    /// Length of the finished record at `position`, if it was found already.
+    #[inline]
+    fn found(&self) -> Option<u32> {
+        let (position, len) = self.front;
+        (position == self.position).then_some(len)
+    }
+
     /// Goes past the record that [`look`](Self::look) found. The kernel learns of it with [`publish`](Self::publish).
     #[inline]
     pub fn advance(&mut self) {
-        if let Some(len) = self.front.take() {
+        if let Some(len) = self.found() {
             self.position = self.position.wrapping_add(footprint(len));
         }
     }
@@ -156,7 +215,6 @@ impl RingReader {
     ///
     /// Records that are not finished are lost too.
     pub fn skip_all(&mut self) -> u64 {
-        self.front = None;
         let RingPositions { producer, .. } = self.memory.positions();
         let skipped = producer.wrapping_sub(self.position);
         (self.position, self.seen, self.published) = (producer, producer, producer);
@@ -230,26 +288,28 @@ impl RingReader {
             }
         }
 
-        if self.front.is_some() || !self.memory.lends() {
-            return (0, None);
-        }
-        let RingReader { memory, seen, publish_after, published, position: place, .. } = self;
+        let Some(data) = self.lent else { return (0, None) };
+        let RingReader { memory, mask, seen, publish_after, published, position: place, .. } = self;
+        let (mask, seen, publish_after) = (*mask, *seen, *publish_after);
         let mut forward = Forward { position: *place, place };
         let mut count = 0;
-        while count < max && forward.position != *seen {
-            let offset = memory.offset(forward.position);
-            let header = memory.data().half(offset).load(Ordering::Acquire);
-            let taken = footprint(header);
-            if header & (BUSY | DISCARD) != 0 || taken > seen.wrapping_sub(forward.position) {
+        while count < max && forward.position != seen {
+            // SAFETY: as in `next`.
+            let header = unsafe { data.add(forward.position as usize & mask) };
+            // SAFETY: as in `next`.
+            let len = unsafe { AtomicU32::from_ptr(header.as_ptr().cast()) }.load(Ordering::Acquire);
+            let taken = footprint(len);
+            if len & (BUSY | DISCARD) != 0 || taken > seen.wrapping_sub(forward.position) {
                 break;
             }
             // SAFETY: as in `record`: the record is finished and lies inside of what was produced, and the position that
             // the kernel knows stays before it until `handle` has returned: it is published below only.
-            let record = unsafe { memory.data().lend(offset + RING_HEADER_LEN, header as usize) };
+            let record =
+                unsafe { std::slice::from_raw_parts(header.as_ptr().add(RING_HEADER_LEN), len as usize) };
             forward.position = forward.position.wrapping_add(taken);
             count += 1;
             let flow = handle(record);
-            if forward.position.wrapping_sub(*published) >= *publish_after {
+            if forward.position.wrapping_sub(*published) >= publish_after {
                 memory.consumer().store(forward.position, Ordering::Release);
                 *published = forward.position;
             }
@@ -284,7 +344,7 @@ impl RingReader {
                 if !self.memory.lends() {
                     self.copy(len);
                 }
-                self.front = Some(len);
+                self.front = (self.position, len);
                 return Ok(true);
             }
             self.position = self.position.wrapping_add(taken);
@@ -347,7 +407,7 @@ impl RingReader {
                 return Ok(false);
             }
             if header & DISCARD == 0 {
-                self.front = Some(len);
+                self.front = (self.position, len);
                 return Ok(true);
             }
             self.position = self.position.wrapping_add(taken);
@@ -391,7 +451,48 @@ impl fmt::Debug for RingReader {
         f.debug_struct("RingReader")
             .field("memory", &self.memory)
             .field("position", &self.position)
-            .field("front", &self.front)
+            .field("front", &self.found())
             .finish_non_exhaustive()
+    }
+}
+
+/// A record of a ring, from [`RingReader::next`]. It starts at a multiple of 8 bytes. Dropping it releases it.
+pub struct RingRecord<'a> {
+    /// Where its bytes lie, which is found once.
+    start: NonNull<u8>,
+    len: usize,
+    /// The position behind it.
+    end: u64,
+    reader: &'a mut RingReader,
+}
+
+// SAFETY: what `start` points to belongs to `reader`, which may be sent to other threads.
+unsafe impl Send for RingRecord<'_> {}
+// SAFETY: a shared record gives out shared slices only.
+unsafe impl Sync for RingRecord<'_> {}
+
+impl Deref for RingRecord<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `len` bytes of the mapping that `reader` owns, or of the words that it has copied, which are as many.
+        // As in `RingReader::record` the kernel does not write them before the position passes them, which `reader`,
+        // borrowed exclusively until this is dropped, does only then; nor does it copy anything until then.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for RingRecord<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.reader.position = self.end;
+        self.reader.publish();
+    }
+}
+
+impl fmt::Debug for RingRecord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RingRecord").field(&&**self).finish()
     }
 }
