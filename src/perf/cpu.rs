@@ -83,18 +83,48 @@ impl PerfCpu {
     /// [`PerfError::Ring`] and [`PerfError::Record`], after everything else was given.
     #[inline]
     pub fn consume(&mut self, mut each: impl FnMut(PerfRecord<'_>)) -> Result<usize, PerfError> {
-        self.consume_with(|cpu, record| {
-            if record.record_type == PerfRecordType::SAMPLE {
-                each(PerfRecord::Sample(PerfSample::parse(cpu.cpu, record, cpu.timed)?));
-                return Ok(0);
+        let (cpu, timed) = (self.cpu, self.timed);
+        let mut first_error = self.begin().err();
+        let mut count = 0;
+        loop {
+            count += self.ring.drain_while(|record| {
+                let is_sample = record.record_type == PerfRecordType::SAMPLE;
+                match PerfSample::parse(cpu, record, timed) {
+                    Ok(sample) if is_sample => each(PerfRecord::Sample(sample)),
+                    _ => return false,
+                }
+                true
+            });
+            if !self.consume_one(&mut each, &mut first_error) {
+                break;
             }
-            let record = seldom(cpu.cpu, record.bytes)?;
-            each(record);
-            Ok(match record {
-                PerfRecord::Lost { count, .. } => count,
-                _ => 0,
-            })
-        })
+            count += 1;
+        }
+        self.end(count, first_error)
+    }
+
+    /// The next record, whatever it is. Answers whether there was one.
+    #[cold]
+    #[inline(never)]
+    fn consume_one(
+        &mut self,
+        each: &mut dyn FnMut(PerfRecord<'_>),
+        first_error: &mut Option<PerfError>,
+    ) -> bool {
+        let there = match self.record() {
+            Ok(Some(record)) => {
+                each(record);
+                true
+            }
+            Ok(None) => return false,
+            Err(error) => {
+                let there = matches!(error, PerfError::Record { .. });
+                first_error.get_or_insert(error);
+                there
+            }
+        };
+        // Of a ring that is damaged nothing is left in this turn.
+        there && self.advance().map_err(|error| first_error.get_or_insert(error)).is_ok()
     }
 
     /// As [`consume`](PerfCpu::consume), with the records as they lie in the ring. Those that say what was lost are
@@ -103,40 +133,25 @@ impl PerfCpu {
     /// # Errors
     /// [`PerfError::Ring`], after everything else was given.
     pub fn consume_raw(&mut self, mut each: impl FnMut(RawPerfRecord<'_>)) -> Result<usize, PerfError> {
-        self.consume_with(|cpu, record| {
-            each(RawPerfRecord { cpu: cpu.cpu, record });
-            Ok(lost_in(cpu, record))
-        })
-    }
-
-    /// `each` takes a record, and answers how many it says were lost.
-    #[inline]
-    fn consume_with(
-        &mut self,
-        mut each: impl FnMut(Context, PerfRingRecord<'_>) -> Result<u64, &'static str>,
-    ) -> Result<usize, PerfError> {
-        let (mut total_lost, mut first_error) = (0u64, None);
-        let context = Context { cpu: self.cpu, timed: self.timed };
-        let mut keep = |error: PerfError| {
-            first_error.get_or_insert(error);
-        };
-        match self.ring.begin() {
-            Ok(_) => {}
-            Err(source) => keep(PerfError::Ring { cpu: self.cpu, source }),
-        }
-        let drained = self.ring.drain(|record| match each(context, record) {
-            Ok(0) => {}
-            Ok(lost) => total_lost = total_lost.saturating_add(lost),
-            Err(what) => keep(PerfError::Record { cpu: context.cpu, what }),
+        let (cpu, timed) = (self.cpu, self.timed);
+        let mut first_error = self.begin().err();
+        let mut lost = 0u64;
+        let drained = self.ring.drain(|record| {
+            each(RawPerfRecord { cpu, record });
+            lost = lost.saturating_add(lost_in(cpu, record, timed));
         });
-        self.lost = self.lost.saturating_add(total_lost);
+        self.lost = self.lost.saturating_add(lost);
         let count = drained.unwrap_or_else(|source| {
-            // Nothing is left of this turn then.
-            keep(PerfError::Ring { cpu: self.cpu, source });
+            first_error.get_or_insert(PerfError::Ring { cpu, source });
             0
         });
-        if let Err(source) = self.ring.finish() {
-            keep(PerfError::Ring { cpu: self.cpu, source });
+        self.end(count, first_error)
+    }
+
+    /// Ends a turn, and tells what went wrong first.
+    fn end(&mut self, count: usize, mut first_error: Option<PerfError>) -> Result<usize, PerfError> {
+        if let Err(error) = self.finish() {
+            first_error.get_or_insert(error);
         }
         first_error.map_or(Ok(count), Err)
     }
@@ -198,23 +213,8 @@ impl PerfCpu {
     }
 }
 
-/// What a record is read with.
-#[derive(Clone, Copy)]
-struct Context {
-    cpu: u32,
-    timed: bool,
-}
-
-/// Reads a record that is no sample. It takes only the bytes, so that nothing else has to be kept for it.
-#[cold]
-#[inline(never)]
-fn seldom(cpu: u32, bytes: &[u8]) -> Result<PerfRecord<'_>, &'static str> {
-    let record = PerfRingRecord::new(bytes).ok_or("a record of another size than it says")?;
-    PerfRecord::parse(cpu, record, false)
-}
-
-fn lost_in(context: Context, record: PerfRingRecord<'_>) -> u64 {
-    match PerfRecord::parse(context.cpu, record, context.timed) {
+fn lost_in(cpu: u32, record: PerfRingRecord<'_>, timed: bool) -> u64 {
+    match PerfRecord::parse(cpu, record, timed) {
         Ok(PerfRecord::Lost { count, .. }) => count,
         _ => 0,
     }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use crate::abi::{Errno, PerfRecordType};
 use crate::perf_event::PerfEventFd;
@@ -304,51 +304,85 @@ impl PerfRing {
     #[inline]
     pub fn drain(&mut self, mut each: impl FnMut(PerfRingRecord<'_>)) -> Result<usize, PerfRingError> {
         let mut count = 0;
-        if !self.lends {
-            while let Some(record) = self.peek()? {
+        loop {
+            count += self.drain_while(|record| {
                 each(record);
-                count += 1;
-                self.advance()?;
+                true
+            });
+            let Some(record) = self.peek()? else { return Ok(count) };
+            each(record);
+            count += 1;
+            self.advance()?;
+        }
+    }
+
+    /// Gives records to `each` as [`drain`](PerfRing::drain) does, until it answers that it does not take one, which is then
+    /// the next. Answers how many it took.
+    ///
+    /// It ends earlier at what is not as simple, which may be anywhere: a record that goes over the end of the ring or is
+    /// copied for other reasons, or what is damaged. [`peek`](PerfRing::peek) and [`advance`](PerfRing::advance) take that.
+    #[inline]
+    pub fn drain_while(&mut self, mut each: impl FnMut(PerfRingRecord<'_>) -> bool) -> usize {
+        /// Writes the positions back, also when `each` panics.
+        struct Forward<'a> {
+            tail: u64,
+            told: u64,
+            places: (&'a mut u64, &'a mut u64),
+        }
+
+        impl Drop for Forward<'_> {
+            fn drop(&mut self) {
+                (*self.places.0, *self.places.1) = (self.tail, self.told);
             }
-            return Ok(count);
+        }
+
+        if !self.lends {
+            return 0;
         }
         self.current = None;
-        // Copies, since a compiler cannot know that `each` changes nothing of this.
-        let (mut tail, mut told, head) = (self.tail, self.told, self.head);
-        let (mask, size_of_ring) = (self.size - 1, self.size as usize); // that of memory
-        let records = self.memory.start_of(self.data, size_of_ring)?;
-        while tail != head {
-            let at = (tail & mask) as usize; // below the size
+        // What is not done here is out of the loop, whose positions then stay in registers.
+        let head = self.head;
+        let size_of_ring = self.size as usize; // that of memory
+        let (mask, much) = (size_of_ring - 1, self.size / 4);
+        let Ok(told_at) = self.memory.atomic_u64(TAIL) else { return 0 };
+        let records = self.memory.place(self.data, size_of_ring);
+        let (tail, told) = (self.tail, self.told);
+        let mut forward = Forward { tail, told, places: (&mut self.tail, &mut self.told) };
+        let mut count = 0;
+        while forward.tail != head {
+            let at = forward.tail as usize & mask;
             // SAFETY: `records` is where the `size` bytes of records begin, in the mapping that `self.memory` owns; its
             // size and `data` are those that `new` has compared with the size of that. `tail` is a multiple of 8, as is
             // all that it is advanced by, so that 8 bytes are there, aligned as an atomic word must be.
-            let header = unsafe { AtomicU64::from_ptr(records.as_ptr().add(at).cast()) };
-            let (record_type, misc, size) = split(header.load(Ordering::Relaxed));
-            let left = head.wrapping_sub(tail);
-            if !is_size(size) || u64::from(size) > left {
-                self.skip()?;
-                return Err(PerfRingError::Record { size, left });
+            let header = unsafe { records.add(at) };
+            // SAFETY: as above. The place of the next record hangs on it, so it is read alone.
+            let size = unsafe { AtomicU16::from_ptr(header.as_ptr().add(6).cast()) }.load(Ordering::Relaxed);
+            let taken = u64::from(size);
+            let len = taken as usize; // it has 16 bits
+            if len < HEADER || len & (HEADER - 1) != 0 {
+                break;
             }
-            let len = usize::from(size);
-            let bytes = if len <= size_of_ring - at {
-                // SAFETY: as above, for `len` bytes that do not go over the end. They lie between what the kernel knows of
-                // `tail`, and `head`, where it does not write; it learns more only after `each` has returned. No other
-                // mapping of the ring is in this process.
-                unsafe { std::slice::from_raw_parts(records.as_ptr().add(at), len) }
-            } else {
-                gather(&self.memory, self.data, self.data + at, len, &mut self.copy)?
-            };
-            each(PerfRingRecord { record_type, misc, bytes });
+            if taken > head.wrapping_sub(forward.tail) || len > size_of_ring - at {
+                break;
+            }
+            // SAFETY: as above.
+            let word = unsafe { AtomicU64::from_ptr(header.as_ptr().cast()) }.load(Ordering::Relaxed);
+            let (record_type, misc, _) = split(word);
+            // SAFETY: as above, for `len` bytes that do not go over the end. They lie between what the kernel knows of
+            // `tail`, and `head`, where it does not write; it learns more only after `each` has returned. No other
+            // mapping of the ring is in this process.
+            let bytes = unsafe { std::slice::from_raw_parts(header.as_ptr(), len) };
+            if !each(PerfRingRecord { record_type, misc, bytes }) {
+                break;
+            }
             count += 1;
-            tail = tail.wrapping_add(u64::from(size));
-            if tail.wrapping_sub(told) > mask / 4 {
-                self.tail = tail;
-                self.tell()?;
-                told = tail;
+            forward.tail = forward.tail.wrapping_add(taken);
+            if forward.tail.wrapping_sub(forward.told) >= much {
+                told_at.store(forward.tail, Ordering::Release);
+                forward.told = forward.tail;
             }
         }
-        self.tail = tail;
-        Ok(count)
+        count
     }
 
     /// Ends a turn: what was read may be written over. What was not is given by the next turn, unless it is written

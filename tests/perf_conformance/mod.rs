@@ -48,6 +48,7 @@ pub(crate) const BODIES: &[Body] = &[
     ("per_cpu", records::per_cpu),
     ("sizes", records::sizes),
     ("wrap_around", records::wrap_around),
+    ("panics", records::panics),
     ("lost", records::lost),
     ("one_by_one", records::one_by_one),
     ("raw", records::raw),

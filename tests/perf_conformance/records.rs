@@ -1,6 +1,7 @@
 //! What is written is what is read.
 
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use skep::map::traits::EventSource;
@@ -71,6 +72,29 @@ pub(super) fn wrap_around(world: &dyn World) {
         }
     }
     assert!(written > 20 * size);
+}
+
+/// Who panics over a record gets it again, and those after it; it is not written over meanwhile.
+pub(super) fn panics(world: &dyn World) {
+    let (mut buffer, producer) = setup(world, options().pages(1));
+    let fill = |from: u32| (from..from + 100).for_each(|n| producer.write(0, &numbered(n)).unwrap());
+    for round in 0..50 {
+        fill(round * 100);
+        let mut got = Vec::new();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            buffer.consume(|record| {
+                let PerfRecord::Sample(sample) = record else { panic!("{record:?}") };
+                if got.len() == 70 {
+                    // Silent: no hook is called.
+                    resume_unwind(Box::new(()));
+                }
+                got.push(number(sample.data));
+            })
+        }));
+        assert!(panicked.is_err());
+        got.extend(numbers(&consume(&mut buffer), 0));
+        assert_eq!(got, (round * 100..round * 100 + 100).collect::<Vec<u32>>());
+    }
 }
 
 pub(super) fn lost(world: &dyn World) {
