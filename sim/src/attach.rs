@@ -1,12 +1,14 @@
 //! Attaching programs: what makes the links of the simulated kernel.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use skep_sys::abi::{AttachType, Errno};
+use skep_sys::abi::{AttachType, Errno, ProgType};
 use skep_sys::request::{LinkCreate, LinkTarget};
 
+use crate::event::{Point, PointKind};
 use crate::fd::Access;
+use crate::features::Features;
 use crate::kernel::Inner;
 use crate::link::{Link, Place};
 use crate::object::Object;
@@ -15,12 +17,77 @@ use crate::prog::Prog;
 /// Modes of XDP that a link may ask for: `XDP_FLAGS_SKB_MODE`, `_DRV_MODE` and `_HW_MODE`.
 const XDP_MODES: u32 = 0b1110;
 
-fn new_link(kernel: &Inner, prog: &Arc<Prog>, place: Place) -> Result<OwnedFd, Errno> {
-    let link = kernel.state().links.add(|id| Link::new(id, prog.clone(), place))?;
+pub(crate) fn new_link(
+    kernel: &Inner,
+    prog: &Arc<Prog>,
+    place: Place,
+    cookie: u64,
+) -> Result<OwnedFd, Errno> {
+    let link = kernel.state().links.add(|id| Link::new(id, prog.clone(), place).with_cookie(cookie))?;
     kernel.open(Object::Link(link), Access::ALL)
 }
 
-pub(crate) fn link_xdp(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
+/// `BPF_LINK_CREATE`.
+pub(crate) fn link_create(kernel: &Inner, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
+    if !kernel.features().contains(Features::LINKS) {
+        return Err(Errno::EINVAL);
+    }
+    let object = kernel.object(request.prog)?;
+    let prog = object.prog()?;
+    if request.cookie != 0 && !kernel.features().contains(Features::COOKIE) {
+        return Err(Errno::E2BIG);
+    }
+    match prog.prog_type {
+        ProgType::XDP => link_xdp(kernel, prog, request),
+        ProgType::TRACING | ProgType::LSM | ProgType::EXT => {
+            if request.attach_type != prog.expected_attach_type
+                || !matches!(request.target, LinkTarget::Loaded)
+                || request.flags != 0
+            {
+                return Err(Errno::EINVAL);
+            }
+            link_loaded(kernel, prog, request.cookie)
+        }
+        _ if request.attach_type == AttachType::PERF_EVENT
+            && !kernel.features().contains(Features::PERF_LINK) =>
+        {
+            Err(Errno::EINVAL)
+        }
+        ProgType::PERF_EVENT if request.attach_type == AttachType::PERF_EVENT => {
+            link_perf_event(kernel, prog, request)
+        }
+        _ if request.attach_type == AttachType::XDP => Err(Errno::EINVAL),
+        // No descriptor can be a cgroup, a perf event or a network namespace of this kernel.
+        _ if matches!(request.target, LinkTarget::Fd(_)) => Err(Errno::EBADF),
+        _ => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+/// `BPF_RAW_TRACEPOINT_OPEN`.
+pub(crate) fn raw_tracepoint_open(
+    kernel: &Inner,
+    prog: BorrowedFd<'_>,
+    name: Option<&str>,
+    cookie: u64,
+) -> Result<OwnedFd, Errno> {
+    let object = kernel.object(prog)?;
+    let prog = object.prog()?;
+    if cookie != 0 && !kernel.features().contains(Features::COOKIE) {
+        return Err(Errno::E2BIG);
+    }
+    match prog.prog_type {
+        ProgType::TRACING | ProgType::LSM | ProgType::EXT => match name {
+            Some(_) => Err(Errno::EINVAL),
+            None => link_loaded(kernel, prog, cookie),
+        },
+        ProgType::RAW_TRACEPOINT | ProgType::RAW_TRACEPOINT_WRITABLE => {
+            link_raw_tracepoint(kernel, prog, name.ok_or(Errno::EFAULT)?, cookie)
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn link_xdp(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
     if request.attach_type != AttachType::XDP
         || request.flags & !XDP_MODES != 0
         || request.flags.count_ones() > 1
@@ -37,28 +104,44 @@ pub(crate) fn link_xdp(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_
     if kernel.xdp_link(ifindex).is_some() {
         return Err(Errno::EBUSY);
     }
-    new_link(kernel, prog, Place::Xdp { ifindex })
+    new_link(kernel, prog, Place::Xdp { ifindex }, 0)
 }
 
-pub(crate) fn link_raw_tracepoint(kernel: &Inner, prog: &Arc<Prog>, name: &str) -> Result<OwnedFd, Errno> {
+pub(crate) fn link_raw_tracepoint(
+    kernel: &Inner,
+    prog: &Arc<Prog>,
+    name: &str,
+    cookie: u64,
+) -> Result<OwnedFd, Errno> {
     if !kernel.has_tracepoint(name) {
         return Err(Errno::ENOENT);
     }
-    new_link(kernel, prog, Place::RawTracepoint(name.to_owned()))
+    new_link(kernel, prog, Place::RawTracepoint(name.to_owned()), cookie)
 }
 
 /// Attaches a program to what it named at load.
-pub(crate) fn link_loaded(kernel: &Inner, prog: &Arc<Prog>) -> Result<OwnedFd, Errno> {
+pub(crate) fn link_loaded(kernel: &Inner, prog: &Arc<Prog>, cookie: u64) -> Result<OwnedFd, Errno> {
     let target = prog.target.as_ref().ok_or(Errno::EINVAL)?;
     match prog.expected_attach_type {
         AttachType::TRACE_RAW_TP => {
             let name = target.name.strip_prefix("btf_trace_").unwrap_or(&target.name);
-            link_raw_tracepoint(kernel, prog, name)
+            link_raw_tracepoint(kernel, prog, name, cookie)
         }
-        AttachType::TRACE_ITER => new_link(kernel, prog, Place::Iter),
+        AttachType::TRACE_ITER => new_link(kernel, prog, Place::Iter, cookie),
         attach_type => {
             let (target_obj_id, target_btf_id) = (target.obj_id, target.type_id);
-            new_link(kernel, prog, Place::Tracing { attach_type, target_obj_id, target_btf_id })
+            new_link(kernel, prog, Place::Tracing { attach_type, target_obj_id, target_btf_id }, cookie)
         }
     }
+}
+
+/// Attaches a program to a perf event.
+fn link_perf_event(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
+    let LinkTarget::Fd(fd) = request.target else { return Err(Errno::EBADF) };
+    let Ok(Object::Perf(event)) = kernel.object(fd) else { return Err(Errno::EBADF) };
+    if request.flags != 0 || prog.prog_type != ProgType::PERF_EVENT {
+        return Err(Errno::EINVAL);
+    }
+    let points = vec![Point { kind: PointKind::Perf(Some(event)), cookie: None }];
+    new_link(kernel, prog, Place::Points { points, multi: false }, request.cookie)
 }

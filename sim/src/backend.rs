@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use skep_sys::abi::{AttachType, Errno, MapFlags, MapType, OpenFlags, ProgType, StatsType, StreamId};
+use skep_sys::abi::{Errno, MapFlags, MapType, OpenFlags, StatsType, StreamId};
 use skep_sys::request::{
-    BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkTarget, LinkUpdate, LogBuffer, MapBtf,
-    MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump, ProgInfo,
-    ProgLoad, ReadSeek, TestRun, TestRunResult,
+    BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapBtf, MapCreate,
+    MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad,
+    ReadSeek, TestRun, TestRunResult,
 };
 use skep_sys::request::{PerfControl, PerfEventOpen, PerfMemory};
 use skep_sys::ring::RingMemory;
 use skep_sys::{Backend, MapRef, ObjectKind, PerfRingMemory, Permissions, SharedMemory};
 
-use crate::attach::{link_loaded, link_raw_tracepoint, link_xdp};
+use crate::attach::{link_create, raw_tracepoint_open};
 use crate::btf::{self, BtfObject};
 use crate::fd::{Access, Descriptors};
 use crate::features::Features;
@@ -392,36 +392,7 @@ impl Backend for Core {
     }
 
     fn link_create(&self, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
-        let kernel = &*self.0;
-        if !kernel.features().contains(Features::LINKS) {
-            return Err(Errno::EINVAL);
-        }
-        let object = kernel.object(request.prog)?;
-        let prog = object.prog()?;
-        if request.cookie != 0 && !kernel.features().contains(Features::COOKIE) {
-            return Err(Errno::E2BIG);
-        }
-        match prog.prog_type {
-            ProgType::XDP => link_xdp(kernel, prog, request),
-            ProgType::TRACING | ProgType::LSM | ProgType::EXT => {
-                if request.attach_type != prog.expected_attach_type
-                    || !matches!(request.target, LinkTarget::Loaded)
-                    || request.flags != 0
-                {
-                    return Err(Errno::EINVAL);
-                }
-                link_loaded(kernel, prog)
-            }
-            _ if request.attach_type == AttachType::PERF_EVENT
-                && !kernel.features().contains(Features::PERF_LINK) =>
-            {
-                Err(Errno::EINVAL)
-            }
-            _ if request.attach_type == AttachType::XDP => Err(Errno::EINVAL),
-            // No descriptor can be a cgroup, a perf event or a network namespace of this kernel.
-            _ if matches!(request.target, LinkTarget::Fd(_)) => Err(Errno::EBADF),
-            _ => Err(Errno::EOPNOTSUPP),
-        }
+        link_create(&self.0, request)
     }
 
     fn link_update(&self, request: &LinkUpdate<'_>) -> Result<(), Errno> {
@@ -449,21 +420,7 @@ impl Backend for Core {
         name: Option<&str>,
         cookie: u64,
     ) -> Result<OwnedFd, Errno> {
-        let object = self.0.object(prog)?;
-        let prog = object.prog()?;
-        if cookie != 0 && !self.0.features().contains(Features::COOKIE) {
-            return Err(Errno::E2BIG);
-        }
-        match prog.prog_type {
-            ProgType::TRACING | ProgType::LSM | ProgType::EXT => match name {
-                Some(_) => Err(Errno::EINVAL),
-                None => link_loaded(&self.0, prog),
-            },
-            ProgType::RAW_TRACEPOINT | ProgType::RAW_TRACEPOINT_WRITABLE => {
-                link_raw_tracepoint(&self.0, prog, name.ok_or(Errno::EFAULT)?)
-            }
-            _ => Err(Errno::EINVAL),
-        }
+        raw_tracepoint_open(&self.0, prog, name, cookie)
     }
 
     fn perf_event_open(&self, request: &PerfEventOpen<'_>) -> Result<OwnedFd, Errno> {

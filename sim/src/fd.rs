@@ -62,7 +62,6 @@ impl Inode {
     }
 
     /// Its number in its file system.
-    #[cfg(not(target_os = "linux"))]
     pub(crate) fn number(self) -> u64 {
         self.ino
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use skep_btf::{Btf, BtfError};
+use skep_btf::{Btf, BtfError, Kind, Type, TypeId};
 use skep_sys::MapRef;
 use skep_sys::abi::{Errno, MapId, MapType};
 use skep_sys::request::PerfEventOpen;
@@ -22,7 +22,7 @@ use crate::link::{Link, Place};
 use crate::map::Map;
 use crate::object::{Ids, Object};
 use crate::perf::PerfEvent;
-use crate::prog::Prog;
+use crate::prog::{Prog, Target};
 use crate::vm::MapFields;
 use crate::world::World;
 
@@ -491,16 +491,49 @@ impl Inner {
         Some(SymbolAt { name: name.to_owned(), offset: address - start, size })
     }
 
-    /// The task that programs run in: its id and name.
-    pub(crate) fn current(&self) -> (u32, String) {
-        (1, "skep".to_owned())
-    }
-
     /// Whether a descriptor or pin holds a map.
     pub(crate) fn is_held(&self, map: &Arc<Map>) -> bool {
         let is_it = |object: &Object| matches!(object, Object::Map(m) if Arc::ptr_eq(m, map));
         let state = self.swept();
         state.bpffs.objects().any(is_it) || state.descriptors.objects().any(is_it)
+    }
+
+    pub(crate) fn modules(&self) -> &[Arc<BtfObject>] {
+        &self.modules
+    }
+
+    /// The address of a variable or function: of the symbols, or the one that a test gave it.
+    pub(crate) fn variable_address(&self, name: &str) -> Option<u64> {
+        self.symbol_address(name).or_else(|| self.world().memory.known_variable(name))
+    }
+
+    /// The address of a function: of the symbols, or one that stays the same.
+    pub(crate) fn function_address(&self, name: &str) -> u64 {
+        let known = self.symbol_address(name);
+        known.unwrap_or_else(|| self.world().memory.variable(name, 1, false))
+    }
+
+    /// Number of parameters of what a program attaches to.
+    pub(crate) fn parameters(&self, target: &Target) -> Option<usize> {
+        self.prototype(target, |prototype| prototype.params().len())
+    }
+
+    /// Whether what a program attaches to returns something.
+    pub(crate) fn returns_something(&self, target: &Target) -> bool {
+        self.prototype(target, |prototype| !prototype.type_id().is_void()).unwrap_or(true)
+    }
+
+    fn prototype<T>(&self, target: &Target, get: impl FnOnce(Type<'_>) -> T) -> Option<T> {
+        let btf = self.kernel_btfs().find(|btf| btf.id == target.obj_id)?;
+        let mut ty = btf.btf.ty(TypeId(target.type_id)).ok()?;
+        // A function has its prototype behind it, a tracepoint is a typedef of a pointer to one.
+        for _ in 0..4 {
+            if ty.kind() == Kind::FUNC_PROTO {
+                return Some(get(ty));
+            }
+            ty = btf.btf.ty(ty.type_id()).ok()?;
+        }
+        None
     }
 
     /// Whether there is a tracepoint of that name.

@@ -34,12 +34,12 @@ mod bpffs;
 mod btf;
 mod builder;
 mod calls;
-#[allow(dead_code, reason = "events come one by one")]
 mod event;
 mod fd;
 mod features;
 #[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
 mod helper;
+mod image;
 mod kernel;
 mod link;
 mod log;
@@ -69,15 +69,20 @@ mod world;
 
 pub use bare::BareMap;
 pub use builder::Builder;
-pub use event::{Event, EventError};
+pub use event::{
+    Argument, AttachPoint, CallOutcome, Event, EventError, FunctionCall, Lsm, LsmOutcome, PerfSample,
+    RawTracepoint, Registers, Run, Runs, Syscall, SyscallOutcome, TraceEffect, Tracepoint, Uprobe,
+    UprobeOutcome,
+};
 pub use features::Features;
 pub use helper::HelperCall;
+pub use image::{FieldValue, ImageError, KernelMemory, KernelObject, ProcessMemory};
 pub use kernel::{Live, SimKernel};
 pub use net::{Destination, Dropper, Effect, Interface, Route, RouteKind, Socket, SocketId, TcpState};
 pub use ring::{RingQuery, RingRecord};
 pub use snapshot::{RestoreError, Snapshot};
 pub use vm::{Fault, FaultKind, SourceLine};
-pub use world::TraceLine;
+pub use world::{Task, TraceLine};
 
 /// A simulated kernel with everything at its default, behind the handle that the rest of skep takes.
 ///

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use skep_sys::abi::{AttachType, Errno, LinkId, LinkType, ProgId, ProgType};
 use skep_sys::request::{LinkInfo, LinkPlace};
 
+use crate::event::{Point, PointKind};
 use crate::object::Object;
 use crate::prog::Prog;
 
@@ -13,6 +14,8 @@ use crate::prog::Prog;
 pub(crate) struct Link {
     pub(crate) id: u32,
     pub(crate) place: Place,
+    /// What programs of tracing read with `bpf_get_attach_cookie`.
+    pub(crate) cookie: u64,
     state: Mutex<State>,
 }
 
@@ -27,14 +30,25 @@ pub(crate) struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     RawTracepoint(String),
-    Tracing { attach_type: AttachType, target_obj_id: u32, target_btf_id: u32 },
+    Tracing {
+        attach_type: AttachType,
+        target_obj_id: u32,
+        target_btf_id: u32,
+    },
     Iter,
-    Xdp { ifindex: u32 },
+    Xdp {
+        ifindex: u32,
+    },
+    /// Places of kprobes, uprobes, tracepoints and perf events.
+    Points {
+        points: Vec<Point>,
+        multi: bool,
+    },
 }
 
 impl Link {
     pub(crate) fn new(id: u32, prog: Arc<Prog>, place: Place) -> Link {
-        Link { id, place, state: Mutex::new(State { prog, attached: true }) }
+        Link { id, place, cookie: 0, state: Mutex::new(State { prog, attached: true }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -55,6 +69,16 @@ impl Link {
         vec![Object::Prog(self.state().prog.clone())]
     }
 
+    /// The same with a cookie.
+    pub(crate) fn with_cookie(self, cookie: u64) -> Link {
+        Link { cookie, ..self }
+    }
+
+    /// The program that it runs now.
+    pub(crate) fn prog(&self) -> Arc<Prog> {
+        self.state().prog.clone()
+    }
+
     pub(crate) fn is_attached(&self) -> bool {
         self.state().attached
     }
@@ -72,6 +96,7 @@ impl Link {
                 (LinkType::TRACING, LinkPlace::Tracing { attach_type, target_obj_id, target_btf_id })
             }
             Place::Iter => (LinkType::ITER, LinkPlace::Unknown),
+            Place::Points { points, multi } => (points_type(points, *multi), LinkPlace::Unknown),
             &Place::Xdp { ifindex } => {
                 (LinkType::XDP, LinkPlace::Xdp { ifindex: if state.attached { ifindex } else { 0 } })
             }
@@ -105,5 +130,16 @@ impl Link {
         }
         self.state().attached = false;
         Ok(())
+    }
+}
+
+/// The kind of a link with such places.
+fn points_type(points: &[Point], multi: bool) -> LinkType {
+    match points.first().map(|point| &point.kind) {
+        Some(PointKind::Uprobe { .. } | PointKind::Uretprobe { .. } | PointKind::Usdt { .. }) if multi => {
+            LinkType::UPROBE_MULTI
+        }
+        _ if multi => LinkType::KPROBE_MULTI,
+        _ => LinkType::PERF_EVENT,
     }
 }

@@ -146,6 +146,12 @@ impl PerfEvent {
             (off, since, counted, enabled, lost);
     }
 
+    /// Whether it counts now.
+    pub(crate) fn counts(&self) -> bool {
+        let state = self.state();
+        state.since.is_some() && !state.off
+    }
+
     pub(crate) fn cpu(&self) -> Option<u32> {
         self.cpu
     }

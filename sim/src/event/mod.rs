@@ -1,82 +1,72 @@
-//! Things that happen in a simulated kernel and make programs run.
+//! Events: what happens in a simulated kernel, and which programs run because of it.
 //!
-//! A kernel runs programs on packets, system calls and hooks; a test run (`BPF_PROG_TEST_RUN`) runs one program and only of
-//! some kinds. An [`Event`] is what happens at an attach point, with typed arguments, and [`SimKernel::fire`] lets it happen: every
-//! program that is attached there runs, in the kernel's order, and the outcome says what came of it.
+//! An event is a value with what it has to say; [`SimKernel::fire`] lets it happen. The programs that are attached to its
+//! place run in the order in which they were attached, and the outcome tells what each did.
 
-use std::error::Error;
-use std::fmt;
+mod argument;
+mod attach;
+mod call;
+mod layout;
+mod outcome;
+mod perf;
+mod registers;
+mod scene;
+mod section;
+mod site;
+mod syscall;
+mod syscalls;
+mod tracepoint;
+mod uprobe;
 
-use skep_sys::abi::Errno;
+pub use argument::Argument;
+pub use attach::AttachPoint;
+pub(crate) use attach::{Point, PointKind};
+pub use call::{CallOutcome, FunctionCall, Lsm, LsmOutcome};
+pub use outcome::{EventError, Run, Runs, TraceEffect};
+pub use perf::PerfSample;
+pub use registers::Registers;
+pub(crate) use scene::Scene;
+pub(crate) use site::{Branch, Site};
+pub use syscall::{Syscall, SyscallOutcome};
+pub use tracepoint::{RawTracepoint, Tracepoint};
+pub use uprobe::{Uprobe, UprobeOutcome};
 
 use crate::kernel::SimKernel;
-use crate::vm::Fault;
 
-/// Something that can happen in a simulated kernel.
+/// Something that happens in a simulated kernel. Given to [`SimKernel::fire`].
+///
+/// A test can make events of its own from others: one that fires what a file system does when a file is removed, say.
 pub trait Event {
-    /// What comes of it.
+    /// What is known afterwards.
     type Outcome;
 
-    /// Lets it happen. [`SimKernel::fire`] is the way to call this.
+    /// Lets it happen.
     ///
     /// # Errors
-    /// When it cannot happen, or a program was stopped by a fault.
+    /// When the event cannot happen in this kernel as it was described. Where each program is on its own, as in tracing, one
+    /// that faults is no error and the outcome tells of it; where the outcome depends on it, it is [`EventError::Fault`].
     fn happen(self, kernel: &SimKernel) -> Result<Self::Outcome, EventError>;
 }
 
-/// Why an event has no outcome.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EventError {
-    /// A program was stopped.
-    Fault(Box<Fault>),
-    /// It cannot happen: there is no such device, socket or cgroup, or what was given is of the wrong form.
-    Errno {
-        /// What is wrong, as a kernel would say it.
-        errno: Errno,
-        /// What it is about.
-        what: String,
-    },
-}
-
-impl EventError {
-    /// That something that an event names cannot be found, or has the wrong form.
-    pub(crate) fn new(errno: Errno, what: impl Into<String>) -> EventError {
-        EventError::Errno { errno, what: what.into() }
-    }
-
-    /// The errno, when no program is to blame.
-    pub fn errno(&self) -> Option<Errno> {
-        match self {
-            EventError::Errno { errno, .. } => Some(*errno),
-            EventError::Fault(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for EventError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EventError::Fault(fault) => fault.fmt(f),
-            EventError::Errno { errno, what } => write!(f, "{what}: {errno}"),
-        }
-    }
-}
-
-impl Error for EventError {}
-
-impl From<Box<Fault>> for EventError {
-    fn from(fault: Box<Fault>) -> EventError {
-        EventError::Fault(fault)
-    }
-}
-
 impl SimKernel {
-    /// Lets something happen: the programs that are attached to it run.
+    /// Lets an event happen: the programs that are attached to its place run, in the order in which they were attached.
+    ///
+    /// ```
+    /// use skep_sim::{RawTracepoint, SimKernel};
+    /// # use skep_sys::{Kernel, abi::ProgType, request::ProgLoad};
+    ///
+    /// let sim = SimKernel::new();
+    /// # let kernel = Kernel::new(sim.clone());
+    /// # let insns = skep_asm::Assembler::new().mov64_imm(skep_asm::Reg::R0, 2).exit().finish()?;
+    /// # let prog = kernel.prog_load(&ProgLoad::new(ProgType::RAW_TRACEPOINT, &insns, "GPL"), None)?;
+    /// let link = kernel.raw_tracepoint_open(&prog, Some("sched_switch"), 0)?;
+    /// let runs = sim.fire(RawTracepoint::new("sched_switch").arg(false))?;
+    /// assert_eq!(runs.ok()?.values(), [2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// [`EventError::Fault`] when a program did what it must not: the same that [`last_fault`](SimKernel::last_fault) answers
-    /// then. [`EventError::Errno`] when the event cannot happen.
+    /// When the event cannot happen in this kernel as it was described.
     pub fn fire<E: Event>(&self, event: E) -> Result<E::Outcome, EventError> {
         event.happen(self)
     }

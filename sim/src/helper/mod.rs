@@ -3,6 +3,7 @@
 //! [`builtin`] and [`kfunc`] are the tables, and each family of functions has a file. A function is given the run and
 //! its five arguments, and answers what goes to `r0`; a trap ends the program.
 
+mod attached;
 mod control;
 mod custom;
 mod dynptr;
@@ -14,9 +15,12 @@ mod memory;
 mod net;
 mod perf;
 mod print;
+mod probe;
 mod ring;
+mod stack;
 mod storage;
 mod strings;
+mod task;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -45,27 +49,34 @@ pub(crate) enum Function {
 
 /// The helpers of each family, by number.
 const HELPERS: &[&[(i32, HelperFn)]] = &[
+    attached::HELPERS,
     control::HELPERS,
     dynptr::HELPERS,
     lock::HELPERS,
     map::HELPERS,
     perf::HELPERS,
     print::HELPERS,
+    probe::HELPERS,
     ring::HELPERS,
+    stack::HELPERS,
     storage::HELPERS,
     strings::HELPERS,
+    task::HELPERS,
     time::HELPERS,
     timer::HELPERS,
 ];
 
 /// The kernel functions of each family, by name.
 const KFUNCS: &[&[(&str, HelperFn)]] = &[
+    attached::KFUNCS,
     control::KFUNCS,
     dynptr::KFUNCS,
     lock::KFUNCS,
     map::KFUNCS,
     print::KFUNCS,
+    probe::KFUNCS,
     strings::KFUNCS,
+    task::KFUNCS,
     time::KFUNCS,
     timer::KFUNCS,
 ];

@@ -44,6 +44,10 @@ impl Elements for Cgroups {
         self.slots.remove(&self.index(key)?).map(drop).ok_or(Errno::ENOENT)
     }
 
+    fn cgroup_id(&self, index: u32) -> Option<u64> {
+        self.slots.get(&index).map(|inode| inode.number())
+    }
+
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         next_index(key, self.max_entries, next)
     }

@@ -35,6 +35,15 @@ bitflags::bitflags! {
     }
 }
 
+/// How a program wants a stack to be compared with the one of the same number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StackFlags {
+    /// The numbers are enough (`BPF_F_FAST_STACK_CMP`).
+    pub(crate) fast: bool,
+    /// Another one makes room (`BPF_F_REUSE_STACKID`).
+    pub(crate) reuse: bool,
+}
+
 /// The elements of one map. Keys and values have the lengths that the map demands.
 pub(crate) trait Elements: Debug + Send {
     fn lookup(&mut self, key: &[u8], value: &mut [u8]) -> Result<(), Errno>;
@@ -93,6 +102,19 @@ pub(crate) trait Elements: Debug + Send {
     fn check_place(&self, memory: MapMemory) -> Result<(), Errno> {
         let _ = memory;
         Ok(())
+    }
+
+    /// Adds a stack that a program walked: its addresses, of which its number follows, and its frames as they are kept.
+    /// Answers the number.
+    fn add_stack(&mut self, addresses: &[u64], frames: Vec<u8>, flags: StackFlags) -> Result<u32, Errno> {
+        let _ = (addresses, frames, flags);
+        Err(Errno::EINVAL)
+    }
+
+    /// The id of the cgroup in a slot.
+    fn cgroup_id(&self, index: u32) -> Option<u64> {
+        let _ = index;
+        None
     }
 
     /// A view of the values, for kinds that have them in shared memory.

@@ -43,7 +43,7 @@ use crate::fd::Access;
 use crate::perf::PerfEvent;
 
 pub(crate) use create::{Shape, check};
-pub(crate) use elements::{Elements, Resolve};
+pub(crate) use elements::{Elements, Resolve, StackFlags};
 pub(crate) use fields::{Field, FieldKind, Fields, check_structures};
 pub(crate) use objects::InnerShape;
 pub(crate) use ring::{Ring, Sample, Wake};
@@ -346,6 +346,20 @@ impl Map {
             MapType::PERF_EVENT_ARRAY => !self.shape.flags.contains(MapFlags::PRESERVE_ELEMS),
             _ => false,
         }
+    }
+
+    pub(crate) fn add_stack(
+        &self,
+        addresses: &[u64],
+        frames: Vec<u8>,
+        flags: StackFlags,
+    ) -> Result<u32, Errno> {
+        self.state().elements.add_stack(addresses, frames, flags)
+    }
+
+    /// The id of the cgroup in a slot.
+    pub(crate) fn cgroup_id(&self, index: u32) -> Option<u64> {
+        self.state().elements.cgroup_id(index)
     }
 
     pub(crate) fn put_stack(&self, id: u32, addresses: &[u64]) -> Result<(), Errno> {

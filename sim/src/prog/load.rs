@@ -69,9 +69,23 @@ pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) ->
         func_info: owned(request.func_info, FuncInfo::SIZE),
         line_info: owned(request.line_info, LineInfo::SIZE),
         has_subprograms: request.insns.iter().any(|insn| insn.is_pseudo_call() || insn.is_pseudo_func()),
+        typed: has_typed_pointers(request),
         load_time: kernel.now(),
         uid: kernel.uid(),
     }))
+}
+
+/// Whether a program may have pointers that the kernel gave it with a type: as arguments, or from helpers and functions of
+/// the kernel.
+fn has_typed_pointers(request: &ProgLoad<'_>) -> bool {
+    /// `get_current_task_btf`, `task_pt_regs`, `per_cpu_ptr`, `this_cpu_ptr`, and those that tell what a socket is.
+    const TYPED: &[i32] = &[136, 137, 138, 139, 140, 153, 154, 158, 162, 175, 178, 196];
+
+    matches!(request.prog_type, ProgType::TRACING | ProgType::LSM | ProgType::STRUCT_OPS | ProgType::EXT)
+        || request
+            .insns
+            .iter()
+            .any(|insn| insn.is_kfunc_call() || insn.is_helper_call() && TYPED.contains(&insn.imm))
 }
 
 /// What the instructions of a program refer to.

@@ -53,6 +53,8 @@ pub(crate) struct Prog {
     func_info: OwnedRecords,
     line_info: OwnedRecords,
     has_subprograms: bool,
+    /// Whether it may have pointers that the kernel gave it with a type.
+    typed: bool,
     load_time: u64,
     uid: u32,
 }
@@ -98,6 +100,11 @@ impl Prog {
     /// Where the instruction in a slot comes from.
     pub(crate) fn source_line(&self, slot: usize) -> Option<SourceLine> {
         self.lines.source(&self.btf.as_ref()?.btf, slot)
+    }
+
+    /// Whether it may load through pointers that the kernel gave it with a type, where null reads as 0.
+    pub(crate) fn has_typed_pointers(&self) -> bool {
+        self.typed
     }
 
     pub(crate) fn memory(&self) -> usize {

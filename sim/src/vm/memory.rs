@@ -106,16 +106,8 @@ pub(crate) struct Memory {
     /// Regions of shared words by where these are, so that one value has one address.
     shared: HashMap<(usize, usize), u32>,
     context: Option<Box<dyn Context>>,
-    /// Memory of the kernel and of processes that a test described.
-    image: Option<Arc<dyn Image>>,
     /// Whether a load from where nothing is answers 0, as loads through typed pointers do.
     probes: bool,
-}
-
-/// Memory outside of the regions, that a test described.
-pub(crate) trait Image: fmt::Debug + Send + Sync {
-    /// Reads bytes of the kernel's memory. `None` when not all of them are there.
-    fn read_kernel(&self, address: u64, to: &mut [u8]) -> Option<()>;
 }
 
 impl Memory {
@@ -125,15 +117,18 @@ impl Memory {
             regions: Vec::new(),
             shared: HashMap::new(),
             context: None,
-            image: None,
             probes: false,
         }
     }
 
-    /// Lets loads of the program reach an image, and answer 0 where nothing is (`PROBE_MEM`).
-    pub(crate) fn set_image(&mut self, image: Option<Arc<dyn Image>>, probes: bool) {
-        self.image = image;
+    /// Says whether loads from where nothing is answer 0, as those through typed pointers do (`PROBE_MEM`).
+    pub(crate) fn set_probes(&mut self, probes: bool) {
         self.probes = probes;
+    }
+
+    /// Reads what a test described of the kernel's memory.
+    fn read_image(&self, address: u64, to: &mut [u8]) -> Option<()> {
+        self.kernel.0.world().memory.read_kernel(address, to)
     }
 
     /// Adds a region. Answers its first address.
@@ -282,8 +277,7 @@ impl Memory {
             None => {
                 let mut bytes = [0; 8];
                 let to = bytes.get_mut(..len).unwrap_or_default();
-                let found = self.image.as_ref().and_then(|image| image.read_kernel(address, to));
-                match found {
+                match self.read_image(address, to) {
                     Some(()) => Ok(widen_any(bytes.get(..len).unwrap_or_default())),
                     None if self.probes => Ok(0),
                     None => Err(self.fault(address, len, false)),
@@ -322,6 +316,14 @@ impl Memory {
             let stored = context.store(self, offset(address) as u32, len as u32, value);
             self.context = Some(context);
             if stored.is_some() {
+                return Ok(());
+            }
+        }
+        if self.region(address).is_none() && self.probes {
+            let mut bytes = [0; 8];
+            let from = bytes.get_mut(..len).unwrap_or_default();
+            narrow_any(value, from);
+            if self.kernel.0.world().memory.write_kernel(address, from).is_some() {
                 return Ok(());
             }
         }
@@ -403,9 +405,7 @@ impl Memory {
                 }
                 Ok(())
             }
-            None if self.image.as_ref().is_some_and(|image| image.read_kernel(address, to).is_some()) => {
-                Ok(())
-            }
+            None if self.read_image(address, to).is_some() => Ok(()),
             _ => Err(self.fault(address, len, false)),
         }
     }
@@ -453,7 +453,7 @@ impl Memory {
             Some(Region::Shared(shared)) => end <= shared.len && (shared.writable || !write),
             Some(Region::Context) => !write && end <= 4096,
             // An image has no length to be asked for; reading it will tell.
-            None => !write && self.image.is_some() && len <= 1 << 20,
+            None => !write && len <= 1 << 20,
             _ => false,
         };
         if fits { Ok(()) } else { Err(self.fault(address, len, write)) }

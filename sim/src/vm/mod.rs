@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use skep_asm::kernel_text;
 
+use crate::event::Site;
 use crate::helper::{CustomFunction, Held, HelperCall};
 use crate::kernel::SimKernel;
 use crate::map::{Map, Value};
@@ -30,7 +31,7 @@ pub(crate) use context::Context;
 pub(crate) use fault::Trap;
 pub use fault::{Fault, FaultKind, SourceLine};
 pub(crate) use map_fields::MapFields;
-pub(crate) use memory::{Handle, Image, Memory, Own, Region, Shared, What, offset};
+pub(crate) use memory::{Handle, Memory, Own, Region, Shared, What, offset};
 pub(crate) use words::{narrow_any, read_shared, widen_any};
 
 /// Bytes of a frame's stack (`MAX_BPF_STACK`).
@@ -85,15 +86,19 @@ pub(crate) struct Vm {
     watcher: Option<Box<dyn Watcher>>,
     /// What helpers keep of the run.
     pub(crate) held: Held,
+    /// The event that the run belongs to.
+    pub(crate) site: Site,
 }
 
 impl Vm {
     /// A run of `prog` that has not begun.
     pub(crate) fn new(kernel: &SimKernel, prog: &Arc<Prog>, cpu: u32) -> Vm {
         let budget = kernel.0.config().budget;
+        let mut memory = Memory::new(kernel);
+        memory.set_probes(prog.has_typed_pointers());
         Vm {
             kernel: kernel.clone(),
-            memory: Memory::new(kernel),
+            memory,
             cpu,
             packet: PacketState::default(),
             prog: prog.clone(),
@@ -111,7 +116,16 @@ impl Vm {
             callbacks: 0,
             watcher: None,
             held: Held::default(),
+            site: Site::default(),
         }
+    }
+
+    /// Makes the context of a run that has not begun.
+    pub(crate) fn begin(
+        &mut self,
+        context: impl FnOnce(&mut Vm) -> Result<u64, Trap>,
+    ) -> Result<u64, Box<Fault>> {
+        context(self).map_err(|trap| Box::new(self.fault(trap)))
     }
 
     /// Runs it from its start with a context, and answers what it returns. It can be run again: its memory stays.
@@ -247,7 +261,7 @@ impl Vm {
 
     fn symbol_address(&mut self, prog: &Prog, place: usize) -> Result<u64, Trap> {
         let symbol = prog.code.symbols.get(place).ok_or(FaultKind::Jump)?;
-        let address = self.kernel.0.symbol_address(&symbol.name);
+        let address = self.kernel.0.variable_address(&symbol.name);
         let unknown = || FaultKind::Helper {
             message: format!(
                 "the simulated kernel has no symbol `{}`; give it one with its address",

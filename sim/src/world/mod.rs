@@ -4,19 +4,27 @@
 //! gives the same result each time.
 
 mod faults;
+mod files;
 mod random;
+mod task_objects;
+mod tasks;
 mod timers;
 mod trace;
 
 use std::time::Duration;
 
 use crate::builder::Builder;
+use crate::image::MemoryImage;
 use crate::kernel::SimKernel;
 use crate::net::Net;
 use crate::vm::Fault;
 
 use faults::Faults;
+use files::Files;
 use random::Random;
+pub(crate) use task_objects::Mapping;
+pub use tasks::Task;
+pub(crate) use tasks::Tasks;
 use timers::Timers;
 pub(crate) use timers::{Callback, Timer};
 pub use trace::TraceLine;
@@ -33,6 +41,11 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) streams: Streams,
     pub(crate) timers: Timers,
+    pub(crate) tasks: Tasks,
+    /// What tests described of the memory of the kernel and of processes.
+    pub(crate) memory: MemoryImage,
+    /// What tests say of files.
+    pub(crate) files: Files,
 }
 
 /// Nanoseconds from one tick of the kernel to the next (`CONFIG_HZ=1000`).
@@ -49,6 +62,9 @@ impl World {
             clock: START,
             random: Random::new(config.seed),
             faults: Faults::default(),
+            tasks: Tasks::default(),
+            memory: MemoryImage::default(),
+            files: Files::default(),
             net: Net::new(&config.interfaces),
             trace: Trace::default(),
             streams: Streams::default(),

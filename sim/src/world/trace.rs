@@ -35,7 +35,7 @@ pub struct TraceLine {
 
 impl TraceLine {
     pub(crate) fn new(vm: &Vm, text: String) -> TraceLine {
-        let (pid, comm) = vm.kernel.0.current();
+        let (pid, comm) = vm.current(|task| (task.pid(), task.name()));
         let time = Duration::from_nanos(vm.kernel.0.now());
         TraceLine { comm, pid, cpu: vm.cpu, time, program: vm.prog().name().to_owned(), text }
     }

@@ -1,0 +1,234 @@
+//! Attaching programs to the places of events.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use skep_sys::abi::{AttachType, Errno, ProgType};
+
+use crate::attach::{link_loaded, link_raw_tracepoint, new_link};
+use crate::kernel::SimKernel;
+use crate::link::Place;
+use crate::perf::PerfEvent;
+
+/// A place that a program is attached to, for [`SimKernel::attach`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct AttachPoint {
+    kind: AttachKind,
+    cookie: u64,
+}
+
+#[derive(Clone, Debug)]
+enum AttachKind {
+    Loaded,
+    RawTracepoint(String),
+    Points { points: Vec<Point>, multi: bool },
+}
+
+/// One of the places of a link.
+#[derive(Clone, Debug)]
+pub(crate) struct Point {
+    pub(crate) kind: PointKind,
+    /// `None` for the one of the link.
+    pub(crate) cookie: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum PointKind {
+    Kprobe {
+        function: String,
+        offset: u64,
+    },
+    Kretprobe {
+        function: String,
+    },
+    /// Both, with a word that they share.
+    KprobeSession {
+        function: String,
+    },
+    Tracepoint {
+        category: String,
+        name: String,
+    },
+    Uprobe {
+        path: String,
+        function: String,
+        offset: u64,
+    },
+    Uretprobe {
+        path: String,
+        function: String,
+    },
+    Usdt {
+        path: String,
+        provider: String,
+        name: String,
+    },
+    Perf(Option<Arc<PerfEvent>>),
+}
+
+impl PartialEq for Point {
+    fn eq(&self, other: &Point) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Point {}
+
+impl AttachPoint {
+    fn point(kind: PointKind) -> AttachPoint {
+        let points = vec![Point { kind, cookie: None }];
+        AttachPoint { kind: AttachKind::Points { points, multi: false }, cookie: 0 }
+    }
+
+    fn points(kinds: impl Iterator<Item = PointKind>) -> AttachPoint {
+        let points = kinds.map(|kind| Point { kind, cookie: None }).collect();
+        AttachPoint { kind: AttachKind::Points { points, multi: true }, cookie: 0 }
+    }
+
+    /// What the program named at load: BTF tracepoints, `fentry`, `fexit`, `fmod_ret`, LSM hooks.
+    pub fn loaded() -> AttachPoint {
+        AttachPoint { kind: AttachKind::Loaded, cookie: 0 }
+    }
+
+    /// A tracepoint with its raw arguments.
+    pub fn raw_tracepoint(name: impl Into<String>) -> AttachPoint {
+        AttachPoint { kind: AttachKind::RawTracepoint(name.into()), cookie: 0 }
+    }
+
+    /// A tracepoint with its fields: `sched`, `sched_switch`.
+    pub fn tracepoint(category: impl Into<String>, name: impl Into<String>) -> AttachPoint {
+        Self::point(PointKind::Tracepoint { category: category.into(), name: name.into() })
+    }
+
+    /// The start of a function of the kernel.
+    pub fn kprobe(function: impl Into<String>) -> AttachPoint {
+        Self::point(PointKind::Kprobe { function: function.into(), offset: 0 })
+    }
+
+    /// The inside of a function of the kernel, at an offset from its start.
+    pub fn kprobe_at(function: impl Into<String>, offset: u64) -> AttachPoint {
+        Self::point(PointKind::Kprobe { function: function.into(), offset })
+    }
+
+    /// The end of a function of the kernel.
+    pub fn kretprobe(function: impl Into<String>) -> AttachPoint {
+        Self::point(PointKind::Kretprobe { function: function.into() })
+    }
+
+    /// The starts of several functions (`kprobe.multi`).
+    pub fn kprobes<S: Into<String>>(functions: impl IntoIterator<Item = S>) -> AttachPoint {
+        Self::points(functions.into_iter().map(|name| PointKind::Kprobe { function: name.into(), offset: 0 }))
+    }
+
+    /// The ends of several functions (`kretprobe.multi`).
+    pub fn kretprobes<S: Into<String>>(functions: impl IntoIterator<Item = S>) -> AttachPoint {
+        Self::points(functions.into_iter().map(|name| PointKind::Kretprobe { function: name.into() }))
+    }
+
+    /// Starts and ends of several functions (`kprobe.session`). A program that returns 1 at the start does not run at the end.
+    pub fn kprobe_sessions<S: Into<String>>(functions: impl IntoIterator<Item = S>) -> AttachPoint {
+        Self::points(functions.into_iter().map(|name| PointKind::KprobeSession { function: name.into() }))
+    }
+
+    /// The start of a function of a program or library. Events name it by the same path.
+    pub fn uprobe(path: impl Into<String>, function: impl Into<String>) -> AttachPoint {
+        Self::point(PointKind::Uprobe { path: path.into(), function: function.into(), offset: 0 })
+    }
+
+    /// The inside of a function of a program or library, or with an empty name an offset in its file.
+    pub fn uprobe_at(path: impl Into<String>, function: impl Into<String>, offset: u64) -> AttachPoint {
+        Self::point(PointKind::Uprobe { path: path.into(), function: function.into(), offset })
+    }
+
+    /// The end of a function of a program or library.
+    pub fn uretprobe(path: impl Into<String>, function: impl Into<String>) -> AttachPoint {
+        Self::point(PointKind::Uretprobe { path: path.into(), function: function.into() })
+    }
+
+    /// A tracepoint of a program or library (USDT). Its event passes registers; where in them the arguments are is for the
+    /// program's own map to say, whose index is the [cookie](AttachPoint::cookie).
+    pub fn usdt(
+        path: impl Into<String>,
+        provider: impl Into<String>,
+        name: impl Into<String>,
+    ) -> AttachPoint {
+        Self::point(PointKind::Usdt { path: path.into(), provider: provider.into(), name: name.into() })
+    }
+
+    /// Samples of any perf event.
+    pub fn perf_event() -> AttachPoint {
+        Self::point(PointKind::Perf(None))
+    }
+
+    /// A value that the program reads with `bpf_get_attach_cookie`.
+    pub fn cookie(mut self, cookie: u64) -> AttachPoint {
+        self.cookie = cookie;
+        self
+    }
+
+    /// A value for each of several functions, in their order.
+    pub fn cookies(mut self, cookies: impl IntoIterator<Item = u64>) -> AttachPoint {
+        if let AttachKind::Points { points, .. } = &mut self.kind {
+            for (point, cookie) in points.iter_mut().zip(cookies) {
+                point.cookie = Some(cookie);
+            }
+        }
+        self
+    }
+}
+
+impl SimKernel {
+    /// Attaches a program to a place of events, whatever perf events and files of tracefs a real kernel wants for that.
+    /// It is detached when the last descriptor of the link is closed.
+    ///
+    /// ```
+    /// use skep_sim::{AttachPoint, FunctionCall, SimKernel};
+    /// # use skep_sys::{Kernel, abi::ProgType, request::ProgLoad};
+    ///
+    /// let sim = SimKernel::new();
+    /// # let kernel = Kernel::new(sim.clone());
+    /// # let insns = skep_asm::Assembler::new()
+    /// #     .ldx(skep_asm::Size::DW, skep_asm::Reg::R0, skep_asm::Reg::R1, 112).exit().finish()?;
+    /// # let prog = kernel.prog_load(&ProgLoad::new(ProgType::KPROBE, &insns, "GPL"), None)?;
+    /// // A program that returns the first argument of what it is attached to.
+    /// let link = sim.attach(&prog, AttachPoint::kprobe("do_unlinkat"))?;
+    /// let call = sim.fire(FunctionCall::new("do_unlinkat").arg(-100).returns(0))?;
+    /// assert_eq!(call.runs.ok()?.values(), [-100i64 as u64]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Errno::EINVAL`] when the program is of another kind, [`Errno::ENOENT`] when there is no such tracepoint, and what
+    /// the descriptor of something else gives.
+    pub fn attach(&self, prog: impl AsFd, point: AttachPoint) -> Result<OwnedFd, Errno> {
+        let kernel = &*self.0;
+        let object = kernel.object(prog.as_fd())?;
+        let prog = object.prog()?;
+        let AttachPoint { kind, cookie } = point;
+        match kind {
+            AttachKind::Loaded => link_loaded(kernel, prog, cookie),
+            AttachKind::RawTracepoint(name) => {
+                if !matches!(prog.prog_type, ProgType::RAW_TRACEPOINT | ProgType::RAW_TRACEPOINT_WRITABLE) {
+                    return Err(Errno::EINVAL);
+                }
+                link_raw_tracepoint(kernel, prog, &name, cookie)
+            }
+            AttachKind::Points { points, multi } => {
+                let fits = |point: &Point| match point.kind {
+                    PointKind::Tracepoint { .. } => prog.prog_type == ProgType::TRACEPOINT,
+                    PointKind::Perf(_) => prog.prog_type == ProgType::PERF_EVENT,
+                    _ => prog.prog_type == ProgType::KPROBE,
+                };
+                if points.is_empty() || !points.iter().all(fits) {
+                    return Err(Errno::EINVAL);
+                }
+                let place = Place::Points { points, multi };
+                new_link(kernel, prog, place, cookie)
+            }
+        }
+    }
+}
+
+/// The kinds of attach that programs of functions have.
+pub(super) const FENTRY: &[AttachType] = &[AttachType::TRACE_FENTRY];

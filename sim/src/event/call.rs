@@ -1,0 +1,350 @@
+//! Calls of functions of the kernel: kprobes, fentry and its like, and LSM hooks.
+
+use std::sync::Arc;
+
+use skep_sys::abi::AttachType;
+
+use super::Event;
+use super::attach::PointKind;
+use super::outcome::{EventError, Run, Runs, TraceEffect};
+use super::registers::Registers;
+use super::scene::{Scene, arguments, attached, is_tracing, run_link, scene, words};
+use super::site::{Arguments, Session, Site};
+use crate::kernel::SimKernel;
+use crate::link::{Link, Place};
+use crate::vm::{Trap, Vm, What};
+
+/// A call of a function of the kernel. In this order run:
+/// 1. what is attached to its start: kprobes and multi-kprobes, `fentry`;
+/// 2. `fmod_ret` programs, until one returns something else than 0: then the function does not run;
+/// 3. what is attached to its end: `fexit`, kretprobes.
+///
+/// ```
+/// # let sim = skep_sim::SimKernel::new();
+/// use skep_sim::FunctionCall;
+///
+/// let name = sim.memory().put(b"/tmp/file\0");
+/// let call = sim.fire(FunctionCall::new("do_unlinkat").arg(-100).arg(name).returns(-2))?;
+/// assert_eq!(call.returned, -2);
+/// assert!(call.runs.is_empty()); // nothing is attached
+/// # Ok::<(), skep_sim::EventError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct FunctionCall {
+    name: String,
+    offset: Option<u64>,
+    args: Vec<u64>,
+    returns: i64,
+    regs: Registers,
+    scene: Scene,
+}
+
+/// What a call of a function did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
+pub struct CallOutcome {
+    /// The programs that ran, in order.
+    pub runs: Runs,
+    /// What the caller gets.
+    pub returned: i64,
+    /// Whether a program kept the function from running.
+    pub skipped: bool,
+}
+
+scene!(FunctionCall);
+arguments!(FunctionCall);
+
+impl FunctionCall {
+    /// A call of the function with that name, which returns 0.
+    pub fn new(name: impl Into<String>) -> FunctionCall {
+        FunctionCall {
+            name: name.into(),
+            offset: None,
+            args: Vec::new(),
+            returns: 0,
+            regs: Registers::default(),
+            scene: Scene::default(),
+        }
+    }
+
+    /// What the function returns when it runs.
+    pub fn returns(mut self, value: impl Into<super::Argument>) -> FunctionCall {
+        self.returns = value.into().0.cast_signed();
+        self
+    }
+
+    /// What the registers hold that have no arguments.
+    pub fn registers(mut self, regs: Registers) -> FunctionCall {
+        self.regs = regs;
+        self
+    }
+
+    /// Lets kprobes inside of the function run too, at this offset from its start.
+    pub fn through(mut self, offset: u64) -> FunctionCall {
+        self.offset = Some(offset);
+        self
+    }
+}
+
+/// A call that happens.
+struct Call<'k> {
+    kernel: &'k SimKernel,
+    event: FunctionCall,
+    address: u64,
+    runs: Vec<Run>,
+    returned: i64,
+    skipped: bool,
+    /// By link, what a session said at the start.
+    sessions: Vec<(u32, Session)>,
+}
+
+impl Event for FunctionCall {
+    type Outcome = CallOutcome;
+
+    fn happen(self, kernel: &SimKernel) -> Result<CallOutcome, EventError> {
+        self.scene.check(kernel)?;
+        let address = kernel.0.function_address(&self.name);
+        let returned = self.returns;
+        let mut call = Call {
+            kernel,
+            event: self,
+            address,
+            runs: Vec::new(),
+            returned,
+            skipped: false,
+            sessions: Vec::new(),
+        };
+        call.kprobes(0);
+        if let Some(offset) = call.event.offset.filter(|offset| *offset != 0) {
+            call.kprobes(offset);
+        }
+        call.tracing(super::attach::FENTRY, false);
+        call.modify();
+        call.tracing(&[AttachType::TRACE_FEXIT], true);
+        call.kretprobes();
+        let Call { runs, returned, skipped, .. } = call;
+        Ok(CallOutcome { runs: Runs(runs), returned, skipped })
+    }
+}
+
+impl Call<'_> {
+    fn regs(&self, offset: u64) -> Registers {
+        let mut regs = self.event.regs.clone();
+        regs.set_args(&self.event.args);
+        regs.set_ip(self.address.wrapping_add(offset));
+        // What does not fit into registers is behind the address that the function returns to.
+        if let Some(more) = self.event.args.get(6..).filter(|more| !more.is_empty()) {
+            let mut stack = vec![0; 8];
+            stack.extend(words(more));
+            regs.set_sp(self.kernel.memory().put(&stack));
+        }
+        regs
+    }
+
+    fn site(&self, cookie: u64, func_ip: u64) -> Site {
+        Site { cookie, func_ip, ..self.event.scene.site(self.kernel, Some(self.address)) }
+    }
+
+    /// Runs what is attached to a place by points.
+    fn probe(
+        &mut self,
+        link: &Link,
+        cookie: u64,
+        regs: &Registers,
+        func_ip: u64,
+        session: Option<Session>,
+    ) -> Site {
+        let mut site = self.site(cookie, func_ip);
+        site.session = session;
+        let bytes = regs.bytes();
+        let context = |vm: &mut Vm| vm.own(What::Context, bytes, false);
+        let (run, site) = run_link(self.kernel, link, self.event.scene.cpu, site, context);
+        for effect in &run.effects {
+            if let TraceEffect::Override { value } = effect {
+                (self.skipped, self.returned) = (true, value.cast_signed());
+            }
+        }
+        self.runs.push(run);
+        site
+    }
+
+    fn kprobes(&mut self, at: u64) {
+        let name = self.event.name.clone();
+        let regs = self.regs(at);
+        let found = points(self.kernel, |kind| match kind {
+            PointKind::Kprobe { function, offset } if *function == name && *offset == at => Some(false),
+            PointKind::KprobeSession { function } if *function == name && at == 0 => Some(true),
+            _ => None,
+        });
+        for (link, (cookie, is_session)) in found {
+            let session = is_session.then_some(Session { at_return: false, cookie: 0, address: None });
+            let func_ip = if at == 0 { self.address } else { 0 };
+            let site = self.probe(&link, cookie, &regs, func_ip, session);
+            let goes_on = self.runs.last().is_some_and(|run| run.result == Ok(0));
+            if let Some(session) = site.session.filter(|_| goes_on) {
+                self.sessions.push((link.id, session));
+            }
+        }
+    }
+
+    fn kretprobes(&mut self) {
+        let name = self.event.name.clone();
+        let mut regs = self.regs(0);
+        regs.set_returned(self.returned.cast_unsigned());
+        let found = points(self.kernel, |kind| match kind {
+            PointKind::Kretprobe { function } if *function == name => Some(false),
+            PointKind::KprobeSession { function } if *function == name => Some(true),
+            _ => None,
+        });
+        for (link, (cookie, is_session)) in found {
+            let session = self.sessions.iter().find(|(id, _)| *id == link.id).map(|(_, session)| *session);
+            if is_session && session.is_none() {
+                continue;
+            }
+            let session = session.map(|session| Session { at_return: true, ..session });
+            let _ = self.probe(&link, cookie, &regs, self.address, session);
+        }
+    }
+
+    /// The programs that are attached by types, with the function's arguments and, at its end, what it returned.
+    fn tracing(&mut self, types: &[AttachType], at_end: bool) {
+        let found = attached(self.kernel, |link| is_tracing(link, types, &self.event.name).then_some(()));
+        for (link, ()) in found {
+            let _ = self.typed(&link, at_end);
+        }
+    }
+
+    fn typed(&mut self, link: &Arc<Link>, returned: bool) -> Option<u64> {
+        let (site, bytes) = typed_context(
+            self.kernel,
+            link,
+            self.site(link.cookie, self.address),
+            &self.event.args,
+            returned.then_some(self.returned),
+        );
+        let context = |vm: &mut Vm| vm.own(What::Context, bytes, false);
+        let (run, _) = run_link(self.kernel, link, self.event.scene.cpu, site, context);
+        let value = run.result.as_ref().ok().copied();
+        self.runs.push(run);
+        value
+    }
+
+    fn modify(&mut self) {
+        if self.skipped {
+            return;
+        }
+        let types = &[AttachType::MODIFY_RETURN];
+        let found = attached(self.kernel, |link| is_tracing(link, types, &self.event.name).then_some(()));
+        let own = std::mem::take(&mut self.returned);
+        for (link, ()) in found {
+            if let Some(value) =
+                self.typed(&link, true).map(|value| i64::from(value as i32)).filter(|value| *value != 0)
+            {
+                (self.skipped, self.returned) = (true, value);
+                return;
+            }
+        }
+        self.returned = own;
+    }
+}
+
+/// Context and site of a program that gets typed arguments.
+fn typed_context(
+    kernel: &SimKernel,
+    link: &Link,
+    site: Site,
+    args: &[u64],
+    returned: Option<i64>,
+) -> (Site, Vec<u8>) {
+    // The function has as many as its type says, however many the event gives.
+    let known = link.prog().target.as_ref().and_then(|target| kernel.0.parameters(target));
+    let count = known.unwrap_or(args.len());
+    let mut values = args.to_vec();
+    values.resize(count, 0);
+    values.extend(returned.map(i64::cast_unsigned));
+    let site = Site { arguments: Some(Arguments { count, returned: returned.is_some() }), ..site };
+    (site, words(&values))
+}
+
+/// Links with a point for which `at` answers something, with the point's cookie and that.
+pub(super) fn points<T>(
+    kernel: &SimKernel,
+    at: impl Fn(&PointKind) -> Option<T>,
+) -> Vec<(Arc<Link>, (u64, T))> {
+    attached(kernel, |link| match &link.place {
+        Place::Points { points, .. } => {
+            points.iter().find_map(|point| Some((point.cookie.unwrap_or(link.cookie), at(&point.kind)?)))
+        }
+        _ => None,
+    })
+}
+
+/// A hook of the kernel's security modules: `file_open`, `bprm_check_security`, `socket_connect`.
+///
+/// The programs of hooks that decide run until one returns something else than 0, which is the verdict. Those of hooks that
+/// return nothing all run.
+///
+/// ```
+/// # let sim = skep_sim::SimKernel::new();
+/// let file = sim.memory().put(&[0; 256]);
+/// let outcome = sim.fire(skep_sim::Lsm::new("file_open").arg(file))?;
+/// assert_eq!(outcome.verdict, 0);
+/// # Ok::<(), skep_sim::EventError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Lsm {
+    name: String,
+    args: Vec<u64>,
+    scene: Scene,
+}
+
+/// What the programs of a hook said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
+pub struct LsmOutcome {
+    /// The programs that ran, in order.
+    pub runs: Runs,
+    /// 0, or the negative errno of the program that refused.
+    pub verdict: i32,
+}
+
+scene!(Lsm);
+arguments!(Lsm);
+
+impl Lsm {
+    /// The hook with that name, without the `bpf_lsm_` of its function.
+    pub fn new(name: impl Into<String>) -> Lsm {
+        Lsm { name: name.into(), args: Vec::new(), scene: Scene::default() }
+    }
+}
+
+impl Event for Lsm {
+    type Outcome = LsmOutcome;
+
+    fn happen(self, kernel: &SimKernel) -> Result<LsmOutcome, EventError> {
+        self.scene.check(kernel)?;
+        let function = format!("bpf_lsm_{}", self.name);
+        let address = kernel.0.function_address(&function);
+        let found =
+            attached(kernel, |link| is_tracing(link, &[AttachType::LSM_MAC], &function).then_some(()));
+        let mut runs = Vec::new();
+        for (link, ()) in found {
+            let site =
+                Site { cookie: link.cookie, func_ip: address, ..self.scene.site(kernel, Some(address)) };
+            let decides = link.prog().target.as_ref().is_none_or(|target| kernel.0.returns_something(target));
+            let (site, bytes) = typed_context(kernel, &link, site, &self.args, decides.then_some(0));
+            let context = |vm: &mut Vm| -> Result<u64, Trap> { vm.own(What::Context, bytes, false) };
+            let (run, _) = run_link(kernel, &link, self.scene.cpu, site, context);
+            let verdict = run.result.as_ref().map_or(0, |value| *value as i32);
+            runs.push(run);
+            if decides && verdict != 0 {
+                return Ok(LsmOutcome { runs: Runs(runs), verdict });
+            }
+        }
+        Ok(LsmOutcome { runs: Runs(runs), verdict: 0 })
+    }
+}

@@ -1,0 +1,154 @@
+//! Calls of functions of programs and libraries: uprobes, and USDT.
+
+use super::Event;
+use super::attach::PointKind;
+use super::call::points;
+use super::outcome::{EventError, Runs, TraceEffect};
+use super::registers::Registers;
+use super::scene::{Scene, arguments, run_link, scene};
+use super::site::Site;
+use crate::kernel::SimKernel;
+use crate::vm::{Vm, What};
+
+/// A call of a function of a program or library: what is attached to its start runs, then what is attached to its end.
+///
+/// The programs find strings and structs that arguments point to in the [memory of the
+/// process](SimKernel::process_memory).
+///
+/// ```
+/// # let sim = skep_sim::SimKernel::new();
+/// use skep_sim::Uprobe;
+///
+/// sim.process_memory(1000).write(0x5000, b"ls -l\0")?;
+/// let call = sim.fire(Uprobe::new("/bin/bash", "readline").arg(0x4000).returns(0x5000))?;
+/// assert!(call.runs.is_empty()); // nothing is attached
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Uprobe {
+    path: String,
+    what: Where,
+    args: Vec<u64>,
+    returns: Option<u64>,
+    address: u64,
+    regs: Registers,
+    scene: Scene,
+}
+
+#[derive(Clone, Debug)]
+enum Where {
+    Function { name: String, offset: u64 },
+    Usdt { provider: String, name: String },
+}
+
+/// What a call of a function of a process did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
+pub struct UprobeOutcome {
+    /// The programs that ran, in order.
+    pub runs: Runs,
+    /// Whether a program kept the function from running.
+    pub skipped: bool,
+}
+
+scene!(Uprobe);
+arguments!(Uprobe);
+
+/// Where functions of programs are, when the event does not say.
+const ADDRESS: u64 = 0x40_1000;
+
+impl Uprobe {
+    fn with(path: String, what: Where) -> Uprobe {
+        Uprobe {
+            path,
+            what,
+            args: Vec::new(),
+            returns: None,
+            address: ADDRESS,
+            regs: Registers::default(),
+            scene: Scene::default(),
+        }
+    }
+
+    /// A call of a function of the file at a path, as programs name both when they attach.
+    pub fn new(path: impl Into<String>, function: impl Into<String>) -> Uprobe {
+        Self::with(path.into(), Where::Function { name: function.into(), offset: 0 })
+    }
+
+    /// The place at an offset inside of a function, or with an empty name in the file.
+    pub fn at(path: impl Into<String>, function: impl Into<String>, offset: u64) -> Uprobe {
+        Self::with(path.into(), Where::Function { name: function.into(), offset })
+    }
+
+    /// A tracepoint of a program or library (USDT). Its arguments are where the program's own map says, which mostly is in
+    /// [registers](Uprobe::registers).
+    pub fn usdt(path: impl Into<String>, provider: impl Into<String>, name: impl Into<String>) -> Uprobe {
+        Self::with(path.into(), Where::Usdt { provider: provider.into(), name: name.into() })
+    }
+
+    /// Lets the function return: what is attached to its end runs too.
+    pub fn returns(mut self, value: impl Into<super::Argument>) -> Uprobe {
+        self.returns = Some(value.into().0);
+        self
+    }
+
+    /// Where the function is in the process.
+    pub fn address(mut self, address: u64) -> Uprobe {
+        self.address = address;
+        self
+    }
+
+    /// What the registers hold that have no arguments.
+    pub fn registers(mut self, regs: Registers) -> Uprobe {
+        self.regs = regs;
+        self
+    }
+}
+
+impl Event for Uprobe {
+    type Outcome = UprobeOutcome;
+
+    fn happen(self, kernel: &SimKernel) -> Result<UprobeOutcome, EventError> {
+        self.scene.check(kernel)?;
+        let mut regs = self.regs.clone();
+        regs.set_args(&self.args);
+        if regs.ip() == 0 {
+            regs.set_ip(self.address);
+        }
+        let mut runs = Vec::new();
+        let mut probe = |regs: &Registers, at: &dyn Fn(&PointKind) -> Option<()>| {
+            for (link, (cookie, ())) in points(kernel, at) {
+                let mut site = Site { cookie, func_ip: self.address, ..self.scene.site(kernel, None) };
+                if site.user_stack.is_empty() {
+                    site.user_stack = [self.address].into();
+                }
+                let bytes = regs.bytes();
+                let context = |vm: &mut Vm| vm.own(What::Context, bytes, false);
+                runs.push(run_link(kernel, &link, self.scene.cpu, site, context).0);
+            }
+        };
+        probe(&regs, &|kind| match (kind, &self.what) {
+            (PointKind::Uprobe { path, function, offset }, Where::Function { name, offset: at }) => {
+                (*path == self.path && function == name && offset == at).then_some(())
+            }
+            (PointKind::Usdt { path, provider, name }, Where::Usdt { provider: by, name: called }) => {
+                (*path == self.path && provider == by && name == called).then_some(())
+            }
+            _ => None,
+        });
+        if let Some(value) = self.returns {
+            regs.set_returned(value);
+            probe(&regs, &|kind| match (kind, &self.what) {
+                (PointKind::Uretprobe { path, function }, Where::Function { name, offset: 0 }) => {
+                    (*path == self.path && function == name).then_some(())
+                }
+                _ => None,
+            });
+        }
+        let runs = Runs(runs);
+        let skipped = runs.effects().any(|effect| matches!(effect, TraceEffect::Override { .. }));
+        Ok(UprobeOutcome { runs, skipped })
+    }
+}
