@@ -40,6 +40,8 @@ const FUNCTIONS: &[&str] = &[
     "bpf_dynptr_clone",
     "bpf_dynptr_slice",
     "bpf_dynptr_slice_rdwr",
+    "bpf_dynptr_from_skb",
+    "bpf_dynptr_from_xdp",
     "bpf_dynptr_copy",
     "bpf_dynptr_memset",
     "bpf_strcmp",
@@ -59,7 +61,30 @@ const FUNCTIONS: &[&str] = &[
     "bpf_wq_start",
 ];
 
+#[test]
+fn an_exception_ends_in_the_callback_of_its_program() {
+    let mut btf = BtfBuilder::new();
+    let cookie = btf.add_int("u64", 8, IntEncoding(0)).unwrap();
+    let proto = btf.add_func_proto(skep::btf::TypeId(0)).unwrap();
+    btf.add_param("cookie", cookie).unwrap();
+    btf.add_func("bpf_throw", Linkage::STATIC, proto).unwrap();
+    let types = btf.finish().unwrap().bytes().to_vec();
+    let kernel = Kernel::new(SimKernel::builder().btf(types).build().unwrap());
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/exceptions.o");
+    let spec = skep::Spec::open(std::path::Path::new(path)).unwrap();
+    let object = skep::Loader::new(&kernel).load(&spec).unwrap();
+    let run = |program: &str| {
+        let mut run = skep::sys::request::TestRun::default();
+        run.data_in = &[0; 64];
+        object.program(program).unwrap().test_run(&mut run).unwrap().retval
+    };
+    assert_eq!(run("throws_with_answer"), 42);
+    assert_eq!(object.global::<u64>("seen").unwrap(), 21);
+    // Without a callback the program returns the cookie.
+    assert_eq!(run("throws_without_callback"), 9);
+}
+
 helper_conformance::tests! {
     kernel:
-    maps arrays queues bloom_filters per_cpu inner_maps every_element tail_calls loops numbers bits locks rings full_rings ring_queries ring_dynptrs sent_samples events counters dynptrs dynptr_functions formats format_errors format_space printing integers comparisons string_functions clocks timers timer_errors work_queues
+    maps arrays queues bloom_filters per_cpu inner_maps every_element tail_calls loops numbers bits locks rings full_rings ring_queries ring_dynptrs sent_samples events counters dynptrs dynptr_functions dynptrs_of_packets events_with_packets formats format_errors format_space printing integers comparisons string_functions clocks timers timer_errors work_queues
 }

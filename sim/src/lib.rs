@@ -75,7 +75,7 @@ pub use event::{
     UprobeOutcome,
 };
 pub use features::Features;
-pub use helper::HelperCall;
+pub use helper::{HelperCall, HelperMap};
 pub use image::{FieldValue, ImageError, KernelMemory, KernelObject, ProcessMemory};
 pub use kernel::{Live, SimKernel};
 pub use net::{Destination, Dropper, Effect, Interface, Route, RouteKind, Socket, SocketId, TcpState};

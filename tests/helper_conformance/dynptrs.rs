@@ -1,7 +1,7 @@
 use skep::asm::Reg;
 use skep::sys::abi::{Errno, ProgType};
 
-use super::Arg::{Data, Imm, Stack};
+use super::Arg::{Data, Imm, Reg as R, Stack};
 use super::{Script, World, errno, has_functions, has_helper};
 
 const FROM_MEM: i32 = 197;
@@ -126,4 +126,51 @@ pub(super) fn functions(world: &World<'_>) {
     expected.copy_within(8..16, 16);
     expected[28..].fill(0xaa);
     assert_eq!(script.shared(0, 32), expected);
+}
+
+pub(super) fn packets(world: &World<'_>) {
+    let names = ["bpf_dynptr_from_skb", "bpf_dynptr_from_xdp", "bpf_dynptr_slice_rdwr", "bpf_dynptr_size"];
+    if !has_functions(world, "dynptrs_of_packets", &names) {
+        return;
+    }
+    let packet: Vec<u8> = (0..64).collect();
+    let at = |at: usize| super::number(&packet[at..at + 8]);
+    for (kind, from) in [
+        (ProgType::XDP, "bpf_dynptr_from_xdp"),
+        (ProgType::SCHED_CLS, "bpf_dynptr_from_skb"),
+        (ProgType::SOCKET_FILTER, "bpf_dynptr_from_skb"),
+    ] {
+        let mut script = Script::of(world, kind);
+        script.builder.asm().mov64_reg(Reg::R6, Reg::R1);
+        let note = |script: &mut Script| {
+            script.builder.asm().lsh64_imm(Reg::R0, 32).arsh64_imm(Reg::R0, 32);
+            script.note();
+        };
+        script.kfunc(from, &[R(Reg::R6), Imm(1), Stack(-16)]);
+        note(&mut script);
+        script.kfunc(from, &[R(Reg::R6), Imm(0), Stack(-16)]);
+        note(&mut script);
+        script.kfunc("bpf_dynptr_size", &[Stack(-16)]);
+        note(&mut script);
+        for offset in [0, 40, 60] {
+            script.stack(-24, 0);
+            script.call(READ, &[Stack(-24), Imm(8), Stack(-16), Imm(offset), Imm(0)]).note().note_stack(-24);
+        }
+        script.stack(-24, 0x0506);
+        script.call(WRITE, &[Stack(-16), Imm(20), Stack(-24), Imm(8), Imm(0)]).note();
+        script.kfunc("bpf_dynptr_slice", &[Stack(-16), Imm(20), Imm(0), Imm(8)]);
+        script.note_target();
+        // Socket filters see the packet without its Ethernet header, and do not write it.
+        let filter = kind == ProgType::SOCKET_FILTER;
+        if !filter {
+            script.kfunc("bpf_dynptr_slice_rdwr", &[Stack(-16), Imm(28), Imm(0), Imm(8)]);
+            script.note_target();
+            script.call(DATA, &[Stack(-16), Imm(0), Imm(8)]).note_if_set();
+        }
+        let noted = script.exit(0).run_on(&packet);
+        let start = if filter { 14 } else { 0 };
+        let first = [EINVAL, 0, 64 - start as u64, 0, at(start), 0, at(start + 40), E2BIG, 0];
+        let rest = if filter { vec![EINVAL, at(34)] } else { vec![0, 0x0506, at(28), 0] };
+        assert_eq!(noted, [&first[..], &rest].concat(), "{kind}");
+    }
 }

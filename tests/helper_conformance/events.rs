@@ -1,6 +1,6 @@
 use skep::map::Map;
 use skep::perf::{PerfBuffer, PerfBufferOptions};
-use skep::sys::abi::{Errno, MapType, PerfEventKind, UpdateFlags};
+use skep::sys::abi::{Errno, MapType, PerfEventKind, ProgType, UpdateFlags};
 use skep::sys::request::{PerfEventOpen, PerfTarget, TestRun};
 
 use super::Arg::{Imm, Map as M, Reg as R, Stack};
@@ -83,4 +83,36 @@ pub(super) fn counters(world: &World<'_>) {
     let [first, answer, counted, enabled, running] = noted[7..] else { panic!("{noted:?}") };
     assert!(answer == 0 && first >= 1_000_000 && counted >= first, "{noted:?}");
     assert!(enabled >= 1_000_000 && running <= enabled, "{noted:?}");
+}
+
+pub(super) fn packets(world: &World<'_>) {
+    let cpus = world.kernel.possible_cpus().unwrap();
+    let events = map(world, MapType::PERF_EVENT_ARRAY, 4, 4, cpus);
+    let packet: Vec<u8> = (0..64).collect();
+    for kind in [ProgType::XDP, ProgType::SCHED_CLS] {
+        let mut buffer = PerfBuffer::new(&events, PerfBufferOptions::new()).unwrap();
+        let mut script = Script::of(world, kind);
+        script.builder.asm().mov64_reg(Reg::R6, Reg::R1);
+        script.stack(-8, 31);
+        for len in [0, 10, 64, 65] {
+            let flags = len << 32 | CURRENT_CPU;
+            script.call(OUTPUT, &[R(Reg::R6), M(&events), Imm(flags), Stack(-8), Imm(8)]).note();
+        }
+        script.call(OUTPUT, &[R(Reg::R6), M(&events), Imm(1 << 52 | CURRENT_CPU), Stack(-8), Imm(8)]).note();
+        let noted = script.exit(0).run_on(&packet);
+        assert_eq!(noted, [0, 0, 0, errno(Errno::EFAULT), EINVAL], "{kind}");
+        let mut records = Vec::new();
+        buffer
+            .consume(|record| {
+                if let skep::perf::PerfRecord::Sample(sample) = record {
+                    records.push(sample.data.to_vec());
+                }
+            })
+            .unwrap();
+        for (record, len) in records.iter().zip([0, 10, 64]) {
+            let expected = [&31u64.to_ne_bytes()[..], &packet[..len]].concat();
+            assert_eq!(record[..8 + len], expected, "{kind}");
+        }
+        assert_eq!(records.len(), 3);
+    }
 }

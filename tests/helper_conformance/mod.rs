@@ -52,6 +52,8 @@ pub(crate) const BODIES: &[Body] = &[
     ("counters", events::counters),
     ("dynptrs", dynptrs::memory),
     ("dynptr_functions", dynptrs::functions),
+    ("dynptrs_of_packets", dynptrs::packets),
+    ("events_with_packets", events::packets),
     ("formats", text::formats),
     ("format_errors", text::errors),
     ("format_space", text::space),
@@ -312,6 +314,14 @@ impl Script {
     fn run(&mut self) -> Vec<u64> {
         let program = self.program();
         program.test_run(&mut TestRun::default()).unwrap();
+        self.notes()
+    }
+
+    /// As [`run`](Script::run), on a packet.
+    fn run_on(&mut self, packet: &[u8]) -> Vec<u64> {
+        let mut run = TestRun::default();
+        run.data_in = packet;
+        self.program().test_run(&mut run).unwrap();
         self.notes()
     }
 

@@ -22,6 +22,7 @@ pub(super) const KFUNCS: &[(&str, HelperFn)] = &[
     ("bpf_preempt_enable", |vm, _| leave(vm, Section::Preempt)),
     ("bpf_local_irq_save", irq_save),
     ("bpf_local_irq_restore", irq_restore),
+    ("bpf_throw", throw),
     ("bpf_rdonly_cast", same),
     ("bpf_cast_to_kern_ctx", same),
 ];
@@ -172,4 +173,10 @@ fn irq_restore(vm: &mut Vm, [flags, ..]: [u64; 5]) -> Result<u64, Trap> {
 /// What only changes what the verifier thinks of a pointer.
 fn same(_: &mut Vm, [pointer, ..]: [u64; 5]) -> Result<u64, Trap> {
     Ok(pointer)
+}
+
+/// `bpf_throw(cookie)`: ends the program, and everything that it called, in its exception callback.
+fn throw(vm: &mut Vm, [cookie, ..]: [u64; 5]) -> Result<u64, Trap> {
+    vm.held.throw(cookie);
+    Err(refuse("an exception was thrown where nothing can end the program"))
 }

@@ -3,15 +3,17 @@
 //! As in the kernel, one is 16 bytes on the program's stack: an address, the size with the kind in its upper bits, and an
 //! offset. What is there is never trusted: the address is checked at every access.
 
-use skep_sys::abi::Errno;
+use skep_sys::abi::{Errno, ProgType};
 
 use super::{HelperFn, answer, builtin, memory, negative, refuse};
-use crate::vm::{Trap, Vm};
+use crate::vm::{Trap, Vm, What};
 
 pub(super) const HELPERS: &[(i32, HelperFn)] =
     &[(197, from_mem), (201, read_bytes), (202, write_bytes), (203, data)];
 
 pub(super) const KFUNCS: &[(&str, HelperFn)] = &[
+    ("bpf_dynptr_from_skb", |vm, [skb, flags, to, ..]| from_packet(vm, skb, flags, to, Kind::Skb)),
+    ("bpf_dynptr_from_xdp", |vm, [xdp, flags, to, ..]| from_packet(vm, xdp, flags, to, Kind::Xdp)),
     ("bpf_dynptr_slice", |vm, [ptr, at, buffer, len, _]| slice(vm, ptr, at, buffer, len, false)),
     ("bpf_dynptr_slice_rdwr", |vm, [ptr, at, buffer, len, _]| slice(vm, ptr, at, buffer, len, true)),
     ("bpf_dynptr_adjust", adjust),
@@ -130,6 +132,24 @@ fn from_mem(vm: &mut Vm, [data, size, flags, to, _]: [u64; 5]) -> Result<u64, Tr
     Ok(0)
 }
 
+/// `bpf_dynptr_from_skb(skb, flags, dynptr)` and `bpf_dynptr_from_xdp`. Programs that may not write the packet get one that
+/// is only read.
+fn from_packet(vm: &mut Vm, packet: u64, flags: u64, to: u64, kind: Kind) -> Result<u64, Trap> {
+    if flags != 0 {
+        write(vm, to, &Dynptr::NULL)?;
+        return Ok(negative(Errno::EINVAL));
+    }
+    let size = match kind {
+        Kind::Xdp => helper(vm, 188, [packet, 0, 0, 0, 0])? as u32,
+        _ => vm.memory.load::<4>(packet)? as u32, // the length of a `__sk_buff`
+    };
+    use ProgType as P;
+    let writers = [P::SCHED_CLS, P::SCHED_ACT, P::XDP, P::LWT_XMIT, P::SK_SKB];
+    let read_only = !writers.contains(&vm.prog().prog_type);
+    write(vm, to, &Dynptr { data: packet, size, offset: 0, kind, read_only })?;
+    Ok(0)
+}
+
 /// `bpf_dynptr_read(to, len, dynptr, offset, flags)`.
 fn read_bytes(vm: &mut Vm, [to, len, ptr, at, flags]: [u64; 5]) -> Result<u64, Trap> {
     let dynptr = read(vm, ptr)?;
@@ -223,11 +243,19 @@ fn slice_of(vm: &mut Vm, dynptr: &Dynptr, at: u64, buffer: u64, len: u64, writes
     }
     // What of the packet lies in one piece is pointed to.
     let (start, end) = if dynptr.kind == Kind::Skb { (76, 80) } else { (0, 4) };
-    let start = vm.memory.load::<4>(dynptr.data.wrapping_add(start))?;
-    let end = vm.memory.load::<4>(dynptr.data.wrapping_add(end))?;
+    let start = vm.memory.load::<4>(dynptr.data.wrapping_add(start));
+    let end = vm.memory.load::<4>(dynptr.data.wrapping_add(end));
     let first = u64::from(dynptr.offset).saturating_add(at);
-    if first.saturating_add(len) <= end.saturating_sub(start) {
-        return Ok(start + first); // both are below 2^33
+    match (start, end) {
+        (Ok(start), Ok(end)) if first.saturating_add(len) <= end.saturating_sub(start) => {
+            return Ok(start + first); // both are below 2^33
+        }
+        (Ok(_), Ok(_)) => {}
+        // Programs of this kind have no pointer into the packet, and only read it.
+        _ => {
+            let copy = vm.own(What::Other("bytes of the packet"), vec![0; len as usize], true)?;
+            return Ok(if load(vm, dynptr, at, copy, len)? == 0 { copy } else { 0 });
+        }
     }
     if buffer == 0 || load(vm, dynptr, at, buffer, len)? != 0 {
         return Ok(0);
@@ -283,7 +311,7 @@ fn copy(vm: &mut Vm, [to, to_at, from, from_at, len]: [u64; 5]) -> Result<u64, T
         return Ok(negative(Errno::E2BIG));
     }
     // Both are packets in pieces.
-    let through = vm.own(crate::vm::What::Other("bytes on their way"), vec![0; len as usize], true)?;
+    let through = vm.own(What::Other("bytes on their way"), vec![0; len as usize], true)?;
     match load(vm, &from, from_at, through, len)? {
         0 => store(vm, &to, to_at, through, len, 0),
         errno => Ok(errno),
@@ -304,6 +332,6 @@ fn set(vm: &mut Vm, [ptr, at, len, value, _]: [u64; 5]) -> Result<u64, Trap> {
         vm.memory.write(dynptr.address(at), &bytes)?;
         return Ok(0);
     }
-    let from = vm.own(crate::vm::What::Other("bytes on their way"), bytes, false)?;
+    let from = vm.own(What::Other("bytes on their way"), bytes, false)?;
     store(vm, &dynptr, at, from, len, 0)
 }

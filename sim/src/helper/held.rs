@@ -24,6 +24,8 @@ pub(crate) struct Held {
     cgroup: Option<u64>,
     /// The mark of the timer whose callback runs.
     calling: Option<u64>,
+    /// What the program threw.
+    thrown: Option<u64>,
 }
 
 /// The id of the root of all cgroups.
@@ -149,6 +151,15 @@ impl Held {
 
     pub(crate) fn set_calling(&mut self, mark: u64) {
         self.calling = Some(mark);
+    }
+
+    /// Notes that the program threw an exception.
+    pub(super) fn throw(&mut self, cookie: u64) {
+        self.thrown = Some(cookie);
+    }
+
+    pub(crate) fn take_thrown(&mut self) -> Option<u64> {
+        self.thrown.take()
     }
 
     pub(super) fn buffer(&mut self) -> Vec<u8> {

@@ -27,7 +27,7 @@ mod time;
 mod timer;
 
 pub(crate) use custom::CustomFunction;
-pub use custom::HelperCall;
+pub use custom::{HelperCall, HelperMap};
 pub(crate) use dynptr::{Dynptr, Kind as DynptrKind};
 pub(crate) use held::Held;
 pub(crate) use print::SeqFile;

@@ -66,7 +66,7 @@ fn begin(vm: &mut Vm, address: u64, map: u64, kind: FieldKind, is_wall_clock: bo
     let found = map.values(vm.cpu).into_iter().find(|(_, there)| is_here(there));
     // A value that was removed meanwhile has no key any more.
     let key = found.map_or_else(|| Arc::from(vec![0; map.shape.key_size as usize]), |(key, _)| key);
-    let mut timer = Timer::new(&map, key, value, offset(address), kind == FieldKind::Workqueue);
+    let mut timer = Timer::new(&map, key, offset(address));
     timer.is_wall_clock = is_wall_clock;
     let mark = vm.kernel.0.world().timers.add(timer);
     write_u64(vm, address, mark)?;

@@ -57,9 +57,9 @@ pub(super) fn successors(insns: &[Insn], index: usize) -> impl Iterator<Item = u
 }
 
 /// Checks that every instruction can be reached, and that none is entered in its middle.
-pub(super) fn check_reachable(insns: &[Insn]) -> Result<(), Reject> {
+pub(super) fn check_reachable(insns: &[Insn], callback: Option<usize>) -> Result<(), Reject> {
     let mut seen = vec![false; insns.len()];
-    let mut open = vec![0];
+    let mut open: Vec<usize> = callback.into_iter().chain([0]).collect();
     while let Some(index) = open.pop() {
         match seen.get_mut(index) {
             Some(seen) if !*seen => *seen = true,

@@ -1,5 +1,6 @@
 //! Programs.
 
+mod exception;
 mod flow;
 mod helpers;
 mod info;

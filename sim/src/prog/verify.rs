@@ -12,7 +12,7 @@ use skep_sys::request::{KnownRecords, ProgLoad};
 use super::helpers::Helpers;
 use super::info::{self, Lines};
 use super::refs::{self, Loads};
-use super::{Target, flow, insn, layout, stack};
+use super::{Target, exception, flow, insn, layout, stack};
 use crate::btf::BtfObject;
 use crate::features::Features;
 use crate::kernel::Inner;
@@ -108,7 +108,15 @@ fn check(
     found: &mut Verified,
 ) -> Result<(), Reject> {
     let insns = subject.request.insns;
-    let starts = layout::subprograms(insns)?;
+    let mut starts = layout::subprograms(insns)?;
+    // Nothing calls the function where exceptions end.
+    let callback = btf.and_then(|btf| exception::callback_of(&btf.btf, subject.request.func_info));
+    let callback = callback.filter(|slot| *slot < insns.len());
+    if let Some(callback) = callback
+        && let Err(place) = starts.binary_search(&callback)
+    {
+        starts.insert(place, callback);
+    }
     found.kfuncs = refs::kernel_functions(subject)?;
     layout::check_jumps(insns, &starts)?;
     let mut functions = Vec::new();
@@ -125,7 +133,7 @@ fn check(
     info::check_returns(btf.map(|btf| &btf.btf), &functions, insns, &starts)?;
     found.loads = refs::resolve(subject)?;
     let Loads { maps, by_slot, .. } = &found.loads;
-    layout::check_reachable(insns)?;
+    layout::check_reachable(insns, callback)?;
     check_target(subject.request, target)?;
     let walk = flow::walk(insns, maps, by_slot);
     let mut accesses = walk.accesses.iter().peekable();

@@ -145,12 +145,29 @@ impl Vm {
 
     /// What is left to do when a program has ended.
     fn end(&mut self, answer: Result<u64, Trap>) -> Result<u64, Box<Fault>> {
+        let answer = match self.held.take_thrown() {
+            Some(cookie) => self.catch(cookie),
+            None => answer,
+        };
         let answer = answer.and_then(|answer| self.check_held().map(|()| answer));
         answer.map_err(|trap| {
             let fault = Box::new(self.fault(trap));
             self.drop_held();
             fault
         })
+    }
+
+    /// Ends a program that threw an exception: in its callback for that, or with what was thrown.
+    fn catch(&mut self, cookie: u64) -> Result<u64, Trap> {
+        let Some(callback) = self.prog.exception_callback() else { return Ok(cookie) };
+        self.frames.clear();
+        self.depth = 0;
+        self.callbacks = 0;
+        self.regs = [0; 16];
+        self.regs[1] = cookie; // 16 registers
+        self.regs[10] = self.stack(0)?; // 16 registers
+        self.pc = callback;
+        self.execute()
     }
 
     fn start(&mut self, context: u64) -> Result<u64, Trap> {

@@ -11,11 +11,16 @@ use crate::vm::{Vm, What};
 /// Most callbacks that are run in one call, so that a timer that starts itself at once ends.
 const CALLS_MAX: u32 = 1 << 16;
 
+/// Timers beyond twice as many as there were that are not looked through.
+const SWEPT: usize = 64;
+
 /// Timers and work queues by their marks, which stand in the values that they are in.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timers {
     last_mark: u64,
     last_start: u64,
+    /// At how many they are looked through for those that are gone.
+    swept_at: usize,
     all: BTreeMap<u64, Timer>,
 }
 
@@ -24,10 +29,8 @@ pub(crate) struct Timers {
 pub(crate) struct Timer {
     map: Weak<Map>,
     key: Arc<[u8]>,
-    value: Value,
     /// Where it is in the value.
     offset: usize,
-    pub(crate) is_work: bool,
     /// The clock is that of the wall.
     pub(crate) is_wall_clock: bool,
     pub(crate) callback: Option<Callback>,
@@ -44,13 +47,11 @@ pub(crate) struct Callback {
 }
 
 impl Timer {
-    pub(crate) fn new(map: &Arc<Map>, key: Arc<[u8]>, value: Value, offset: usize, is_work: bool) -> Timer {
+    pub(crate) fn new(map: &Arc<Map>, key: Arc<[u8]>, offset: usize) -> Timer {
         Timer {
             map: Arc::downgrade(map),
             key,
-            value,
             offset,
-            is_work,
             is_wall_clock: false,
             callback: None,
             due: None,
@@ -58,18 +59,26 @@ impl Timer {
         }
     }
 
-    /// Whether the value that it is in still has it: maps clear the mark when a value is removed.
-    fn is_there(&self, mark: u64) -> bool {
+    /// The value that it is in, if that still has it: maps clear the mark when a value is removed or written over.
+    fn value(&self, map: &Map, mark: u64) -> Option<Value> {
+        let value = map.value(&self.key, self.cpu).ok()??;
         let mut bytes = [0; 8];
-        let read = self.value.read(self.offset, &mut bytes);
-        read.is_ok() && u64::from_ne_bytes(bytes) == mark
+        value.read(self.offset, &mut bytes).ok()?;
+        (u64::from_ne_bytes(bytes) == mark).then_some(value)
+    }
+
+    fn is_there(&self, mark: u64) -> bool {
+        self.map.upgrade().is_some_and(|map| self.value(&map, mark).is_some())
     }
 }
 
 impl Timers {
     /// Adds one. Answers its mark.
     pub(crate) fn add(&mut self, timer: Timer) -> u64 {
-        self.all.retain(|mark, timer| timer.map.strong_count() > 0 && timer.is_there(*mark));
+        if self.all.len() >= self.swept_at {
+            self.all.retain(|mark, timer| timer.is_there(*mark));
+            self.swept_at = self.all.len() * 2 + SWEPT;
+        }
         self.last_mark += 1; // a u64 counter does not overflow
         self.all.insert(self.last_mark, timer);
         self.last_mark
@@ -102,7 +111,7 @@ impl Timers {
                 return None;
             }
             let timer = self.all.get_mut(&mark)?;
-            if timer.map.strong_count() == 0 || !timer.is_there(mark) {
+            if !timer.is_there(mark) {
                 self.all.remove(&mark);
                 continue;
             }
@@ -128,13 +137,14 @@ impl SimKernel {
 
     fn run_timer(&self, timer: &Timer, mark: u64) {
         let (Some(map), Some(callback)) = (timer.map.upgrade(), &timer.callback) else { return };
+        let Some(element) = timer.value(&map, mark) else { return };
         let mut vm = Vm::new(self, &callback.prog, timer.cpu);
         vm.held.set_calling(mark);
         let addresses = || {
             let function = vm.code_address(&callback.prog, callback.slot)?;
             let map_at = vm.map_handle(&map)?;
             let key = vm.own(What::Other("the key of a timer's element"), timer.key.to_vec(), false)?;
-            let value = vm.value_address(&map, &timer.value)?;
+            let value = vm.value_address(&map, &element)?;
             Ok::<_, crate::vm::Trap>((function, [map_at, key, value, 0, 0]))
         };
         let mut addresses = addresses;
