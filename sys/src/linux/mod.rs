@@ -22,7 +22,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 pub(crate) use self::mapping::Mapping;
-use crate::abi::{Errno, OpenFlags, StatsType, StreamId};
+use crate::abi::{Errno, MapType, OpenFlags, StatsType, StreamId};
 use crate::backend::{Backend, ObjectKind, Permissions};
 use crate::map_fd::MapRef;
 use crate::perf_ring::PerfRingMemory;
@@ -38,7 +38,8 @@ use crate::shared::SharedMemory;
 /// The running kernel, through bpf(2).
 ///
 /// What every user of the system call has to do is done here and nowhere above: a load that the kernel gives up with
-/// `EAGAIN` is tried again, at most 5 times in all; descriptors are never 0, 1 or 2, and close-on-exec.
+/// `EAGAIN` is tried again, at most 5 times in all; a `struct_ops` table that it does not know is tried again after it was
+/// made to read its types; descriptors are never 0, 1 or 2, and close-on-exec.
 #[derive(Clone, Debug, Default)]
 pub struct LinuxBackend {
     /// Whether the kernel knows the flags that choose CPUs, once an update with one has asked.
@@ -58,7 +59,15 @@ impl Backend for LinuxBackend {
     }
 
     fn map_create(&self, request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
-        map::create(request)
+        match map::create(request) {
+            // A kernel such as 5.10 reads its types when the first program is loaded since it booted. Until then it knows no
+            // table.
+            Err(Errno::ENOTSUPP) if request.map_type == MapType::STRUCT_OPS => {
+                program::load_any();
+                map::create(request)
+            }
+            answer => answer,
+        }
     }
 
     fn map_lookup(&self, map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {

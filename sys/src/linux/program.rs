@@ -7,11 +7,11 @@
 use std::ffi::CString;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use skep_asm::{Endian, Insn, encode, pseudo};
+use skep_asm::{Assembler, Endian, Insn, Reg, encode, pseudo};
 
 use super::attr::{BindMapAttr, BtfLoadAttr, ProgLoadAttr, TestRunAttr, cmd};
 use super::call::{address, address_mut, bpf, bpf_fd, length, name, raw, raw_or_0};
-use crate::abi::{Errno, ProgFlags};
+use crate::abi::{Errno, ProgFlags, ProgType};
 use crate::request::{AttachTarget, BtfLoad, LogBuffer, ProgLoad, TestRun, TestRunResult};
 
 /// How often a load is tried that the kernel gives up with `EAGAIN`, as it does when a signal is pending while the
@@ -19,6 +19,15 @@ use crate::request::{AttachTarget, BtfLoad, LogBuffer, ProgLoad, TestRun, TestRu
 const LOAD_ATTEMPTS: u32 = 5;
 
 const NATIVE: Endian = if cfg!(target_endian = "big") { Endian::Big } else { Endian::Little };
+
+/// Loads a program that does nothing, and lets go of it: the verifier reads the kernel's types when it is first used.
+pub(super) fn load_any() {
+    let mut code = Assembler::new();
+    if let Ok(insns) = code.mov64_imm(Reg::R0, 0).exit().finish() {
+        // Whether it was of use is seen by what comes next.
+        let _ = load(&ProgLoad::new(ProgType::SOCKET_FILTER, &insns, "GPL"), None);
+    }
+}
 
 pub(super) fn load(request: &ProgLoad<'_>, mut log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
     let insns = encode(request.insns, NATIVE);
