@@ -18,6 +18,7 @@
 mod btf;
 mod build;
 mod check;
+mod datum;
 mod edit;
 mod error;
 mod ext;
@@ -33,6 +34,7 @@ mod wire;
 
 pub use btf::{Btf, Types};
 pub use build::BtfBuilder;
+pub use datum::Datum;
 pub use edit::BtfEdit;
 pub use error::BtfError;
 pub use ext::{

@@ -173,8 +173,7 @@ impl Backend for Core {
         log.finish()?;
         let draft = draft?;
         self.0.charge(prog::memory(request.insns.len()))?;
-        let prog = self.0.state().progs.add(|id| draft.with_id(id))?;
-        self.0.open(Object::Prog(prog), Access::ALL)
+        self.0.open(Object::Prog(self.0.add_prog(draft)?), Access::ALL)
     }
 
     fn prog_test_run(

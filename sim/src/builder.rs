@@ -47,6 +47,8 @@ pub struct Builder {
     pub(crate) failing: Vec<(Command, u64, Errno)>,
     /// Bytes that maps and programs may take together.
     pub(crate) memory_limit: Option<usize>,
+    /// Whether lines that programs come to are counted from the start.
+    pub(crate) coverage: bool,
 }
 
 /// The configuration of a simulated kernel that is not given another.
@@ -113,6 +115,7 @@ impl Default for Builder {
             kfuncs: BTreeMap::new(),
             failing: Vec::new(),
             memory_limit: None,
+            coverage: false,
         }
     }
 }
@@ -282,12 +285,23 @@ impl Builder {
         self
     }
 
+    /// Counts how often programs come to each of their lines, from the start: [`SimKernel::coverage`] tells.
+    pub fn coverage(mut self) -> Self {
+        self.coverage = true;
+        self
+    }
+
     /// Makes the kernel.
     ///
     /// # Errors
     /// When the BTF that was given for the kernel or a module cannot be read.
     pub fn build(self) -> Result<SimKernel, BtfError> {
         let btf = self.btf.clone().map(Btf::parse).transpose()?;
-        SimKernel::from_builder(self, btf)
+        let coverage = self.coverage;
+        let sim = SimKernel::from_builder(self, btf)?;
+        if coverage {
+            sim.record_coverage();
+        }
+        Ok(sim)
     }
 }

@@ -22,8 +22,10 @@ use crate::link::{Link, Place};
 use crate::map::Map;
 use crate::object::{Ids, Object};
 use crate::perf::PerfEvent;
+use crate::prog::{Draft, Prog};
 use crate::prog::{Prog, Target};
 use crate::vm::MapFields;
+use crate::watch::Watching;
 use crate::world::World;
 
 /// A kernel in the process.
@@ -82,6 +84,7 @@ pub(crate) struct Inner {
     state: Mutex<State>,
     world: Mutex<World>,
     calls: CallHooks,
+    watching: Watching,
     map_fields: OnceLock<MapFields>,
 }
 
@@ -253,12 +256,25 @@ impl Inner {
             state: Mutex::new(state),
             world,
             calls,
+            watching: Watching::default(),
             map_fields: OnceLock::new(),
         }
     }
 
     pub(crate) fn config(&self) -> &Builder {
         &self.config
+    }
+
+    /// Gives a program its id.
+    pub(crate) fn add_prog(&self, draft: Draft) -> Result<Arc<Prog>, Errno> {
+        let prog = self.state().progs.add(|id| draft.with_id(id))?;
+        self.watching.loaded(&prog);
+        Ok(prog)
+    }
+
+    /// Who looks at programs.
+    pub(crate) fn watching(&self) -> &Watching {
+        &self.watching
     }
 
     /// What happens around calls.

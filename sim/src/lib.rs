@@ -64,6 +64,7 @@ mod run;
 mod snapshot;
 #[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
 mod vm;
+mod watch;
 #[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
 mod world;
 
@@ -82,6 +83,11 @@ pub use net::{Destination, Dropper, Effect, Interface, Route, RouteKind, Socket,
 pub use ring::{RingQuery, RingRecord};
 pub use snapshot::{RestoreError, Snapshot};
 pub use vm::{Fault, FaultKind, SourceLine};
+pub use watch::{
+    BranchCoverage, Coverage, Debugger, FrameView, Halted, LineCoverage, ProgramCoverage, Session, Stop,
+    TraceStep,
+};
+pub use world::TraceLine;
 pub use world::{Task, TraceLine};
 
 /// A simulated kernel with everything at its default, behind the handle that the rest of skep takes.

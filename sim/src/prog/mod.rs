@@ -19,7 +19,7 @@ mod xlate;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use skep_asm::Insn;
-use skep_btf::Kind;
+use skep_btf::{Kind, TypeId};
 use skep_sys::abi::{AttachType, BtfObjectId, MapId, ProgId, ProgType};
 use skep_sys::request::{OwnedRecords, ProgDump, ProgInfo};
 
@@ -30,7 +30,7 @@ use crate::vm::{Code, SourceLine};
 
 pub(crate) use helpers::Helpers as HelperNames;
 use info::Lines;
-pub(crate) use load::load;
+pub(crate) use load::{Draft, load};
 
 /// A loaded program.
 #[derive(Debug)]
@@ -96,6 +96,42 @@ impl Prog {
     /// The BTF that the program was loaded with.
     pub(crate) fn btf(&self) -> Option<&Arc<BtfObject>> {
         self.btf.as_ref()
+    }
+
+    pub(crate) fn tag(&self) -> [u8; 8] {
+        self.tag
+    }
+
+    /// Its functions by their first slots: slot and type. Only what its types tell.
+    fn function_types(&self) -> impl Iterator<Item = (usize, TypeId)> {
+        self.func_info.iter().filter_map(|record| {
+            let (words, _) = record.as_chunks::<4>();
+            let [start, type_id] = *words.first_chunk()?;
+            Some((u32::from_ne_bytes(start) as usize, TypeId(u32::from_ne_bytes(type_id))))
+        })
+    }
+
+    /// Its functions by their first slots: slot and name.
+    pub(crate) fn functions(&self) -> Vec<(usize, String)> {
+        let named =
+            |(start, type_id)| Some((start, self.btf.as_ref()?.btf.ty(type_id).ok()?.name().into_owned()));
+        self.function_types().filter_map(named).collect()
+    }
+
+    /// First slot of the function that a slot is in; that of the program where no types tell.
+    pub(crate) fn function_start(&self, slot: usize) -> usize {
+        let starts = self.function_types().map(|(start, _)| start);
+        starts.take_while(|&start| start <= slot).last().unwrap_or(0)
+    }
+
+    /// Type of the function that a slot is in.
+    pub(crate) fn function_type(&self, slot: usize) -> Option<TypeId> {
+        self.function_types().take_while(|&(start, _)| start <= slot).last().map(|(_, type_id)| type_id)
+    }
+
+    /// Name of the function that a slot is in.
+    pub(crate) fn function_name(&self, slot: usize) -> Option<String> {
+        Some(self.btf.as_ref()?.btf.ty(self.function_type(slot)?).ok()?.name().into_owned())
     }
 
     /// Where the instruction in a slot comes from.

@@ -141,6 +141,17 @@ pub struct SourceLine {
     pub text: String,
 }
 
+impl SourceLine {
+    /// Whether it is of a file, by the end of its path: all of it, or from a slash on.
+    pub fn is_in(&self, file: &str) -> bool {
+        SourceLine::path_ends_in(&self.file, file)
+    }
+
+    pub(crate) fn path_ends_in(path: &str, file: &str) -> bool {
+        path.strip_suffix(file).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+    }
+}
+
 impl fmt::Display for SourceLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.file, self.line, self.text.trim())

@@ -376,6 +376,14 @@ impl Memory {
         Ok(old)
     }
 
+    /// A word of memory of this run, for who looks at it.
+    pub(crate) fn peek(&self, address: u64) -> Option<u64> {
+        let Some(Region::Own(own)) = self.region(address) else { return None };
+        let at = offset(address);
+        let bytes = own.bytes.get(at..at.checked_add(8)?)?;
+        bytes.try_into().ok().map(u64::from_ne_bytes)
+    }
+
     /// Copies bytes out, for helpers.
     pub(crate) fn read(&mut self, address: u64, to: &mut [u8]) -> Result<(), Trap> {
         let (at, len) = (offset(address), to.len());

@@ -41,6 +41,11 @@ const STACK_SIZE: usize = 512;
 pub(crate) trait Watcher: fmt::Debug + Send {
     /// The instruction at [`Vm::pc`] is next. A trap ends the program.
     fn step(&mut self, vm: &mut Vm) -> Result<(), Trap>;
+
+    /// The run is over, perhaps by a fault.
+    fn end(&mut self, vm: &mut Vm, fault: Option<&Fault>) {
+        let _ = (vm, fault);
+    }
 }
 
 /// A function that was called and has not returned.
@@ -139,8 +144,7 @@ impl Vm {
         self.tail_calls = 0;
         self.depth = 0;
         self.callbacks = 0;
-        let answer = self.start(context);
-        self.end(answer)
+        self.watched(|vm| vm.start(context))
     }
 
     /// What is left to do when a program has ended.
@@ -170,6 +174,30 @@ impl Vm {
         self.execute()
     }
 
+    /// Runs something that those see who look at programs.
+    fn watched(&mut self, run: impl FnOnce(&mut Vm) -> Result<u64, Trap>) -> Result<u64, Box<Fault>> {
+        if let Some(watcher) = self.kernel.0.watching().watcher() {
+            self.watcher = Some(watcher);
+        }
+        let answer = run(self);
+        let answer = self.end(answer);
+        if let Some(mut watcher) = self.watcher.take() {
+            watcher.end(self, answer.as_ref().err().map(|fault| &**fault));
+        }
+        answer
+    }
+
+    /// Where the functions are that called each other, innermost first: the next instruction, then the calls.
+    pub(crate) fn call_sites(&self) -> Vec<(Arc<Prog>, usize)> {
+        let mut prog = &self.prog;
+        let mut sites = vec![(prog.clone(), self.pc)];
+        for frame in self.frames.iter().rev() {
+            prog = frame.prog.as_ref().unwrap_or(prog);
+            sites.push((prog.clone(), frame.return_pc.saturating_sub(1)));
+        }
+        sites
+    }
+
     fn start(&mut self, context: u64) -> Result<u64, Trap> {
         self.regs[1] = context; // 16 registers
         self.regs[10] = self.stack(0)?; // 16 registers
@@ -179,8 +207,7 @@ impl Vm {
     /// Calls one of a program's functions as if it were a program, as a timer does with its callback.
     pub(crate) fn run_function(&mut self, function: u64, args: [u64; 5]) -> Result<u64, Box<Fault>> {
         self.regs[10] = self.stack(0).map_err(|trap| Box::new(self.fault(trap)))?; // 16 registers
-        let answer = self.call(function, args);
-        self.end(answer)
+        self.watched(|vm| vm.call(function, args))
     }
 
     pub(crate) fn set_watcher(&mut self, watcher: Option<Box<dyn Watcher>>) {
