@@ -87,7 +87,6 @@ pub use watch::{
     BranchCoverage, Coverage, Debugger, FrameView, Halted, LineCoverage, ProgramCoverage, Session, Stop,
     TraceStep,
 };
-pub use world::TraceLine;
 pub use world::{Task, TraceLine};
 
 /// A simulated kernel with everything at its default, behind the handle that the rest of skep takes.
