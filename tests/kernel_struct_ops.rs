@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout)] // a skipped test says so
 
+mod struct_ops_conformance;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -100,6 +102,14 @@ fn a_congestion_control_is_used_and_taken_out() {
         again.detach().expect("it can be taken out");
     }
     assert!(matches!(object.attach_struct_ops("no_such"), Err(Error::NoSuch { .. })));
+}
+
+#[test]
+fn tables_are_registered_as_on_the_simulated_kernel() {
+    let Some(kernel) = kernel("tables_are_registered_as_on_the_simulated_kernel") else { return };
+    if !struct_ops_conformance::registers(&kernel, "two") {
+        println!("skip: tables with links: this kernel has none");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::kernel::Inner;
 use crate::link::{Link, Place};
 use crate::object::Object;
 use crate::prog::Prog;
+use crate::tables;
 
 /// Modes of XDP that a link may ask for: `XDP_FLAGS_SKB_MODE`, `_DRV_MODE` and `_HW_MODE`.
 const XDP_MODES: u32 = 0b1110;
@@ -33,6 +34,9 @@ pub(crate) fn link_create(kernel: &Inner, request: &LinkCreate<'_>) -> Result<Ow
         return Err(Errno::EINVAL);
     }
     let object = kernel.object(request.prog)?;
+    if let Object::Map(map) = &object {
+        return tables::link(kernel, map, request);
+    }
     let prog = object.prog()?;
     if request.cookie != 0 && !kernel.features().contains(Features::COOKIE) {
         return Err(Errno::E2BIG);

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use skep_sys::abi::{Errno, MapFlags, MapType, OpenFlags, StatsType, StreamId};
 use skep_sys::request::{
-    BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapBtf, MapCreate,
-    MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad,
-    ReadSeek, TestRun, TestRunResult,
+    BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
+    MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad, ReadSeek,
+    TestRun, TestRunResult,
 };
 use skep_sys::request::{PerfControl, PerfEventOpen, PerfMemory};
 use skep_sys::ring::RingMemory;
@@ -21,13 +21,14 @@ use crate::attach::{link_create, raw_tracepoint_open};
 use crate::btf::{self, BtfObject};
 use crate::fd::{Access, Descriptors};
 use crate::features::Features;
-use crate::kernel::{Core, Inner, SimKernel};
+use crate::kernel::{Core, SimKernel};
 use crate::log::Log;
-use crate::map::{self, Fields, InnerShape, Map, MapTypes, Shape};
+use crate::map::{self, Fields, InnerShape, Map, Shape};
 use crate::name::check_name;
 use crate::object::Object;
 use crate::prog;
 use crate::run;
+use crate::tables;
 
 impl Backend for Core {
     fn name(&self) -> &str {
@@ -37,7 +38,7 @@ impl Backend for Core {
     fn map_create(&self, request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
         let kernel = &*self.0;
         kernel.permit(request.token)?;
-        check_map_attributes(kernel, request)?;
+        map::check_attributes(kernel, request)?;
         let shape = Shape {
             kind: request.map_type,
             key_size: request.key_size,
@@ -61,10 +62,13 @@ impl Backend for Core {
             }
             _ => None,
         };
-        let btf = map_types(kernel, request.btf)?;
+        let btf = map::types_of(kernel, request.btf)?;
         shape.fields = map::check_types(&shape, btf.as_ref())?;
         let devices: Vec<u32> = kernel.config().interfaces.values().copied().collect();
-        let elements = shape.elements(inner.as_ref(), &devices)?;
+        let elements = match request.map_type {
+            MapType::STRUCT_OPS => Box::new(tables::create(kernel, request, &shape)?),
+            _ => shape.elements(inner.as_ref(), &devices)?,
+        };
         kernel.charge(shape.memory())?;
         let name = request.name;
         let make = |id| Map::new(id, shape, name, btf, inner, elements);
@@ -79,6 +83,9 @@ impl Backend for Core {
 
     fn map_update(&self, map: MapRef<'_>, key: &[u8], value: &[u8], flags: u64) -> Result<(), Errno> {
         let (map, access) = self.0.map(map.as_fd())?;
+        if tables::is_table(&map) {
+            return tables::update(&self.0, &map, access, (key, value), flags);
+        }
         map.update(access, key, value, flags, &|number| self.0.object_number(number))
     }
 
@@ -95,7 +102,11 @@ impl Backend for Core {
 
     fn map_delete(&self, map: MapRef<'_>, key: &[u8]) -> Result<(), Errno> {
         let (map, access) = self.0.map(map.as_fd())?;
-        map.delete(access, key)
+        if tables::is_table(&map) {
+            tables::delete(&self.0, &map, access, key)
+        } else {
+            map.delete(access, key)
+        }
     }
 
     fn map_next_key(&self, map: MapRef<'_>, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
@@ -401,6 +412,9 @@ impl Backend for Core {
         let link = self.0.object(request.link)?;
         let link = link.link()?;
         let new = self.0.object(request.new_prog)?;
+        if let Object::Map(map) = &new {
+            return tables::update_link(link, map);
+        }
         let old = request.old_prog.map(|fd| self.0.object(fd)).transpose()?;
         let old = old.as_ref().map(Object::prog).transpose()?;
         link.update(new.prog()?.clone(), old)
@@ -513,44 +527,4 @@ fn version_code(release: &str) -> u32 {
 
 fn open_flags(flags: MapFlags) -> OpenFlags {
     OpenFlags::from_bits_truncate((flags & (MapFlags::RDONLY | MapFlags::WRONLY)).bits())
-}
-
-/// What an old kernel does not know of a map, and what no simulated kernel has.
-fn check_map_attributes(kernel: &Inner, request: &MapCreate<'_>) -> Result<(), Errno> {
-    let features = kernel.features();
-    if !request.name.is_empty() && !features.contains(Features::NAMES)
-        || request.btf.is_some() && !features.contains(Features::BTF)
-    {
-        return Err(Errno::E2BIG);
-    }
-    if request.vmlinux_value_type_id != 0 && request.map_type != MapType::STRUCT_OPS {
-        return Err(Errno::EINVAL);
-    }
-    if request.ifindex != 0 || request.flags.contains(MapFlags::NUMA_NODE) && request.numa_node != 0 {
-        return Err(Errno::EINVAL);
-    }
-    if request.flags.contains(MapFlags::RB_OVERWRITE) && !features.contains(Features::RING_OVERWRITE) {
-        return Err(Errno::EINVAL);
-    }
-    if request.map_type == MapType::INSN_ARRAY && !features.contains(Features::INSN_ARRAY) {
-        return Err(Errno::EINVAL);
-    }
-    if request.flags.contains(MapFlags::MMAPABLE) && !features.contains(Features::ARRAY_MMAP) {
-        return Err(Errno::EINVAL);
-    }
-    Ok(())
-}
-
-fn map_types(kernel: &Inner, btf: Option<MapBtf<'_>>) -> Result<Option<MapTypes>, Errno> {
-    let Some(MapBtf { btf, key_type, value_type }) = btf else {
-        return Ok(None);
-    };
-    if key_type == 0 && value_type == 0 {
-        return Ok(None);
-    }
-    let btf = kernel.object(btf)?.btf()?.clone();
-    if btf.kernel {
-        return Err(Errno::EACCES);
-    }
-    Ok(Some(MapTypes { btf, key: key_type, value: value_type }))
 }

@@ -62,6 +62,7 @@ mod prog;
 mod ring;
 mod run;
 mod snapshot;
+mod tables;
 #[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
 mod vm;
 mod watch;

@@ -6,6 +6,7 @@ use skep_sys::abi::{AttachType, Errno, LinkId, LinkType, ProgId, ProgType};
 use skep_sys::request::{LinkInfo, LinkPlace};
 
 use crate::event::{Point, PointKind};
+use crate::map::Map;
 use crate::object::Object;
 use crate::prog::Prog;
 
@@ -24,6 +25,8 @@ pub(crate) struct Link {
 pub(crate) struct State {
     prog: Arc<Prog>,
     attached: bool,
+    /// The table that it registers, of which `prog` is one.
+    table: Option<Arc<Map>>,
 }
 
 /// What a link attaches to.
@@ -44,11 +47,29 @@ pub(crate) enum Place {
         points: Vec<Point>,
         multi: bool,
     },
+    /// A table of programs.
+    StructOps,
 }
 
 impl Link {
     pub(crate) fn new(id: u32, prog: Arc<Prog>, place: Place) -> Link {
-        Link { id, place, cookie: 0, state: Mutex::new(State { prog, attached: true }) }
+        Link { id, place, cookie: 0, state: Mutex::new(State { prog, attached: true, table: None }) }
+    }
+
+    /// A link that registers a table; `prog` is one of its programs.
+    pub(crate) fn of_table(id: u32, prog: Arc<Prog>, table: &Arc<Map>) -> Link {
+        let state = State { prog, attached: true, table: Some(table.clone()) };
+        Link { id, place: Place::StructOps, cookie: 0, state: Mutex::new(state) }
+    }
+
+    /// The table that it has registered.
+    pub(crate) fn table(&self) -> Option<Arc<Map>> {
+        let state = self.state();
+        state.table.clone().filter(|_| state.attached)
+    }
+
+    pub(crate) fn set_table(&self, table: &Arc<Map>) {
+        self.state().table = Some(table.clone());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -66,7 +87,9 @@ impl Link {
 
     /// The objects that it keeps alive.
     pub(crate) fn refers_to(&self) -> Vec<Object> {
-        vec![Object::Prog(self.state().prog.clone())]
+        let state = self.state();
+        let table = state.table.iter().cloned().map(Object::Map);
+        table.chain([Object::Prog(state.prog.clone())]).collect()
     }
 
     /// The same with a cookie.
@@ -97,6 +120,10 @@ impl Link {
             }
             Place::Iter => (LinkType::ITER, LinkPlace::Unknown),
             Place::Points { points, multi } => (points_type(points, *multi), LinkPlace::Unknown),
+            Place::StructOps => {
+                info.prog_id = ProgId(0);
+                (LinkType::STRUCT_OPS, LinkPlace::Unknown)
+            }
             &Place::Xdp { ifindex } => {
                 (LinkType::XDP, LinkPlace::Xdp { ifindex: if state.attached { ifindex } else { 0 } })
             }
@@ -123,12 +150,16 @@ impl Link {
         Ok(())
     }
 
-    /// Detaches, and keeps the link (`BPF_LINK_DETACH`). Only XDP links can.
+    /// Detaches, and keeps the link (`BPF_LINK_DETACH`). Only links of XDP and tables can.
     pub(crate) fn detach(&self) -> Result<(), Errno> {
-        if !matches!(self.place, Place::Xdp { .. }) {
-            return Err(Errno::EOPNOTSUPP);
+        let mut state = self.state();
+        match self.place {
+            Place::Xdp { .. } => {}
+            Place::StructOps if state.attached => state.table = None,
+            Place::StructOps => return Err(Errno::EINVAL),
+            _ => return Err(Errno::EOPNOTSUPP),
         }
-        self.state().attached = false;
+        state.attached = false;
         Ok(())
     }
 }

@@ -184,6 +184,7 @@ fn known_flags(kind: MapType) -> Option<MapFlags> {
             F::NO_PREALLOC | F::CLONE
         }
         MapType::INSN_ARRAY => F::empty(),
+        MapType::STRUCT_OPS => F::LINK,
         _ => return None,
     })
 }
@@ -267,6 +268,7 @@ pub(crate) fn check(shape: &Shape) -> Result<(), Errno> {
             invalid_unless(key == 0 && value == 0 && max.is_power_of_two() && max >= PAGE_SIZE)
         }
         MapType::INSN_ARRAY => invalid_unless(max > 0 && key == 4 && value == 16),
+        MapType::STRUCT_OPS => invalid_unless(max == 1 && key == 4),
         MapType::ARENA => {
             invalid_unless(key == 0 && value == 0 && max > 0 && flags.contains(F::MMAPABLE))?;
             invalid_unless(map_extra.is_multiple_of(PAGE_SIZE.into()))?;

@@ -12,6 +12,7 @@ use skep_sys::request::MapMemory;
 use super::Map;
 use super::ring::Ring;
 use super::storage::Owner;
+use super::table::Table;
 use super::value::Value;
 use crate::fd::Inode;
 use crate::object::Object;
@@ -214,6 +215,11 @@ pub(crate) trait Elements: Debug + Send {
     /// The objects that the elements hold.
     fn held(&self) -> Vec<Object> {
         Vec::new()
+    }
+
+    /// The table of programs, for kinds that are one.
+    fn table(&mut self) -> Option<&mut Table> {
+        None
     }
 
     /// The memory of an arena.

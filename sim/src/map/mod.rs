@@ -21,12 +21,14 @@ mod perf_events;
 mod program;
 mod queue;
 mod redirect;
+mod request;
 mod ring;
 mod save;
 mod shared;
 mod sockets;
 mod stacks;
 mod storage;
+mod table;
 mod types;
 mod value;
 
@@ -46,9 +48,11 @@ pub(crate) use create::{Shape, check};
 pub(crate) use elements::{Elements, Resolve, StackFlags};
 pub(crate) use fields::{Field, FieldKind, Fields, check_structures};
 pub(crate) use objects::InnerShape;
+pub(crate) use request::{check_attributes, types_of};
 pub(crate) use ring::{Ring, Sample, Wake};
 pub(crate) use save::SavedMap;
 pub(crate) use storage::Owner;
+pub(crate) use table::{Layout, READY, Table, table};
 pub(crate) use types::check_types;
 pub(crate) use value::Value;
 
@@ -121,6 +125,9 @@ impl Map {
         }
         info.name = self.name.clone();
         info.map_extra = self.shape.map_extra;
+        if let Some(value_type_id) = self.with_table(|table| table.value_type_id()) {
+            info.vmlinux_value_type_id = value_type_id;
+        }
         if let Some(types) = &self.btf {
             info.btf_id = BtfObjectId(types.btf.id);
             info.btf_key_type_id = types.key;
@@ -364,6 +371,11 @@ impl Map {
 
     pub(crate) fn put_stack(&self, id: u32, addresses: &[u64]) -> Result<(), Errno> {
         self.state().elements.put_stack(id, addresses)
+    }
+
+    /// Does something with the table that the map is, if it is one.
+    pub(crate) fn with_table<T>(&self, with: impl FnOnce(&mut Table) -> T) -> Option<T> {
+        self.state().elements.table().map(with)
     }
 
     pub(crate) fn is_ring(&self) -> bool {

@@ -17,6 +17,7 @@ use crate::btf::BtfObject;
 use crate::features::Features;
 use crate::kernel::Inner;
 use crate::log::Log;
+use crate::tables;
 
 /// Why a program is refused: the errno, what the log says, and the instruction that it is about if the program was
 /// being walked through.
@@ -134,7 +135,7 @@ fn check(
     found.loads = refs::resolve(subject)?;
     let Loads { maps, by_slot, .. } = &found.loads;
     layout::check_reachable(insns, callback)?;
-    check_target(subject.request, target)?;
+    check_target(subject, target)?;
     let walk = flow::walk(insns, maps, by_slot);
     let mut accesses = walk.accesses.iter().peekable();
     let context = insn::Context {
@@ -158,9 +159,31 @@ fn check(
     Ok(())
 }
 
+/// Checks which function of which table the program is (`check_struct_ops_btf_id`).
+fn check_table(subject: &Subject<'_>, target: Option<&Target>) -> Result<(), Reject> {
+    if !subject.gpl_compatible {
+        return Err(reject(Errno::EINVAL, "struct ops programs must have a GPL compatible license"));
+    }
+    let target = target.ok_or_else(|| reject(Errno::ENOTSUPP, ""))?;
+    let Some(layout) = tables::layout(subject.kernel, &target.name) else {
+        let text = format!("attach_btf_id {} is not a supported struct", target.type_id);
+        return Err(reject(Errno::ENOTSUPP, text));
+    };
+    let (index, name) = (subject.request.expected_attach_type.0, &target.name);
+    match layout.function(index) {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(member)) => {
+            let text = format!("attach to invalid member {member}(@idx {index}) of struct {name}");
+            Err(reject(Errno::EINVAL, text))
+        }
+        None => Err(reject(Errno::EINVAL, format!("attach to invalid member idx {index} of struct {name}"))),
+    }
+}
+
 /// Checks what the program attaches to (`check_attach_btf_id`).
-fn check_target(request: &ProgLoad<'_>, target: Option<&Target>) -> Result<(), Reject> {
+fn check_target(subject: &Subject<'_>, target: Option<&Target>) -> Result<(), Reject> {
     let refuse = |message: String| Err(reject(Errno::EINVAL, message));
+    let request = subject.request;
     let attach_type = request.expected_attach_type;
     let sleepable = request.flags.contains(ProgFlags::SLEEPABLE);
     match request.prog_type {
@@ -179,6 +202,9 @@ fn check_target(request: &ProgLoad<'_>, target: Option<&Target>) -> Result<(), R
             "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable"
                 .to_owned(),
         );
+    }
+    if request.prog_type == ProgType::STRUCT_OPS {
+        return check_table(subject, target);
     }
     if !matches!(request.prog_type, ProgType::TRACING | ProgType::LSM | ProgType::EXT) {
         return Ok(());

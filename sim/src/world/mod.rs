@@ -11,11 +11,13 @@ mod tasks;
 mod timers;
 mod trace;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builder::Builder;
 use crate::image::MemoryImage;
 use crate::kernel::SimKernel;
+use crate::map::Map;
 use crate::net::Net;
 use crate::vm::Fault;
 
@@ -46,6 +48,8 @@ pub(crate) struct World {
     pub(crate) memory: MemoryImage,
     /// What tests say of files.
     pub(crate) files: Files,
+    /// Tables of programs that are registered without a link, which the kernel keeps.
+    pub(crate) tables: Vec<Arc<Map>>,
 }
 
 /// Nanoseconds from one tick of the kernel to the next (`CONFIG_HZ=1000`).
@@ -69,6 +73,7 @@ impl World {
             trace: Trace::default(),
             streams: Streams::default(),
             timers: Timers::default(),
+            tables: Vec::new(),
         }
     }
 }
