@@ -121,7 +121,7 @@ pub enum Error {
         source: MapError,
     },
     /// A program that was built from instructions could not be loaded.
-    #[error("load program `{program}`")]
+    #[error("load program {}", called(program))]
     Build {
         /// Name of the program.
         program: String,
@@ -159,7 +159,7 @@ pub enum Error {
         source: Errno,
     },
     /// The kernel refused an operation on a program.
-    #[error("program `{program}`: {step}")]
+    #[error("program {}: {step}", called(program))]
     Program {
         /// Name of the program.
         program: String,
@@ -169,7 +169,7 @@ pub enum Error {
         source: Errno,
     },
     /// A program could not be attached.
-    #[error("attach program `{program}`")]
+    #[error("attach program {}", called(program))]
     Attach {
         /// Name of the program.
         program: String,
@@ -207,7 +207,7 @@ pub enum Error {
         source: Box<LinkError>,
     },
     /// A program cannot be attached by what its section name says.
-    #[error("program `{program}`{} cannot attach by itself: {reason}", in_section(section))]
+    #[error("program {}{} cannot attach by itself: {reason}", called(program), in_section(section))]
     NotAttachable {
         /// Name of the program.
         program: String,
@@ -347,6 +347,11 @@ fn kind_of(errno: Errno) -> ErrorKind {
         Errno::EOPNOTSUPP | Errno::ENOTSUPP | Errno::ENOSYS => ErrorKind::Unsupported,
         _ => ErrorKind::Other,
     }
+}
+
+/// The name of a program in quotation marks, or that it has none.
+pub(crate) fn called(program: &str) -> String {
+    if program.is_empty() { "without a name".to_owned() } else { format!("`{program}`") }
 }
 
 fn in_section(section: &str) -> String {

@@ -97,3 +97,14 @@ fn files_that_are_no_objects_say_why() {
     std::fs::remove_file(&large).expect("it was made above");
     assert!(text.contains("more than 1 GiB"), "{text}");
 }
+
+#[test]
+fn programs_without_a_name_are_called_so() {
+    let kernel = skep::sim::kernel();
+    let builder = skep::program::ProgramBuilder::new(skep::sys::abi::ProgType::XDP, "GPL");
+    let error = builder.load(&kernel).expect_err("it has no instructions");
+    assert!(
+        chain(&error).starts_with("load program without a name: program without a name (xdp): "),
+        "{error}"
+    );
+}

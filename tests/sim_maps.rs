@@ -53,6 +53,7 @@ map_conformance::tests! {
     usage
     guards_batches
     guards_cpus
+    guards_other_kinds
     guards_other_shapes
     guards
     guards_typed

@@ -124,7 +124,7 @@ impl Maker<'_, '_> {
         if !differences.is_empty() {
             return unfit(format!("the map that is to replace it differs: {}", differences.join(", ")));
         }
-        self.take(plan, map.as_map_fd(), format!("map `{}` that was given for it", map.name()))
+        self.take(plan, map.as_map_fd(), format!("map {} that was given for it", map.label()))
     }
 
     /// Takes a map that fits as it is, with what is in it.

@@ -7,6 +7,7 @@ use skep_btf::Btf;
 use skep_btf::relo::Applied;
 use skep_sys::abi::{Errno, ProgType};
 
+use crate::error::called;
 use crate::reloc::{Poison, ProgramPlan, SourceLine};
 
 /// A program that the kernel did not take.
@@ -89,7 +90,7 @@ impl ProgramError {
 
 impl fmt::Display for ProgramError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "program `{}` ({}): the kernel did not take it", self.program, self.prog_type)?;
+        write!(f, "program {} ({}): the kernel did not take it", called(&self.program), self.prog_type)?;
         match &self.missing {
             Some(missing) => write!(f, ": {missing}")?,
             None if !self.reason.is_empty() => write!(f, ": {}", self.reason.join("; "))?,
@@ -97,11 +98,11 @@ impl fmt::Display for ProgramError {
         }
         write!(f, " ({}){}", self.errno.name().unwrap_or("unknown error"), self.hint)?;
         if let Some(instruction) = &self.instruction {
-            write!(
-                f,
-                "\n  at instruction {}, {}: {}",
-                instruction.index, instruction.function, instruction.text
-            )?;
+            write!(f, "\n  at instruction {}", instruction.index)?;
+            if !instruction.function.is_empty() {
+                write!(f, ", {}", instruction.function)?;
+            }
+            write!(f, ": {}", instruction.text)?;
             if let Some(source) = &instruction.source {
                 write!(f, "\n  {}:{}:{}: {}", source.file, source.line, source.column, source.text.trim())?;
             }

@@ -64,6 +64,20 @@ pub enum MapError {
         /// Number of possible CPUs.
         there: usize,
     },
+    /// Bytes that are to be the keys or values of many elements are of another number.
+    #[error("{part}s of {asked} bytes in all were given to map {map}, where {count} have {there} each")]
+    WrongTotal {
+        /// The map.
+        map: MapLabel,
+        /// Whether it is about keys or values.
+        part: MapPart,
+        /// Number of bytes given.
+        asked: usize,
+        /// How many elements there are, by the keys.
+        count: usize,
+        /// Size of one in bytes, as user space passes it.
+        there: usize,
+    },
     /// An event is shorter than the type that it was to be read as.
     #[error("event of map {map} has {there} bytes, and the event type has {asked}")]
     WrongEventSize {
@@ -334,7 +348,9 @@ impl MapError {
             | MapError::WrongKeySize { .. }
             | MapError::WrongValueSize { .. }
             | MapError::WrongLayout { .. } => MapErrorKind::Mismatch,
-            MapError::WrongCpuCount { .. } | MapError::WrongEventSize { .. } => MapErrorKind::Length,
+            MapError::WrongCpuCount { .. }
+            | MapError::WrongTotal { .. }
+            | MapError::WrongEventSize { .. } => MapErrorKind::Length,
             MapError::Events { .. } => MapErrorKind::Other,
             MapError::NoSuchCpu { .. } => MapErrorKind::Invalid,
             MapError::Unsupported { .. } => MapErrorKind::Unsupported,
@@ -367,6 +383,7 @@ impl MapError {
             | MapError::WrongValueSize { map, .. }
             | MapError::WrongLayout { map, .. }
             | MapError::WrongCpuCount { map, .. }
+            | MapError::WrongTotal { map, .. }
             | MapError::WrongEventSize { map, .. }
             | MapError::Events { map, .. }
             | MapError::IterationAborted { map, .. }
@@ -434,6 +451,9 @@ fn kind_of(errno: Errno) -> MapErrorKind {
     }
 }
 
+const HASHES: &[MapType] =
+    &[MapType::HASH, MapType::LRU_HASH, MapType::PERCPU_HASH, MapType::LRU_PERCPU_HASH];
+
 fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'static str> {
     if let Some(hint) = super::hints::of_descriptors(map_type, operation, errno) {
         return Some(hint);
@@ -468,6 +488,9 @@ fn hint(map_type: MapType, operation: MapOperation, errno: Errno) -> Option<&'st
         }
         (MapOperation::Update | MapOperation::Delete, Errno::EINVAL) if map_type == MapType::LPM_TRIE => {
             "the prefix has more bits than the key, or the flags are unknown"
+        }
+        (MapOperation::Update, Errno::EINVAL) if array || HASHES.contains(&map_type) => {
+            "the flags are unknown or do not go together, or ask for a lock that values do not have"
         }
         (MapOperation::Update, Errno::E2BIG | Errno::ENOSPC) => "it is full",
         (MapOperation::Update, Errno::EEXIST) if array => "elements of an array always exist",

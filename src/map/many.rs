@@ -3,7 +3,7 @@
 use skep_sys::abi::{Errno, UpdateFlags};
 
 use super::batch::lacks_batches;
-use super::error::{MapError, MapOperation};
+use super::error::{MapError, MapOperation, MapPart};
 use super::handle::Map;
 
 /// Why not all of many elements were written or removed.
@@ -60,8 +60,8 @@ impl Map {
         let count = self.count(keys)?;
         let want = value_len.saturating_mul(count); // no slice is as long as where this saturates
         if values.len() != want {
-            let error = skep_sys::MapError::ValueLength { got: values.len(), want };
-            return Err(self.failed(MapOperation::UpdateBatch, error).into());
+            let (map, part, asked) = (self.label(), MapPart::Value, values.len());
+            return Err(MapError::WrongTotal { map, part, asked, count, there: value_len }.into());
         }
         let mut done = 0;
         if !flags.intersects(UpdateFlags::NOEXIST | UpdateFlags::EXIST) {
@@ -134,10 +134,9 @@ impl Map {
         match got.checked_div(size) {
             Some(count) if got.is_multiple_of(size) => Ok(count),
             None if got == 0 => Ok(0),
-            _ => {
-                let want = got.checked_next_multiple_of(size.max(1)).unwrap_or(usize::MAX);
-                let want = if size == 0 { 0 } else { want };
-                Err(self.failed(MapOperation::UpdateBatch, skep_sys::MapError::KeyLength { got, want }))
+            count => {
+                let (map, part, count) = (self.label(), MapPart::Key, count.unwrap_or_default());
+                Err(MapError::WrongTotal { map, part, asked: got, count, there: size })
             }
         }
     }

@@ -11,7 +11,7 @@ use super::Program;
 use crate::error::Error;
 use crate::load::program::{self, Context};
 use crate::load::{KernelTarget, LoadError, LoadReport, raise_memlock};
-use crate::map::Map;
+use crate::map::{Map, MapLabel};
 use crate::reloc::attach::{Unbound, kernel_type, program_function};
 use crate::reloc::{
     KernelType, PlacedFunction, Placeholder, PlaceholderValue, ProgramPlan, Target, TargetError,
@@ -92,10 +92,10 @@ pub enum BuildError {
     #[error("its instructions do not fit together")]
     Assemble(#[from] AsmError),
     /// A map is another kernel's, or its descriptor cannot be duplicated.
-    #[error("map `{map}` cannot be used in it")]
+    #[error("map {map} cannot be used in it")]
     Map {
         /// Name of the map.
-        map: String,
+        map: MapLabel,
         /// Why.
         source: MapError,
     },
@@ -271,12 +271,12 @@ impl ProgramBuilder {
             self.resolve(&target, &mut plan, *insn, reference, &mut maps, &mut modules)?;
         }
         if let Some(map) = maps.iter().find(|map: &&&Map| !map.kernel().same(kernel)) {
-            return Err(BuildError::Map { map: map.name().to_owned(), source: MapError::OtherKernel });
+            return Err(BuildError::Map { map: map.label(), source: MapError::OtherKernel });
         }
         self.bind(&target, &mut plan)?;
         let handles = maps.iter().map(|map| {
             let fd = map.as_map_fd().try_clone();
-            fd.map(Some).map_err(|source| BuildError::Map { map: map.name().to_owned(), source })
+            fd.map(Some).map_err(|source| BuildError::Map { map: map.label(), source })
         });
         let handles = handles.collect::<Result<Vec<_>, _>>()?;
         // Who has no types for a kernel that takes none can do without.

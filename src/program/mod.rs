@@ -181,7 +181,7 @@ impl Program {
     pub fn bind_map(&self, map: &Map) -> Result<(), Error> {
         self.loaded
             .bind_map(map.as_map_fd())
-            .map_err(|source| self.failed(format!("bind map `{}` to it", map.name()), source))
+            .map_err(|source| self.failed(format!("bind map {} to it", map.label()), source))
     }
 
     /// Pins it at a path on a bpffs (`BPF_OBJ_PIN`, Linux 4.4).

@@ -5,12 +5,14 @@ use std::io;
 use skep_sys::abi::{Errno, StreamId};
 
 use super::Program;
+use crate::error::called;
 
 /// Reads what a program wrote into one of its output streams.
 ///
 /// A program writes into `stdout` and `stderr` by a kernel function (`bpf_stream_vprintk`), and the kernel itself writes
 /// into the latter what went wrong in a program, such as a deadlock or a fault in an arena. What was read is gone from
-/// the stream; what is not read is dropped once there are 100 KB of it.
+/// the stream; what is not read is dropped once there are 100 KB of it. Of a text that the kernel has no memory for only the
+/// program learns, to which the function answers `-ENOMEM`: it is not in the stream.
 ///
 /// Reading never waits: 0 bytes mean that there is nothing at the moment, so
 /// [`read_to_string`](io::Read::read_to_string) gives what there is, and can be called again later.
@@ -60,7 +62,7 @@ impl io::Read for StreamReader<'_> {
                 Errno::ENOMEM => (io::ErrorKind::OutOfMemory, ""),
                 _ => (io::ErrorKind::Other, ""),
             };
-            io::Error::new(kind, format!("read {} of program `{name}`{why}: {errno}", self.stream))
+            io::Error::new(kind, format!("read {} of program {}{why}: {errno}", self.stream, called(name)))
         })
     }
 }

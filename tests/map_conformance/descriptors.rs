@@ -25,7 +25,7 @@ pub(super) fn try_map(kernel: &Kernel, map_type: MapType, key: u32, value: u32, 
     created(map_type, Map::create(kernel, &request))
 }
 
-fn created(map_type: MapType, map: Result<Map, skep::map::MapError>) -> Option<Map> {
+pub(super) fn created(map_type: MapType, map: Result<Map, skep::map::MapError>) -> Option<Map> {
     match map {
         Ok(map) => Some(map),
         Err(error) if error.errno() == Some(Errno::EINVAL) => {

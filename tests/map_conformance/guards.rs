@@ -2,7 +2,9 @@
 
 use std::os::fd::AsFd;
 
-use skep::map::{Array, HashMap, Map, MapErrorKind, PerCpuArray, PerCpuHashMap, PlainData};
+use skep::map::{
+    Array, HashMap, Map, MapError, MapErrorKind, MapPart, PerCpuArray, PerCpuHashMap, PlainData,
+};
 use skep::sys::abi::{Errno, MapFlags, MapType, OpenFlags, UpdateFlags};
 use skep::sys::request::{BatchRead, MapCreate};
 use skep::sys::{BatchCursor, BatchError, Kernel};
@@ -390,5 +392,122 @@ pub(super) fn other_shapes(kernel: &Kernel) {
             assert!(map.lookup_into(&[1, 0, 0, 0], value.inner(), ANY).unwrap());
             assert_eq!(value.checked()[..size], vec![3; size]);
         }
+    }
+}
+
+/// The same for the other kinds that give bytes: those without keys, tries, stack traces, slots of objects, values that
+/// belong to what a descriptor stands for; and for every operation that takes bytes and gives none.
+pub(super) fn other_kinds(kernel: &Kernel) {
+    for (map_type, key_len, size) in [
+        (MapType::QUEUE, 0, 12),
+        (MapType::STACK, 0, 3),
+        (MapType::BLOOM_FILTER, 0, 5),
+        (MapType::LPM_TRIE, 8, 3),
+        (MapType::STACK_TRACE, 4, 40),
+        (MapType::DEVMAP, 4, 4),
+        (MapType::DEVMAP, 4, 8),
+        (MapType::DEVMAP_HASH, 4, 8),
+        (MapType::CPUMAP, 4, 8),
+        (MapType::PROG_ARRAY, 4, 4),
+        (MapType::SOCKHASH, 6, 8),
+        (MapType::SOCKMAP, 4, 8),
+        (MapType::REUSEPORT_SOCKARRAY, 4, 8),
+        (MapType::CGROUP_STORAGE, 8, 7),
+        (MapType::PERCPU_CGROUP_STORAGE, 8, 7),
+    ] {
+        let entries =
+            if matches!(map_type, MapType::CGROUP_STORAGE | MapType::PERCPU_CGROUP_STORAGE) { 0 } else { 2 };
+        let mut request = MapCreate::new(map_type, key_len as u32, size, entries);
+        request.name = "under_test";
+        if map_type == MapType::LPM_TRIE {
+            request.flags = MapFlags::NO_PREALLOC;
+        }
+        let Some(map) = super::descriptors::created(map_type, Map::create(kernel, &request)) else {
+            continue;
+        };
+        let filled = matches!(map_type, MapType::QUEUE | MapType::STACK | MapType::LPM_TRIE);
+        let value = vec![0x11; map.value_len()];
+        if filled {
+            map.update(&vec![0; key_len], &value, ANY).unwrap();
+        }
+
+        let mut key = Guarded::new(key_len);
+        key.inner().fill(0);
+        let mut buffer = Guarded::new(map.value_len());
+        let _ = map.lookup_into(key.inner(), buffer.inner(), ANY);
+        assert!(!filled || buffer.checked() == value, "{map_type}");
+        let _ = map.next_key(None, key.inner());
+        key.inner().fill(0);
+        let _ = map.lookup_and_delete(key.inner(), buffer.inner(), ANY);
+        let _ = map.delete(key.inner());
+        buffer.checked();
+        key.checked();
+
+        for len in [0, 1, size as usize + 1, map.value_len() - 1, map.value_len() + 1, map.value_len() + 8] {
+            if len == map.value_len() {
+                continue;
+            }
+            let mut buffer = Guarded::new(len);
+            assert_error(map.lookup_into(key.inner(), buffer.inner(), ANY), MapErrorKind::Length, None);
+            assert_error(map.lookup_and_delete(key.inner(), buffer.inner(), ANY), MapErrorKind::Length, None);
+            assert_error(map.update(key.inner(), buffer.inner(), ANY), MapErrorKind::Length, None);
+            buffer.assert_untouched();
+        }
+        for len in [key_len + 1, key_len.wrapping_sub(1)] {
+            if len > key_len + 1 {
+                continue;
+            }
+            let (mut bad, mut buffer) = (Guarded::new(len), Guarded::new(map.value_len()));
+            assert_error(map.lookup_into(bad.inner(), buffer.inner(), ANY), MapErrorKind::Length, None);
+            assert_error(map.lookup_and_delete(bad.inner(), buffer.inner(), ANY), MapErrorKind::Length, None);
+            assert_error(map.next_key(None, bad.inner()), MapErrorKind::Length, None);
+            assert_error(map.delete(bad.inner()), MapErrorKind::Length, None);
+            bad.assert_untouched();
+            buffer.assert_untouched();
+        }
+    }
+
+    for map_type in
+        [MapType::SK_STORAGE, MapType::TASK_STORAGE, MapType::INODE_STORAGE, MapType::CGRP_STORAGE]
+    {
+        let Some(map) = super::descriptors::storage(kernel, map_type) else { continue };
+        let owner = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for len in [0, 1, 3, 5, 8] {
+            let mut buffer = Guarded::new(len);
+            assert_error(map.lookup_by_fd(&owner, buffer.inner(), ANY), MapErrorKind::Length, None);
+            assert_error(map.update_by_fd(&owner, buffer.inner(), ANY), MapErrorKind::Length, None);
+            buffer.assert_untouched();
+        }
+        let mut buffer = Guarded::new(4);
+        if map_type == MapType::SK_STORAGE {
+            map.update_by_fd(&owner, &7i32.to_ne_bytes(), ANY).unwrap();
+            assert!(map.lookup_by_fd(&owner, buffer.inner(), ANY).unwrap());
+            assert_eq!(buffer.checked(), 7i32.to_ne_bytes());
+            assert!(map.delete_by_fd(&owner).unwrap());
+        } else {
+            let _ = map.lookup_by_fd(&owner, buffer.inner(), ANY);
+            buffer.checked();
+        }
+    }
+
+    // Many at once: bytes that are no whole number of keys, or not as many values.
+    for &map_type in KINDS {
+        let map = map(kernel, map_type, 4, 8, 4);
+        let total = |asked, part, count, there| {
+            move |error: &MapError| {
+                matches!(error, MapError::WrongTotal { asked: a, part: p, count: c, there: t, .. }
+                    if (*a, *p, *c, *t) == (asked, part, count, there))
+            }
+        };
+        let (one, values) = (map.value_len(), vec![0; 2 * map.value_len()]);
+        let error = map.insert_many(&[0; 9], &values, ANY).unwrap_err();
+        assert!(error.done == 0 && total(9, MapPart::Key, 2, 4)(&error.error), "{error:?}");
+        let text = "keys of 9 bytes in all were given to map `under_test`, where 2 have 4 each";
+        assert_eq!(error.error.to_string(), text);
+        let error = map.insert_many(&[0; 8], &values[1..], ANY).unwrap_err();
+        assert!(total(2 * one - 1, MapPart::Value, 2, one)(&error.error), "{error:?}");
+        let error = map.remove_many(&[0; 5]).unwrap_err();
+        assert!(total(5, MapPart::Key, 1, 4)(&error.error), "{error:?}");
+        assert_eq!(error.error.kind(), MapErrorKind::Length);
     }
 }

@@ -66,6 +66,7 @@ pub(crate) const BODIES: &[Body] = &[
     ("usage", mapped::usage),
     ("guards_batches", guards::batches),
     ("guards_cpus", guards::cpus),
+    ("guards_other_kinds", guards::other_kinds),
     ("guards_other_shapes", guards::other_shapes),
     ("guards", guards::bytes),
     ("guards_typed", guards::typed),
