@@ -40,7 +40,13 @@ const fn case(name: &'static str, helper: i32, args: &'static [Arg], expected: (
     Case { name, helper, map: None, args, expected }
 }
 
-const fn with_map(name: &'static str, helper: i32, map: MapType, args: &'static [Arg], expected: i64) -> Case {
+const fn with_map(
+    name: &'static str,
+    helper: i32,
+    map: MapType,
+    args: &'static [Arg],
+    expected: i64,
+) -> Case {
     Case { name, helper, map: Some(map), args, expected: (expected, &[]) }
 }
 
@@ -100,7 +106,11 @@ pub(crate) fn check(kernel: &Kernel) -> Result<(Vec<String>, Vec<&'static str>),
                 let mut buffer = [0x11; BUFFER];
                 buffer[..case.expected.1.len()].copy_from_slice(case.expected.1);
                 if found != (case.expected.0, buffer) {
-                    differs.push(format!("{}: {found:x?} and not {:x?}\n", case.name, (case.expected.0, buffer)));
+                    differs.push(format!(
+                        "{}: {found:x?} and not {:x?}\n",
+                        case.name,
+                        (case.expected.0, buffer)
+                    ));
                 }
             }
         }
@@ -111,7 +121,9 @@ pub(crate) fn check(kernel: &Kernel) -> Result<(Vec<String>, Vec<&'static str>),
 /// What the helper of a case answers and leaves in the buffer.
 fn run(kernel: &Kernel, case: &Case, answer: &MapFd) -> Result<(i64, [u8; BUFFER]), Errno> {
     let map = match case.map {
-        Some(MapType::STACK_TRACE) => Some(kernel.map_create(&MapCreate::new(MapType::STACK_TRACE, 4, 80, 4))?),
+        Some(MapType::STACK_TRACE) => {
+            Some(kernel.map_create(&MapCreate::new(MapType::STACK_TRACE, 4, 80, 4))?)
+        }
         Some(kind) => Some(kernel.map_create(&MapCreate::new(kind, 4, 4, 4))?),
         None => None,
     };
