@@ -13,7 +13,13 @@ use skep::sys::Kernel;
 type Wait = Box<dyn Fn(Duration)>;
 
 /// A kernel whose types name the functions that are called.
-fn kernel(_: &str) -> Option<(Kernel, Wait)> {
+fn kernel(test: &str) -> Option<(Kernel, Wait)> {
+    if ["kept_objects", "graphs", "cpu_sets"].contains(&test) {
+        // The object says of which types the functions are that it calls.
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/run/objects.o");
+        let types = skep::Spec::open(std::path::Path::new(path)).unwrap().btf.unwrap().bytes().to_vec();
+        return Some(on(SimKernel::builder().btf(types).build().unwrap()));
+    }
     let mut btf = BtfBuilder::new();
     let int = btf.add_int("int", 4, IntEncoding::SIGNED).unwrap();
     let proto = btf.add_func_proto(int).unwrap();
@@ -21,9 +27,12 @@ fn kernel(_: &str) -> Option<(Kernel, Wait)> {
         btf.add_func(name, Linkage::STATIC, proto).unwrap();
     }
     let types = btf.finish().unwrap().bytes().to_vec();
-    let sim = SimKernel::builder().btf(types).build().unwrap();
+    Some(on(SimKernel::builder().btf(types).build().unwrap()))
+}
+
+fn on(sim: SimKernel) -> (Kernel, Wait) {
     let clock = sim.clone();
-    Some((Kernel::new(sim), Box::new(move |time| clock.advance(time))))
+    (Kernel::new(sim), Box::new(move |time| clock.advance(time)))
 }
 
 const FUNCTIONS: &[&str] = &[
@@ -86,5 +95,5 @@ fn an_exception_ends_in_the_callback_of_its_program() {
 
 helper_conformance::tests! {
     kernel:
-    maps arrays queues bloom_filters per_cpu inner_maps every_element tail_calls loops numbers bits locks rings full_rings ring_queries ring_dynptrs sent_samples events counters dynptrs dynptr_functions dynptrs_of_packets events_with_packets formats format_errors format_space printing integers comparisons string_functions clocks timers timer_errors work_queues
+    maps arrays queues bloom_filters per_cpu inner_maps every_element tail_calls loops numbers bits locks rings full_rings ring_queries ring_dynptrs sent_samples events counters dynptrs dynptr_functions dynptrs_of_packets events_with_packets formats format_errors format_space printing integers comparisons string_functions clocks timers timer_errors work_queues kept_objects graphs cpu_sets
 }

@@ -8,6 +8,7 @@ mod dynptrs;
 mod events;
 mod loops;
 mod maps;
+mod objects;
 mod rings;
 mod strings;
 mod text;
@@ -65,6 +66,9 @@ pub(crate) const BODIES: &[Body] = &[
     ("timers", timers::timers),
     ("timer_errors", timers::errors),
     ("work_queues", timers::work_queues),
+    ("kept_objects", objects::kept),
+    ("graphs", objects::graphs),
+    ("cpu_sets", objects::cpu_sets),
 ];
 
 /// Runs the body of that name.

@@ -5,6 +5,7 @@
 
 mod attached;
 mod control;
+mod cpumask;
 mod custom;
 mod dynptr;
 mod format;
@@ -13,6 +14,7 @@ mod lock;
 mod map;
 mod memory;
 mod net;
+mod object;
 mod perf;
 mod print;
 mod probe;
@@ -54,6 +56,7 @@ const HELPERS: &[&[(i32, HelperFn)]] = &[
     dynptr::HELPERS,
     lock::HELPERS,
     map::HELPERS,
+    object::HELPERS,
     perf::HELPERS,
     print::HELPERS,
     probe::HELPERS,
@@ -70,9 +73,11 @@ const HELPERS: &[&[(i32, HelperFn)]] = &[
 const KFUNCS: &[&[(&str, HelperFn)]] = &[
     attached::KFUNCS,
     control::KFUNCS,
+    cpumask::KFUNCS,
     dynptr::KFUNCS,
     lock::KFUNCS,
     map::KFUNCS,
+    object::KFUNCS,
     print::KFUNCS,
     probe::KFUNCS,
     strings::KFUNCS,
@@ -91,6 +96,14 @@ pub(crate) fn builtin(number: i32) -> Option<HelperFn> {
 pub(crate) fn kfunc(name: &str) -> Option<HelperFn> {
     let mut all = KFUNCS.iter().flat_map(|family| family.iter());
     all.find(|(known, _)| *known == name).map(|(_, function)| *function)
+}
+
+/// Calls a kernel function of one argument.
+fn kfunc_call(vm: &mut Vm, name: &str, argument: u64) -> Result<u64, Trap> {
+    match kfunc(name) {
+        Some(function) => function(vm, [argument, 0, 0, 0, 0]),
+        None => Err(refuse(format!("{name} is not simulated"))),
+    }
 }
 
 /// What a helper answers: 0, or an errno as a negative number.

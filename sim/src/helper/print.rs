@@ -7,6 +7,7 @@ use skep_sys::abi::Errno;
 
 use super::format::{Sink, print};
 use super::{HelperFn, memory, negative, refuse};
+use crate::image::TASK_SIZE;
 use crate::vm::{Handle, Trap, Vm};
 use crate::world::TraceLine;
 
@@ -75,7 +76,12 @@ impl Vm {
     /// The string at an address, up to its NUL and `max` bytes; none when it cannot be read. `user` says that the address is
     /// one of the process.
     pub(super) fn text_at(&mut self, address: u64, max: usize, user: bool) -> Option<Vec<u8>> {
-        let _ = user;
+        if user || address < TASK_SIZE {
+            let mut text = vec![0; max + 1]; // of at most a few hundred bytes
+            let len = super::probe::user_text(self, address, &mut text).ok()?;
+            text.truncate(len.saturating_sub(1)); // its NUL
+            return Some(text);
+        }
         self.memory.string(address, max).ok()
     }
 }

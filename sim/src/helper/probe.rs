@@ -111,7 +111,7 @@ fn kernel_text(vm: &mut Vm, address: u64, to: &mut [u8]) -> Result<usize, Errno>
     Ok(max)
 }
 
-fn user_text(vm: &mut Vm, address: u64, to: &mut [u8]) -> Result<usize, Errno> {
+pub(super) fn user_text(vm: &mut Vm, address: u64, to: &mut [u8]) -> Result<usize, Errno> {
     let tgid = vm.current(|task| task.tgid());
     let world = vm.kernel.0.world();
     world.memory.user(tgid).and_then(|pages| pages.string(address, to)).ok_or(Errno::EFAULT)

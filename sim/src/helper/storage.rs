@@ -25,6 +25,12 @@ const CREATE: u64 = 1;
 /// What a value belongs to, by the address that a program has of it. A [`Handle::Other`] that is an [`Owner`] says so itself;
 /// other handles are told apart by the object that they hold, and addresses in memory are what lies there.
 fn owner(vm: &Vm, address: u64, helper: &str) -> Result<Owner, Trap> {
+    if let Some(cookie) = vm.socket_at(address) {
+        return Ok(Owner::Simulated(cookie));
+    }
+    if let Some(task) = vm.kernel.0.world().tasks.at(address) {
+        return Ok(Owner::Process(task.pid().cast_signed()));
+    }
     match vm.memory.handle(address) {
         Some(Handle::Other(_, any)) => {
             let place = std::sync::Arc::as_ptr(any).cast::<()>().addr() as u64;

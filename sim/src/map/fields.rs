@@ -269,7 +269,8 @@ impl Search<'_> {
         if ty.kind() == Kind::DATASEC {
             for var in ty.vars() {
                 let declared = self.btf.ty(var.type_id).map_err(|_| Errno::EINVAL)?;
-                self.look(&ty, None, declared.type_id(), var.offset, Some(var.size), 0)?;
+                // Tags are on the variable.
+                self.look(&declared, None, declared.type_id(), var.offset, Some(var.size), 0)?;
             }
             return Ok(());
         }

@@ -126,9 +126,17 @@ impl Memory {
         self.probes = probes;
     }
 
-    /// Reads what a test described of the kernel's memory.
+    /// Reads what programs allocated, and what a test described of the kernel's memory.
     fn read_image(&self, address: u64, to: &mut [u8]) -> Option<()> {
-        self.kernel.0.world().memory.read_kernel(address, to)
+        let world = self.kernel.0.world();
+        world.objects.read(address, to).or_else(|| world.memory.read_kernel(address, to))
+    }
+
+    /// Writes what programs allocated and, where typed pointers lead, what a test described.
+    fn write_image(&self, address: u64, from: &[u8]) -> Option<()> {
+        let mut world = self.kernel.0.world();
+        let written = world.objects.write(address, from);
+        written.or_else(|| if self.probes { world.memory.write_kernel(address, from) } else { None })
     }
 
     /// Adds a region. Answers its first address.
@@ -319,11 +327,11 @@ impl Memory {
                 return Ok(());
             }
         }
-        if self.region(address).is_none() && self.probes {
+        if self.region(address).is_none() {
             let mut bytes = [0; 8];
             let from = bytes.get_mut(..len).unwrap_or_default();
             narrow_any(value, from);
-            if self.kernel.0.world().memory.write_kernel(address, from).is_some() {
+            if self.write_image(address, from).is_some() {
                 return Ok(());
             }
         }
@@ -447,6 +455,10 @@ impl Memory {
                 write_shared(&shared.words, shared.start + at, from);
                 Ok(())
             }
+            None => {
+                let written = self.kernel.0.world().objects.write(address, from);
+                written.ok_or_else(|| self.fault(address, len, true))
+            }
             _ => Err(self.fault(address, len, true)),
         }
     }
@@ -461,7 +473,8 @@ impl Memory {
             Some(Region::Shared(shared)) => end <= shared.len && (shared.writable || !write),
             Some(Region::Context) => !write && end <= 4096,
             // An image has no length to be asked for; reading it will tell.
-            None => !write && len <= 1 << 20,
+            None if write => self.kernel.0.world().objects.has(address, len),
+            None => len <= 1 << 20,
             _ => false,
         };
         if fits { Ok(()) } else { Err(self.fault(address, len, write)) }

@@ -5,6 +5,7 @@
 
 mod faults;
 mod files;
+mod objects;
 mod random;
 mod task_objects;
 mod tasks;
@@ -23,6 +24,7 @@ use crate::vm::Fault;
 
 use faults::Faults;
 use files::Files;
+use objects::Objects;
 use random::Random;
 pub(crate) use task_objects::Mapping;
 pub use tasks::Task;
@@ -43,6 +45,8 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     pub(crate) streams: Streams,
     pub(crate) timers: Timers,
+    /// What programs allocated.
+    pub(crate) objects: Objects,
     pub(crate) tasks: Tasks,
     /// What tests described of the memory of the kernel and of processes.
     pub(crate) memory: MemoryImage,
@@ -73,6 +77,7 @@ impl World {
             trace: Trace::default(),
             streams: Streams::default(),
             timers: Timers::default(),
+            objects: Objects::default(),
             tables: Vec::new(),
         }
     }

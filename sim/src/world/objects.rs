@@ -1,0 +1,126 @@
+//! Objects that programs allocate, and the lists and trees that they keep them in.
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// Where they lie: among addresses of the kernel, away from what tests describe.
+const FIRST: u64 = 0xffff_8c00_0000_0000;
+/// Bytes of all objects together.
+const BYTES_MAX: usize = 64 << 20;
+
+/// All objects, by their addresses.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Objects {
+    all: BTreeMap<u64, Object>,
+    allocated: u64,
+    bytes: usize,
+    /// Lists and trees by their marks, which stand where their heads and roots are: the nodes in their order.
+    graphs: BTreeMap<u64, VecDeque<u64>>,
+    last_mark: u64,
+    /// Which list or tree a node is in.
+    owners: BTreeMap<u64, u64>,
+}
+
+/// An object.
+#[derive(Clone, Debug)]
+struct Object {
+    bytes: Vec<u8>,
+    references: u32,
+}
+
+impl Objects {
+    /// Makes an object of zeros with one reference. None when there is no memory.
+    pub(crate) fn allocate(&mut self, len: usize) -> Option<u64> {
+        if self.bytes.saturating_add(len) > BYTES_MAX {
+            return None;
+        }
+        // No address is used twice, so that what was freed is never there again.
+        let address = FIRST.checked_add(self.allocated)?;
+        self.allocated += len.next_multiple_of(64) as u64 + 64; // of at most 64 MiB
+        self.bytes += len; // below the limit
+        self.all.insert(address, Object { bytes: vec![0; len], references: 1 });
+        Some(address)
+    }
+
+    /// The object that an address lies in, and where in it.
+    fn find(&self, address: u64) -> Option<(u64, usize)> {
+        let (start, object) = self.all.range(..=address).next_back()?;
+        let at = usize::try_from(address - start).ok()?; // the range ends at the address
+        (at < object.bytes.len()).then_some((*start, at))
+    }
+
+    /// The start of the object that an address lies in.
+    pub(crate) fn start(&self, address: u64) -> Option<u64> {
+        self.find(address).map(|(start, _)| start)
+    }
+
+    pub(crate) fn read(&self, address: u64, to: &mut [u8]) -> Option<()> {
+        let (start, at) = self.find(address)?;
+        to.copy_from_slice(self.all.get(&start)?.bytes.get(at..)?.get(..to.len())?);
+        Some(())
+    }
+
+    pub(crate) fn write(&mut self, address: u64, from: &[u8]) -> Option<()> {
+        let (start, at) = self.find(address)?;
+        self.all.get_mut(&start)?.bytes.get_mut(at..)?.get_mut(..from.len())?.copy_from_slice(from);
+        Some(())
+    }
+
+    /// Whether so many bytes are there.
+    pub(crate) fn has(&self, address: u64, len: usize) -> bool {
+        let found = self.find(address).and_then(|(start, at)| Some((self.all.get(&start)?.bytes.len(), at)));
+        found.is_some_and(|(size, at)| len <= size - at) // it was found inside
+    }
+
+    /// Takes another reference to an object.
+    pub(crate) fn hold(&mut self, start: u64) -> bool {
+        let object = self.all.get_mut(&start);
+        object.map(|object| object.references = object.references.saturating_add(1)).is_some()
+    }
+
+    /// Lets go of a reference, and of the object with the last one.
+    pub(crate) fn let_go(&mut self, start: u64) {
+        let Some(object) = self.all.get_mut(&start) else { return };
+        object.references = object.references.saturating_sub(1);
+        if object.references == 0 {
+            self.bytes -= object.bytes.len(); // it was counted
+            self.all.remove(&start);
+        }
+    }
+
+    /// A mark for a new list or tree.
+    pub(crate) fn new_graph(&mut self) -> u64 {
+        self.last_mark += 1; // a u64 counter does not overflow
+        self.graphs.insert(self.last_mark, VecDeque::new());
+        self.last_mark
+    }
+
+    /// The nodes of a list or tree, in order.
+    pub(crate) fn nodes(&self, mark: u64) -> impl Iterator<Item = u64> + '_ {
+        self.graphs.get(&mark).into_iter().flatten().copied()
+    }
+
+    /// The list or tree that a node is in.
+    pub(crate) fn graph_of(&self, node: u64) -> Option<u64> {
+        self.owners.get(&node).copied()
+    }
+
+    /// Puts a node in before the one at a place.
+    pub(crate) fn insert(&mut self, mark: u64, place: usize, node: u64) {
+        if let Some(nodes) = self.graphs.get_mut(&mark) {
+            nodes.insert(place.min(nodes.len()), node);
+            self.owners.insert(node, mark);
+        }
+    }
+
+    /// Takes a node out. Answers whether it was there.
+    pub(crate) fn remove(&mut self, mark: u64, node: u64) -> bool {
+        if self.owners.get(&node) != Some(&mark) {
+            return false;
+        }
+        self.owners.remove(&node);
+        if let Some(nodes) = self.graphs.get_mut(&mark) {
+            nodes.retain(|there| *there != node);
+        }
+        true
+    }
+}
