@@ -143,6 +143,20 @@ impl Btf {
                 }
                 Datum::Struct(members)
             }
+            Kind::DATASEC => {
+                let mut variables = Vec::new();
+                for var in ty.vars() {
+                    if budget.parts == 0 {
+                        break;
+                    }
+                    let variable = self.ty(var.type_id)?;
+                    let start = var.offset as usize;
+                    let rest = bytes.get(start..).unwrap_or_default();
+                    let held = rest.get(..var.size as usize).unwrap_or(rest);
+                    variables.push((variable.name().into_owned(), self.datum_in(var.type_id, held, budget)?));
+                }
+                Datum::Struct(variables)
+            }
             _ => Datum::Bytes(bytes.to_vec()),
         })
     }

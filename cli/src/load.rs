@@ -284,7 +284,7 @@ fn record(
 }
 
 /// Sets an integer variable of any width from text such as `port=0x1f90`.
-fn set(spec: &mut Spec, setting: &str) -> anyhow::Result<()> {
+pub(crate) fn set(spec: &mut Spec, setting: &str) -> anyhow::Result<()> {
     let (name, number) =
         setting.split_once('=').with_context(|| format!("`{setting}` is not of the form NAME=NUMBER"))?;
     let digits = number.strip_prefix("0x");

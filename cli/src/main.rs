@@ -5,6 +5,7 @@ mod check;
 mod inspect;
 mod load;
 mod out;
+mod run;
 mod verify;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Command {
     Check(check::Args),
     /// Load each program into the running kernel without attaching it, and say what the kernel says.
     Verify(verify::Args),
+    /// Run a program on packets or a context, in a simulated kernel or the running one, without attaching it.
+    Run(run::Args),
     /// Load an object into the running kernel, pin it, attach it.
     Load(load::Args),
     /// Run the programs of an object on packets of many kinds, on the running and on a simulated kernel, and print what differs.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Load(args) => load::run(&args),
         Command::RunBoth(args) => both::run(&args),
         Command::VerifyWorker(args) => verify::work(&args),

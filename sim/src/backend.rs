@@ -198,6 +198,14 @@ impl Backend for Core {
         run::test_run(&SimKernel(self.clone()), prog, run)
     }
 
+    fn prog_fault(&self, prog: BorrowedFd<'_>) -> Result<String, Errno> {
+        let object = self.0.object(prog)?;
+        let faults = self.0.world().faults.all();
+        let mut theirs =
+            faults.iter().rev().filter(|fault| object.prog().is_ok_and(|prog| prog.name() == fault.program));
+        theirs.next().map(ToString::to_string).ok_or(Errno::ENOENT)
+    }
+
     fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {
         if !self.0.features().contains(Features::PROG_BIND_MAP) {
             return Err(Errno::EINVAL);

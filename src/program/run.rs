@@ -1,5 +1,6 @@
 //! Test runs.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use skep_sys::abi::{Errno, ProgType, TestRunFlags};
@@ -279,7 +280,12 @@ impl Program {
                     }
                 }
                 Err((errno, _)) => {
-                    let step = format!("run it{}", explain(kind, known.as_ref(), input, errno));
+                    let mut step = format!("run it{}", explain(kind, known.as_ref(), input, errno));
+                    if errno == Errno::EFAULT
+                        && let Ok(fault) = self.kernel().backend().prog_fault(self.loaded().as_fd())
+                    {
+                        step = format!("run it: {fault}");
+                    }
                     return Err(self.failed(step, errno));
                 }
             }

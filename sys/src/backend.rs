@@ -168,6 +168,13 @@ pub trait Backend: Debug + Send + Sync {
         Err((Errno::ENOSYS, TestRunResult::default()))
     }
 
+    /// Why a test run of a program ended with `EFAULT`, in words for people: a simulated kernel stops a program that does
+    /// what it must not. [`Errno::ENOENT`] when none was stopped, [`Errno::ENOSYS`] on kernels that stop none.
+    fn prog_fault(&self, prog: BorrowedFd<'_>) -> Result<String, Errno> {
+        let _ = prog;
+        Err(Errno::ENOSYS)
+    }
+
     /// `BPF_PROG_BIND_MAP`: the program keeps the map alive (Linux 5.10).
     fn prog_bind_map(&self, prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno> {
         let _ = (prog, map);

@@ -18,7 +18,7 @@ impl Faults {
         self.0.push_back(fault);
     }
 
-    pub(super) fn all(&self) -> Vec<Fault> {
+    pub(crate) fn all(&self) -> Vec<Fault> {
         self.0.iter().cloned().collect()
     }
 

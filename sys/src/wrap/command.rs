@@ -39,6 +39,7 @@ commands! {
     MAP_FREEZE = "map_freeze";
     PROG_LOAD = "prog_load";
     PROG_TEST_RUN = "prog_test_run";
+    PROG_FAULT = "prog_fault";
     PROG_BIND_MAP = "prog_bind_map";
     PROG_DUMP = "prog_dump";
     PROG_STREAM_READ = "prog_stream_read";

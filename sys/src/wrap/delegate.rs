@@ -261,6 +261,7 @@ macro_rules! __wrapper {
                 fn prog_test_run(
                     prog: BorrowedFd<'_>, run: &mut TestRun<'_>,
                 ) -> Result<TestRunResult, (Errno, TestRunResult)> { run };
+                fn prog_fault(prog: BorrowedFd<'_>) -> Result<String, Errno>;
                 fn prog_bind_map(prog: BorrowedFd<'_>, map: BorrowedFd<'_>) -> Result<(), Errno>;
                 fn prog_dump(prog: BorrowedFd<'_>) -> Result<ProgDump, Errno>;
                 fn prog_stream_read(
