@@ -6,7 +6,7 @@ use skep::map::{StructOpsMap, StructOpsState};
 use skep::{ErrorKind, Kernel, Loader, Spec};
 
 /// Whether the kernel has tables that are registered by links (Linux 6.4), beside plain ones.
-pub fn registers(kernel: &Kernel, suffix: &str) -> bool {
+pub(crate) fn registers(kernel: &Kernel, suffix: &str) -> bool {
     let mut spec =
         Spec::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/struct_ops.o")).expect("it opens");
     // Names of their own, since tests run at the same time: the last letters are others.
