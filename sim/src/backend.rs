@@ -21,7 +21,6 @@ use crate::attach::{link_create, raw_tracepoint_open};
 use crate::btf::{self, BtfObject};
 use crate::fd::{Access, Descriptors};
 use crate::features::Features;
-use crate::iter::Iter;
 use crate::kernel::{Core, SimKernel};
 use crate::log::Log;
 use crate::map::{self, Fields, InnerShape, Map, Shape};
@@ -343,12 +342,7 @@ impl Backend for Core {
         let object = self.0.object(pin.fd)?;
         if matches!(
             object,
-            Object::Btf(_)
-                | Object::Token
-                | Object::Stats
-                | Object::Lock(_)
-                | Object::Perf(_)
-                | Object::Iter(_)
+            Object::Btf(_) | Object::Token | Object::Stats | Object::Lock(_) | Object::Perf(_)
         ) {
             return Err(Errno::EINVAL);
         }
@@ -439,18 +433,6 @@ impl Backend for Core {
             return Err(Errno::EINVAL);
         }
         self.0.object(link)?.link()?.detach()
-    }
-
-    fn iter_create(&self, link: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-        let iter = Iter::new(self.object(link)?.link()?)?;
-        self.open(Object::Iter(Arc::new(iter)), Access::ALL)
-    }
-
-    fn iter_read(&self, iter: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno> {
-        match self.object(iter)? {
-            Object::Iter(iter) => iter.read(&SimKernel(self.clone()), to),
-            _ => Err(Errno::EINVAL),
-        }
     }
 
     fn raw_tracepoint_open(

@@ -281,7 +281,7 @@ impl Map {
 
     pub(crate) fn freeze(&self, access: Access) -> Result<(), Errno> {
         let mut state = self.state();
-        if !self.shape.fields.is_empty() {
+        if !self.shape.fields.is_empty() || self.shape.kind == MapType::STRUCT_OPS {
             return Err(Errno::ENOTSUPP);
         }
         self.check_writable(&state, access)?;

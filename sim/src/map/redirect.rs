@@ -203,7 +203,18 @@ impl Elements for DeviceHash {
     }
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
-        self.table.next_key(key, next)
+        // By bucket, and there the one that was put in last first.
+        let buckets = self.table.buckets();
+        let mut all: Vec<(u32, &[u8])> = self
+            .table
+            .iter()
+            .filter_map(|(key, _)| Some((index(key).ok()? & (buckets - 1), &**key))) // there is at least one
+            .collect();
+        all.reverse();
+        all.sort_by_key(|(bucket, _)| *bucket);
+        let place = key.and_then(|key| all.iter().position(|(_, there)| *there == key));
+        let (_, found) = all.get(place.map_or(0, |place| place + 1)).ok_or(Errno::ENOENT)?; // below the length
+        copy(next, found)
     }
 
     fn value(&mut self, key: &[u8], _: u32) -> Result<Option<Value>, Errno> {

@@ -1,5 +1,6 @@
 //! Programs.
 
+mod entry;
 mod exception;
 mod flow;
 mod helpers;

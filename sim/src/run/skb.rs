@@ -66,6 +66,9 @@ pub(super) fn skb(
     }
     if let Some(context) = &context {
         set(&mut skb, context)?;
+    } else {
+        // Only a context makes the kernel think of it.
+        skb.wire_len = 0;
     }
     if run.flags.contains(TestRunFlags::SKB_CHECKSUM_COMPLETE) {
         skb.checksum = Checksum::Complete(skb.sum(&vm.memory));

@@ -1,5 +1,7 @@
 //! Kinds with keys and values of bytes, queues, stacks, filters, and what is mapped into memory.
 
+use std::os::fd::AsFd;
+
 use skep_sys::abi::{MapFlags, MapType, UpdateFlags};
 use skep_sys::request::MapCreate;
 use skep_sys::{Kernel, MapFd};
@@ -38,11 +40,21 @@ pub(super) fn all(kernel: &Kernel, lines: &mut Vec<String>) {
     let hash = create(kernel, MapType::HASH, [4, 8, 4], NONE);
     s.row("poll()", poll_events(&hash));
     s.row("mmap", hash.mmap(0, 4096, false).map(drop));
+    freeze_of_maps(kernel, lines);
     for (subject, map_type, flags) in FREEZABLE {
         let value = if subject == "type7" { 80 } else { 4 };
         let map = create(kernel, map_type, [4, value, 4], flags);
         Script::new(kernel, subject, lines).row("freeze", map.freeze());
     }
+}
+
+/// An array of maps, which needs one to be made after.
+fn freeze_of_maps(kernel: &Kernel, lines: &mut Vec<String>) {
+    let inner = create(kernel, MapType::ARRAY, [4, 4, 1], NONE);
+    let mut request = MapCreate::new(MapType::ARRAY_OF_MAPS, 4, 4, 4);
+    request.inner_map = Some(inner.as_fd());
+    let map = kernel.map_create(&request).unwrap();
+    Script::new(kernel, "type12", lines).row("freeze", map.freeze());
 }
 
 /// Kinds by number, as they were recorded.

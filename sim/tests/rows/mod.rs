@@ -134,6 +134,35 @@ pub(crate) fn counts(played: &[Played]) -> String {
     text
 }
 
+/// The kind of map that a subject is one of, or the subject.
+fn kind(subject: &str) -> &str {
+    match subject.split(['(', '+']).next().unwrap_or_default() {
+        "lpm" => "lpm_trie",
+        "type3" => "prog_array",
+        "type7" => "stack_trace",
+        "type12" => "array_of_maps",
+        "type14" => "devmap",
+        "type15" => "sockmap",
+        "type17" => "xskmap",
+        // Calls and not a kind.
+        "bpf" => "bpf(2)",
+        kind => kind,
+    }
+}
+
+/// How many rows hold of those that were asked, for each kind of map or program and for each group.
+pub(crate) fn shares(played: &[Played]) -> BTreeMap<String, (usize, usize)> {
+    let mut shares = BTreeMap::<String, (usize, usize)>::new();
+    for row in played.iter().filter(|row| row.found.is_some()) {
+        for name in [format!("kind {}", kind(row.row.subject)), format!("group {}", row.row.group)] {
+            let (holds, all) = shares.entry(name).or_default();
+            *all += 1;
+            *holds += usize::from(row.holds());
+        }
+    }
+    shares
+}
+
 /// The keys of a map of 4-byte keys in the kernel's order, and how the iteration ended.
 fn keys(map: &MapFd) -> String {
     let (keys, end) = bodies::Numbers(map).keys();

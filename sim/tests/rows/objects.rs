@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use skep_asm::{Assembler, Reg};
-use skep_sys::abi::{AttachType, MapFlags, MapType, ProgType};
-use skep_sys::request::{MapCreate, ProgLoad};
+use skep_sys::abi::{AttachType, MapFlags, MapType, PerfEventKind, ProgType};
+use skep_sys::request::{MapCreate, PerfEventOpen, PerfTarget, ProgLoad};
 use skep_sys::{Kernel, LoadedProgram, MapFd};
 
 use super::keys;
@@ -39,6 +39,7 @@ fn prog_array(mut s: Script<'_>) {
 }
 
 fn perf_event_array(mut s: Script<'_>) {
+    let kernel = s.kernel;
     let map = create(s.kernel, MapType::PERF_EVENT_ARRAY, [4, 4, 4], NONE);
     let m = Numbers(&map);
     s.row("update non-perf fd", m.update(0, raw(&map)));
@@ -50,6 +51,17 @@ fn perf_event_array(mut s: Script<'_>) {
     s.row("delete empty", m.delete(0));
     s.row("next", keys(&map));
     s.row("lookup_and_delete", m.take(0, 0));
+    let open = || {
+        let request = PerfEventOpen::new(PerfEventKind::BPF_OUTPUT, PerfTarget::Cpu(0));
+        kernel.backend().perf_event_open(&request)
+    };
+    let Ok(event) = open() else { return };
+    s.row("perf_event_open(BPF_OUTPUT)", open());
+    s.row("update perf fd", m.update(0, raw(&event)));
+    s.row("delete", m.delete(0));
+    m.update(0, raw(&event)).unwrap();
+    drop(map.try_clone().unwrap());
+    s.row("delete after closing a dup (entries dropped on last map-file close only)", m.delete(0));
 }
 
 fn of_maps(mut s: Script<'_>, map_type: MapType) {
@@ -86,6 +98,15 @@ fn devices(mut s: Script<'_>, map_type: MapType) {
         s.row("iterate", keys(&map));
     }
     let device = u64::from(lo);
+    if map_type == MapType::DEVMAP_HASH {
+        // By bucket, of which there are as many as elements.
+        let hash = create(kernel, map_type, [4, 8, 4], NONE);
+        for key in [3u32, 0, 9] {
+            let value = [lo.to_ne_bytes(), [0; 4]].concat();
+            hash.update(&key.to_ne_bytes(), &value, Default::default()).unwrap();
+        }
+        s.row("iterate", keys(&hash));
+    }
     // A value is a device and no program, wherever its bytes are written first to last.
     let value = [lo.to_ne_bytes(), [0; 4]].concat();
     map.update(&3u32.to_ne_bytes(), &value, Default::default()).unwrap();

@@ -24,6 +24,15 @@ pub(super) fn all(kernel: &Kernel, dir: &Path, lines: &mut Vec<String>) {
     s.row("get map", open("m", 0));
     s.row("get RDONLY then lookup", Numbers(&open("m", 8).unwrap()).lookup(1).map(drop));
     s.row("get regular file", kernel.map_open_pinned("/proc/self/comm", OpenFlags::empty()));
+    let path = |name: &str| dir.join(name);
+    s.row("get prog RDONLY", backend.open_pinned(&path("q"), OpenFlags::RDONLY));
+    s.row("rename pin", backend.rename_pin(&path("m"), &path("m2")));
+    map.pin(path("m3")).unwrap();
+    s.row("rename over existing pin", backend.rename_pin(&path("m2"), &path("m3")));
+    s.row("symlink in bpffs", backend.symlink_pin(Path::new("m3"), &path("link")));
+    s.row("get via symlink", open("link", 0));
+    backend.unpin(&path("link")).unwrap();
+    backend.rename_pin(&path("m3"), &path("m")).unwrap();
     let id = map.info().unwrap().id;
     drop(map);
     let kept = kernel.map_by_id(id, OpenFlags::empty()).is_ok();

@@ -7,7 +7,7 @@ use skep_sys::abi::{MapFlags, MapId, MapType, OpenFlags};
 use skep_sys::request::{MapBtf, MapCreate};
 use skep_sys::{Kernel, ObjectKind};
 
-use crate::bodies::{Numbers, Script, create};
+use crate::bodies::{Numbers, Outcome, Script, create};
 
 const NONE: MapFlags = MapFlags::empty();
 
@@ -136,8 +136,11 @@ fn struct_ops(mut s: Script<'_>) {
     s.row("create max_entries=2", make(size, 2, NONE));
     s.row("create value_size-8", make(size - 8, 1, NONE));
     s.row("create LINK flag", make(size, 1, MapFlags::LINK));
+    s.row("create tcp_congestion_ops value_size=256", created.as_ref().map(drop).map_err(|errno| *errno));
     let Ok(map) = created else { return };
     let m = Numbers(&map);
+    let first = m.lookup(0).text();
+    s.row("lookup key0", first[..10.min(first.len())].to_owned());
     s.row("lookup key1", m.lookup(1));
     s.row("update zero value", map.update(&[0; 4], &vec![0; size as usize], Default::default()));
     let flagged = skep_sys::abi::UpdateFlags::NOEXIST;
