@@ -7,6 +7,7 @@ use std::time::Duration;
 use mockall::mock;
 use skep::map::traits::{MapDrain, MapIter, MapRead, MapRemove, MapTable, MapWrite};
 use skep::map::{Ipv4Prefix, LpmTrie, MapError, MapOperation, PerCpuHashMap, PerCpuValues, memory};
+use skep::program::RunInput;
 use skep::sim::SimKernel;
 use skep::sys::abi::{Errno, RingFlags, UpdateFlags};
 use skep::{Kernel, Loader, Spec};
@@ -230,4 +231,42 @@ fn the_object_fits() {
     assert_eq!(blocked.longest_match(&LOUD.into()).unwrap(), Some(2));
     assert_eq!(blocked.longest_match(&QUIET.into()).unwrap(), None);
     assert_eq!(seen.keys().count(), 0);
+}
+
+/// A packet of 60 bytes from there.
+fn from(source: Ipv4Addr) -> [u8; 60] {
+    let mut packet = [0; 60];
+    packet[12..14].copy_from_slice(&[0x08, 0x00]); // IPv4
+    packet[26..30].copy_from_slice(&source.octets());
+    packet
+}
+
+#[test]
+fn the_real_program_drops_what_the_service_blocks() {
+    const DROP: u32 = 1;
+    const PASS: u32 = 2;
+
+    let started = std::time::Instant::now();
+    let spec = Spec::parse("blocklist", super::OBJECT).unwrap();
+    // A kernel of its own, so that tests run side by side.
+    let object = Loader::new(&skep::sim::kernel()).load(&spec).unwrap();
+    let mut service = super::service_of(&object, config()).unwrap();
+    let guard = object.program("guard").unwrap();
+    let send = |source, times| {
+        let output = guard.run(&RunInput::packet(&from(source)).repeat(times)).unwrap();
+        output.retval
+    };
+
+    assert_eq!((send(LOUD, 150), send(QUIET, 50)), (PASS, PASS));
+    let seen: PerCpuHashMap<[u8; 4], Count> = object.map("seen").unwrap().typed().unwrap();
+    let counted = seen.get(&QUIET.octets()).unwrap().unwrap();
+    assert_eq!(counted.iter().map(|count| (count.packets, count.bytes)).max(), Some((50, 50 * 60)));
+
+    assert_eq!(service.end_round().unwrap().blocked, [(LOUD, 150)]);
+    assert_eq!((send(LOUD, 1), send(QUIET, 1)), (DROP, PASS));
+    assert_eq!(Vec::from_iter(service.wait_for_drops(Duration::ZERO).unwrap()), [(LOUD, 60)]);
+    // Until its time is over.
+    let released = (0..4).find(|_| service.end_round().is_ok() && send(LOUD, 1) == PASS);
+    assert!(released.is_some());
+    println!("loaded, and some 200 packets sent, in {:?}", started.elapsed());
 }
