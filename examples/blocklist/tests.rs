@@ -242,6 +242,7 @@ fn from(source: Ipv4Addr) -> [u8; 60] {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "tells how long such a test takes")]
 fn the_real_program_drops_what_the_service_blocks() {
     const DROP: u32 = 1;
     const PASS: u32 = 2;
