@@ -89,6 +89,11 @@ pub(crate) struct KernelTest {
 }
 
 impl KernelTest {
+    /// Its name: that of its file.
+    pub(crate) fn name(&self) -> String {
+        self.source.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// The line that cargo prints before it runs a test binary.
     pub(crate) fn title(&self) -> String {
         let source = self.source.strip_prefix(&self.package_dir).unwrap_or(&self.source);
