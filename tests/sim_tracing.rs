@@ -1,8 +1,11 @@
 //! Tracing programs on the simulated kernel: opened, fitted to its BTF, loaded, attached, and run by events whose kernel
 //! structures a test describes by the names of their fields.
 
-use skep::map::{Array, HashMap, PlainData};
-use skep::sim::{RawTracepoint, SimKernel, Task};
+mod iter_conformance;
+
+use skep::map::{Array, HashMap, PerCpuHashMap, PlainData, StackFrame, StackTraces};
+use skep::ring::RingBuffer;
+use skep::sim::{FunctionCall, Lsm, PerfSample, RawTracepoint, SimKernel, Syscall, Task, Tracepoint, Uprobe};
 use skep::{Kernel, Loader, Object, Spec};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -83,5 +86,286 @@ fn exec_watch_sees_what_is_executed() -> Result {
         execute(&sim, 701, "/bin/sh")?;
         assert_eq!(object.global::<u64>("executions")?, 3, "{version}");
     }
+    Ok(())
+}
+
+/// Every program of an object by the name of its section.
+fn attach_all(sim: &SimKernel, object: &Object) -> Result<Vec<std::os::fd::OwnedFd>> {
+    let mut links = Vec::new();
+    for program in object.programs() {
+        if let Some(point) = sim.place_of_section(program.section()) {
+            links.push(sim.attach(program, point)?);
+        }
+    }
+    Ok(links)
+}
+
+/// How often each of the probes of `kprobe.c` ran, by its slot.
+fn hits(object: &Object) -> Result<Vec<(u32, u64)>> {
+    let hits: HashMap<u32, u64> = object.map("hits")?.typed()?;
+    let mut all = hits.iter().collect::<std::result::Result<Vec<_>, _>>()?;
+    all.sort();
+    Ok(all)
+}
+
+const SYMBOLS: &str = "\
+ffffffff81000000 T vfs_read
+ffffffff81000100 T vfs_write
+ffffffff81000200 T __x64_sys_unlinkat
+ffffffff82000000 D skep_variable
+";
+
+#[test]
+fn probes_run_at_starts_ends_and_inside_of_functions() -> Result {
+    let btf = std::fs::read("testdata/btf/6.18.btf")?;
+    let sim = SimKernel::builder().btf(btf).symbols(SYMBOLS).build()?;
+    let kernel = Kernel::new(sim.clone());
+    let object = load(&kernel, "testdata/kprobe.o")?;
+    let _links = attach_all(&sim, &object)?;
+
+    let read = || FunctionCall::new("vfs_read").args([0u64; 4]).returns(5);
+    let call = sim.fire(read())?;
+    assert_eq!(
+        call.runs.programs(),
+        ["probe", "probe_multi", "probe_session", "probe_return", "probe_session"]
+    );
+    assert_eq!((call.returned, call.skipped), (5, false));
+    assert_eq!(hits(&object)?, [(0, 1), (1, 1), (4, 1), (6, 2)]);
+    // Inside of it, too.
+    let call = sim.fire(read().through(4))?;
+    assert!(call.runs.programs().contains(&"probe_offset"));
+    // Another function that the pattern of one names.
+    let call = sim.fire(FunctionCall::new("vfs_write"))?;
+    assert_eq!(call.runs.programs(), ["probe_multi"]);
+
+    let call = sim.fire(Syscall::new("unlinkat").args([0u64; 3]).returns(-2))?;
+    assert_eq!(call.runs.programs(), ["probe_syscall", "probe_syscall_r"]);
+    let call = sim.fire(Uprobe::new("/proc/self/exe", "main").arg(1))?;
+    assert_eq!(call.runs.programs(), ["user_probe"]);
+    let call = sim.fire(Uprobe::new("libc.so.6", "malloc").arg(16).returns(0x5000))?;
+    assert_eq!(call.runs.programs(), ["user_return"]);
+    let call = sim.fire(Uprobe::usdt("libc.so.6", "libc", "setjmp"))?;
+    assert_eq!(call.runs.programs(), ["user_static"]);
+    Ok(())
+}
+
+#[test]
+fn functions_are_watched_and_kept_from_running() -> Result {
+    let (sim, kernel) = sim("6.18")?;
+    let object = load(&kernel, "testdata/fentry.o")?;
+    let mut links = Vec::new();
+    for program in ["on_enter", "on_leave", "on_modify"] {
+        links.push(object.program(program)?.attach()?);
+    }
+    let file = sim.memory().object("file")?;
+    file.set("f_path.dentry.d_name.name", "passwd")?.set("f_path.dentry.d_name.len", 6)?;
+    for returned in [100, 28, -5] {
+        let call =
+            sim.fire(FunctionCall::new("vfs_read").arg(&file).arg(0x5000).arg(128).returns(returned))?;
+        assert_eq!(call.runs.ok()?.programs(), ["on_enter", "on_leave"]);
+    }
+    assert_eq!(object.global::<u64>("reads")?, 3);
+    assert_eq!(object.global::<u64>("bytes")?, 128);
+    assert_eq!(object.global::<u64>("failures")?, 1);
+
+    let open = || FunctionCall::new("security_file_open").arg(&file);
+    let call = sim.fire(open())?;
+    assert_eq!((call.returned, call.skipped), (0, false));
+    file.set("f_path.dentry.d_name.len", 201)?;
+    let call = sim.fire(open())?;
+    assert_eq!((call.returned, call.skipped), (-13, true));
+    Ok(())
+}
+
+#[test]
+fn security_hooks_give_a_verdict() -> Result {
+    let (sim, kernel) = sim("6.18")?;
+    let mut spec = Spec::parse("lsm", &std::fs::read("testdata/lsm.o")?)?;
+    spec.set_global("verdict", &-13i32)?;
+    spec.programs.retain(|program| !program.section.starts_with("lsm_cgroup"));
+    let object = Loader::new(&kernel).load(&spec)?;
+    let _link = object.program("check_open")?.attach()?;
+
+    sim.task(Task::new(70).uid(12345));
+    let file = sim.memory().object("file")?;
+    file.set("f_inode.i_mode", 0o104755)?;
+    assert_eq!(sim.fire(Lsm::new("file_open").arg(&file))?.verdict, 0);
+    assert_eq!(sim.fire(Lsm::new("file_open").arg(&file).task(70))?.verdict, -13);
+    file.set("f_inode.i_mode", 0o100755)?;
+    assert_eq!(sim.fire(Lsm::new("file_open").arg(&file).task(70))?.verdict, 0);
+    assert_eq!(object.global::<u64>("asked")?, 3);
+    Ok(())
+}
+
+#[test]
+fn tracepoints_have_fields() -> Result {
+    let (sim, kernel) = sim("6.18")?;
+    let object = load(&kernel, "testdata/raw_tp.o")?;
+    let _links = [object.program("on_enter")?.attach()?, object.program("on_switch")?.attach()?];
+    let call = sim.fire(Syscall::new("openat").arg(-100).arg(0x5000).returns(3))?;
+    assert_eq!(call.runs.programs(), ["on_enter"]);
+    let calls: HashMap<u64, u64> = object.map("calls")?.typed()?;
+    assert_eq!(calls.get(&257)?, Some(1));
+    assert!(sim.fire(RawTracepoint::new("sched_switch").arg(true))?.ok()?.value("on_switch") == Some(1));
+
+    let object = load(&kernel, "testdata/tracepoint.o")?;
+    let _links = attach_all(&sim, &object)?;
+    let format = "field:__data_loc char[] filename;\toffset:8;\tsize:4;\tsigned:0;\n\
+        field:pid_t pid;\toffset:12;\tsize:4;\tsigned:1;\n\
+        field:pid_t old_pid;\toffset:16;\tsize:4;\tsigned:1;\n";
+    let exec = Tracepoint::new("sched", "sched_process_exec").format(format);
+    let exec = exec.field("filename", "/bin/sh").field("pid", 7).field("old_pid", 7);
+    assert_eq!(sim.fire(exec)?.ok()?.programs(), ["on_exec"]);
+    assert_eq!(sim.fire(Syscall::new("getpid").returns(1))?.runs.ok()?.programs(), ["on_enter", "on_getpid"]);
+    Ok(())
+}
+
+#[test]
+fn samples_have_stacks() -> Result {
+    let (sim, kernel) = sim("6.18")?;
+    let object = load(&kernel, "testdata/perf_event.o")?;
+    let _links = attach_all(&sim, &object)?;
+    let here = [0xffff_ffff_8100_0010u64, 0xffff_ffff_8100_2000];
+    let there = [0xffff_ffff_8100_0020u64, 0xffff_ffff_8100_2000, 0xffff_ffff_8100_3000];
+    for stack in [&here[..], &there[..], &here[..]] {
+        let sample = PerfSample::new(stack[0]).kernel_stack(stack.iter().copied());
+        assert_eq!(sim.fire(sample)?.ok()?.len(), 1);
+    }
+    let samples: PerCpuHashMap<u32, u64> = object.map("samples")?.typed()?;
+    let mut found = Vec::new();
+    for entry in samples.iter() {
+        let (id, counts) = entry?;
+        let count: u64 = counts.iter().sum();
+        let stacks: StackTraces = object.map("stacks")?.typed()?;
+        let stack = stacks.get(id)?.ok_or("the stack was kept")?;
+        let frames = stack.frames().map(|frame| match frame {
+            StackFrame::Address(address) => Ok(address),
+            _ => Err("an address was wanted"),
+        });
+        found.push((count, frames.collect::<std::result::Result<Vec<_>, _>>()?));
+    }
+    found.sort();
+    assert_eq!(found, [(1, there.to_vec()), (2, here.to_vec())]);
+    Ok(())
+}
+
+#[test]
+fn variables_of_the_kernel_are_read() -> Result {
+    let btf = std::fs::read("testdata/btf/6.18.btf")?;
+    let sim = SimKernel::builder().btf(btf).symbols(SYMBOLS).build()?;
+    let kernel = Kernel::new(sim.clone());
+    let queue = sim.memory().variable_of("runqueues", 0)?;
+    queue.set("nr_running", 3)?;
+    sim.memory().variable_of("runqueues", 1)?.set("nr_running", 9)?;
+    let object = load(&kernel, "testdata/ksyms.o")?;
+    let _links = attach_all(&sim, &object)?;
+    let runs = sim.fire(RawTracepoint::new("sys_enter"))?.ok()?;
+    assert_eq!(runs.programs(), ["typed", "typeless"]);
+    assert_eq!(object.global::<u64>("running")?, 3);
+    assert_eq!(object.global::<u64>("address")?, 0xffff_ffff_8100_0000);
+    assert_eq!(object.global::<u64>("absent_typed")?, 2);
+    Ok(())
+}
+
+#[test]
+fn sockets_are_read_through_nested_members_and_bit_fields() -> Result {
+    let (sim, kernel) = sim("6.12")?;
+    let object = load(&kernel, "testdata/tp_btf_sock.o")?;
+    let _links = attach_all(&sim, &object)?;
+    let sock = sim.memory().object("sock")?;
+    sock.set("__sk_common.skc_rcv_saddr", 0x0100_007f)?
+        .set("__sk_common.skc_daddr", 0x0200_007f)?
+        .set("__sk_common.skc_num", 80)?
+        .set("__sk_common.skc_dport", 0x901f)?
+        .set("__sk_common.skc_family", 2)?
+        .set("__sk_common.skc_reuseport", 1)?
+        .set("sk_protocol", 6)?;
+    assert_eq!(sock.get("__sk_common.skc_reuse")?, 0);
+    let runs = sim.fire(RawTracepoint::new("inet_sock_set_state").arg(&sock).arg(7).arg(1))?.ok()?;
+    assert_eq!(runs.values(), [0]);
+    let mut reader: RingBuffer = object.map("changes")?.typed()?;
+    let mut records = Vec::new();
+    reader.for_each(|record| records.push(record.to_vec()))?;
+    let record = records.first().ok_or("a record was sent")?;
+    let word = |at: usize| u32::from_ne_bytes(record[at..at + 4].try_into().unwrap_or_default());
+    assert_eq!([word(8), word(12), word(16), word(20)], [7, 1, 0x0100_007f, 0x0200_007f]);
+    assert_eq!([word(24), word(28), word(32)], [80 | 0x901f << 16, 2 | 6 << 16, 1]);
+    Ok(())
+}
+
+/// A whole tracing tool: what its four programs send, in order.
+#[test]
+fn a_tracer_follows_a_process() -> Result {
+    let (sim, kernel) = sim("6.1")?;
+    let object = load(&kernel, "testdata/tracer.o")?;
+    let _links = attach_all(&sim, &object)?;
+    sim.task(Task::new(50).comm("curl").uid(1000).parent(1).start_time(500_000_000));
+    let task = sim.task_object(50)?;
+    task.set("exit_code", 256)?;
+    let sock = sim.memory().object("sock")?;
+    sock.set("sk_protocol", 6)?.set("__sk_common.skc_family", 10)?;
+    sim.run_as(50, || -> Result {
+        for event in [
+            RawTracepoint::new("task_newtask").arg(&task),
+            RawTracepoint::new("sched_process_exec").arg(&task),
+            RawTracepoint::new("inet_sock_set_state").arg(&sock).arg(7).arg(2),
+            RawTracepoint::new("sched_process_exit").arg(&task),
+        ] {
+            sim.advance(std::time::Duration::from_millis(1));
+            assert_eq!(sim.fire(event)?.ok()?.len(), 1);
+        }
+        Ok(())
+    })?;
+    assert_eq!(object.global::<u64>("sent")?, 3);
+    let mut kinds = Vec::new();
+    let mut events: RingBuffer = object.map("events")?.typed()?;
+    events.for_each(|event| {
+        let word = |at: usize| u32::from_ne_bytes(event[at..at + 4].try_into().unwrap_or_default());
+        kinds.push((word(8), word(12), text(&event[40..]).to_owned()));
+    })?;
+    let curl = |kind| (kind, 50, "curl".to_owned());
+    assert_eq!(kinds, [curl(1), curl(3), curl(2)]);
+    Ok(())
+}
+
+/// A process is read as it is described; what is not there is told as Linux tells it.
+#[test]
+fn memory_of_a_process() -> Result {
+    let (sim, kernel) = sim("6.18")?;
+    let object = load(&kernel, "testdata/memory.o")?;
+    let _links = attach_all(&sim, &object)?;
+    sim.process_memory(1000).write(0x5000, b"passwd\0\0")?;
+    assert_eq!(sim.fire(RawTracepoint::new("sys_enter").arg(0x5000))?.ok()?.values(), [0]);
+    let got: [u64; 4] = object.global("got")?;
+    let word = u64::from_ne_bytes(*b"passwd\0\0");
+    assert_eq!(got, [0, word, 0, word]);
+    let address = sim.memory().put(b"kernel\0");
+    assert_eq!(sim.fire(RawTracepoint::new("sys_enter").arg(address))?.ok()?.values(), [0]);
+    let word = u64::from_ne_bytes(*b"kernel\0\0");
+    assert_eq!(object.global::<[u64; 4]>("got")?, [word, 0, word, 0]);
+    Ok(())
+}
+
+#[test]
+fn kernel_functions_about_tasks() -> Result {
+    let (sim, kernel) = sim("6.18")?;
+    let object = load(&kernel, "testdata/kfunc.o")?;
+    let _links = attach_all(&sim, &object)?;
+    let task = sim.task_object(1000)?;
+    let runs = sim.fire(RawTracepoint::new("task_newtask").arg(&task))?.ok()?;
+    assert_eq!(runs.len(), 2);
+    assert_eq!(object.global::<u64>("pid")?, 1000);
+    assert_eq!(object.global::<u64>("missing")?, 99);
+    Ok(())
+}
+
+/// Iterators are read through a descriptor, as on Linux.
+#[test]
+fn iterators_go_through_tasks() -> Result {
+    let (sim, kernel) = sim("6.18")?;
+    sim.task(Task::new(70).thread_of(60).comm("worker"));
+    let row = |pid, tgid, comm: &str| (pid, tgid, comm.to_owned());
+    let wanted = [row(1, 1, "init"), row(70, 60, "worker"), row(1000, 1000, "test")];
+    assert_eq!(iter_conformance::tasks(&kernel)?, wanted);
     Ok(())
 }

@@ -43,6 +43,7 @@ pub(crate) fn link_create(kernel: &Inner, request: &LinkCreate<'_>) -> Result<Ow
     }
     match prog.prog_type {
         ProgType::XDP => link_xdp(kernel, prog, request),
+        ProgType::TRACING if is_iterator(prog, request) => link_iterator(kernel, prog, request),
         ProgType::TRACING | ProgType::LSM | ProgType::EXT => {
             if request.attach_type != prog.expected_attach_type
                 || !matches!(request.target, LinkTarget::Loaded)
@@ -131,7 +132,7 @@ pub(crate) fn link_loaded(kernel: &Inner, prog: &Arc<Prog>, cookie: u64) -> Resu
             let name = target.name.strip_prefix("btf_trace_").unwrap_or(&target.name);
             link_raw_tracepoint(kernel, prog, name, cookie)
         }
-        AttachType::TRACE_ITER => new_link(kernel, prog, Place::Iter, cookie),
+        AttachType::TRACE_ITER => new_link(kernel, prog, Place::Iter { map: None }, cookie),
         attach_type => {
             let (target_obj_id, target_btf_id) = (target.obj_id, target.type_id);
             new_link(kernel, prog, Place::Tracing { attach_type, target_obj_id, target_btf_id }, cookie)
@@ -148,4 +149,25 @@ fn link_perf_event(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -
     }
     let points = vec![Point { kind: PointKind::Perf(Some(event)), cookie: None }];
     new_link(kernel, prog, Place::Points { points, multi: false }, request.cookie)
+}
+
+fn is_iterator(prog: &Prog, request: &LinkCreate<'_>) -> bool {
+    prog.expected_attach_type == AttachType::TRACE_ITER && request.attach_type == AttachType::TRACE_ITER
+}
+
+/// Makes the link of an iterator (`bpf_iter_link_attach`).
+fn link_iterator(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
+    if request.flags != 0 || request.cookie != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let of_elements = prog.target.as_ref().is_some_and(|target| target.name == "bpf_iter_bpf_map_elem");
+    let map = match request.target {
+        LinkTarget::Loaded => None,
+        LinkTarget::Fd(fd) => Some(kernel.object(fd)?.map()?.clone()),
+        _ => return Err(Errno::EINVAL),
+    };
+    if of_elements && map.is_none() {
+        return Err(Errno::EBADF);
+    }
+    new_link(kernel, prog, Place::Iter { map: map.filter(|_| of_elements) }, 0)
 }

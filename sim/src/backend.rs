@@ -21,6 +21,7 @@ use crate::attach::{link_create, raw_tracepoint_open};
 use crate::btf::{self, BtfObject};
 use crate::fd::{Access, Descriptors};
 use crate::features::Features;
+use crate::iter::Iter;
 use crate::kernel::{Core, SimKernel};
 use crate::log::Log;
 use crate::map::{self, Fields, InnerShape, Map, Shape};
@@ -342,7 +343,12 @@ impl Backend for Core {
         let object = self.0.object(pin.fd)?;
         if matches!(
             object,
-            Object::Btf(_) | Object::Token | Object::Stats | Object::Lock(_) | Object::Perf(_)
+            Object::Btf(_)
+                | Object::Token
+                | Object::Stats
+                | Object::Lock(_)
+                | Object::Perf(_)
+                | Object::Iter(_)
         ) {
             return Err(Errno::EINVAL);
         }
@@ -433,6 +439,18 @@ impl Backend for Core {
             return Err(Errno::EINVAL);
         }
         self.0.object(link)?.link()?.detach()
+    }
+
+    fn iter_create(&self, link: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        let iter = Iter::new(self.object(link)?.link()?)?;
+        self.open(Object::Iter(Arc::new(iter)), Access::ALL)
+    }
+
+    fn iter_read(&self, iter: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno> {
+        match self.object(iter)? {
+            Object::Iter(iter) => iter.read(&SimKernel(self.clone()), to),
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     fn raw_tracepoint_open(

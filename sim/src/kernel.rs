@@ -18,7 +18,7 @@ use crate::builder::Builder;
 use crate::calls::CallHooks;
 use crate::fd::{Access, Descriptors};
 use crate::features::Features;
-use crate::link::{Link, Place};
+use crate::link::Link;
 use crate::map::Map;
 use crate::object::{Ids, Object};
 use crate::perf::PerfEvent;
@@ -406,13 +406,13 @@ impl Inner {
     /// The link on a network device, if one is attached.
     pub(crate) fn xdp_link(&self, ifindex: u32) -> Option<Arc<Link>> {
         let links: Vec<_> = self.swept().links.iter().collect();
-        links.into_iter().find(|link| link.place == (Place::Xdp { ifindex }) && link.is_attached())
+        links.into_iter().find(|link| link.place.is_xdp(ifindex) && link.is_attached())
     }
 
     /// Detaches the links of a network device that goes.
     pub(crate) fn detach_from_interface(&self, ifindex: u32) {
         let links: Vec<_> = self.swept().links.iter().collect();
-        for link in links.iter().filter(|link| link.place == Place::Xdp { ifindex }) {
+        for link in links.iter().filter(|link| link.place.is_xdp(ifindex)) {
             let _ = link.detach();
         }
     }

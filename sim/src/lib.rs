@@ -40,6 +40,7 @@ mod features;
 #[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
 mod helper;
 mod image;
+mod iter;
 mod kernel;
 mod link;
 mod log;

@@ -30,7 +30,7 @@ pub(crate) struct State {
 }
 
 /// What a link attaches to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Place {
     RawTracepoint(String),
     Tracing {
@@ -38,7 +38,10 @@ pub(crate) enum Place {
         target_obj_id: u32,
         target_btf_id: u32,
     },
-    Iter,
+    /// An iterator, and the map whose elements it goes through.
+    Iter {
+        map: Option<Arc<Map>>,
+    },
     Xdp {
         ifindex: u32,
     },
@@ -49,6 +52,13 @@ pub(crate) enum Place {
     },
     /// A table of programs.
     StructOps,
+}
+
+impl Place {
+    /// Whether it is XDP on that network device.
+    pub(crate) fn is_xdp(&self, device: u32) -> bool {
+        matches!(self, Place::Xdp { ifindex } if *ifindex == device)
+    }
 }
 
 impl Link {
@@ -118,7 +128,7 @@ impl Link {
             &Place::Tracing { attach_type, target_obj_id, target_btf_id } => {
                 (LinkType::TRACING, LinkPlace::Tracing { attach_type, target_obj_id, target_btf_id })
             }
-            Place::Iter => (LinkType::ITER, LinkPlace::Unknown),
+            Place::Iter { .. } => (LinkType::ITER, LinkPlace::Unknown),
             Place::Points { points, multi } => (points_type(points, *multi), LinkPlace::Unknown),
             Place::StructOps => {
                 info.prog_id = ProgId(0);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use skep_sys::abi::Errno;
 
 use crate::btf::BtfObject;
+use crate::iter::Iter;
 use crate::link::Link;
 use crate::map::Map;
 use crate::perf::PerfEvent;
@@ -23,6 +24,8 @@ pub(crate) enum Object {
     Btf(Arc<BtfObject>),
     Link(Arc<Link>),
     Perf(Arc<PerfEvent>),
+    /// A run of an iterator.
+    Iter(Arc<Iter>),
     Token,
     /// What keeps statistics on.
     Stats,
@@ -69,6 +72,7 @@ impl Object {
             Object::Map(map) => map.refers_to(),
             Object::Prog(prog) => prog.refers_to(),
             Object::Link(link) => link.refers_to(),
+            Object::Iter(iter) => vec![Object::Link(iter.link().clone())],
             _ => Vec::new(),
         }
     }
@@ -81,6 +85,7 @@ impl Object {
             Object::Btf(btf) => (2, Arc::as_ptr(btf).addr()),
             Object::Link(link) => (3, Arc::as_ptr(link).addr()),
             Object::Perf(event) => (4, Arc::as_ptr(event).addr()),
+            Object::Iter(iter) => (5, Arc::as_ptr(iter).addr()),
             Object::Token | Object::Stats | Object::Lock(_) => return None,
         })
     }

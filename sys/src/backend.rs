@@ -365,6 +365,18 @@ pub trait Backend: Debug + Send + Sync {
         Err(Errno::ENOSYS)
     }
 
+    /// `BPF_ITER_CREATE`: begins a run of the iterator that a link is of (Linux 5.8).
+    fn iter_create(&self, link: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        let _ = link;
+        Err(Errno::ENOSYS)
+    }
+
+    /// Reads what the program of an iterator writes. Answers how many bytes there are; 0 at the end.
+    fn iter_read(&self, iter: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno> {
+        let _ = (iter, to);
+        Err(Errno::ENOSYS)
+    }
+
     /// `BPF_RAW_TRACEPOINT_OPEN`; no name for programs that named their target at load. The descriptor is a link
     /// since Linux 5.7, and detaches when closed.
     fn raw_tracepoint_open(

@@ -9,6 +9,7 @@ pub mod abi;
 mod backend;
 mod batch;
 mod btf_fd;
+mod iter_fd;
 mod kernel;
 mod link_fd;
 #[cfg(target_os = "linux")]
@@ -32,6 +33,7 @@ pub mod wrap;
 pub use backend::{Backend, ObjectKind, Permissions};
 pub use batch::{BatchCursor, BatchError};
 pub use btf_fd::BtfFd;
+pub use iter_fd::IterFd;
 pub use kernel::{Ids, Kernel, KernelBtfError};
 pub use link_fd::LinkFd;
 #[cfg(target_os = "linux")]

@@ -67,14 +67,6 @@ pub(crate) enum PointKind {
     Perf(Option<Arc<PerfEvent>>),
 }
 
-impl PartialEq for Point {
-    fn eq(&self, other: &Point) -> bool {
-        std::ptr::eq(self, other)
-    }
-}
-
-impl Eq for Point {}
-
 impl AttachPoint {
     fn point(kind: PointKind) -> AttachPoint {
         let points = vec![Point { kind, cookie: None }];

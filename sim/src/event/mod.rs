@@ -25,7 +25,7 @@ pub use call::{CallOutcome, FunctionCall, Lsm, LsmOutcome};
 pub use outcome::{EventError, Run, Runs, TraceEffect};
 pub use perf::PerfSample;
 pub use registers::Registers;
-pub(crate) use scene::Scene;
+pub(crate) use scene::{Scene, run_prog};
 pub(crate) use site::{Branch, Site};
 pub use syscall::{Syscall, SyscallOutcome};
 pub use tracepoint::{RawTracepoint, Tracepoint};

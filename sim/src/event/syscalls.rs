@@ -45,8 +45,19 @@ const COMMON: &str = "\
     futex_wait futex_requeue statmount listmount lsm_get_self_attr lsm_set_self_attr lsm_list_modules mseal
     setxattrat getxattrat listxattrat removexattrat open_tree_attr file_getattr file_setattr";
 
-/// The number of a system call.
+/// Functions of the kernel that are called otherwise than their system call.
+const NAMES: &[(&str, &str)] = &[
+    ("newstat", "stat"),
+    ("newfstat", "fstat"),
+    ("newlstat", "lstat"),
+    ("newuname", "uname"),
+    ("umount", "umount2"),
+    ("sendfile64", "sendfile"),
+];
+
+/// The number of a system call, by its name or that of the kernel's function.
 pub(super) fn number(name: &str) -> Option<u64> {
+    let name = NAMES.iter().find(|(function, _)| *function == name).map_or(name, |(_, call)| call);
     let find = |names: &str| names.split_ascii_whitespace().position(|known| known == name && known != "-");
     let number = find(FIRST).or_else(|| Some(find(COMMON)? + 424))?;
     Some(number as u64)
@@ -58,8 +69,15 @@ mod tests {
 
     #[test]
     fn calls_have_their_numbers() {
-        let known =
-            [("read", 0), ("execve", 59), ("openat", 257), ("bpf", 321), ("rseq", 334), ("clone3", 435)];
+        let known = [
+            ("read", 0),
+            ("execve", 59),
+            ("openat", 257),
+            ("bpf", 321),
+            ("rseq", 334),
+            ("clone3", 435),
+            ("umount", 166),
+        ];
         for (name, at) in known {
             assert_eq!(number(name), Some(at), "{name}");
         }

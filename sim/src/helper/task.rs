@@ -196,32 +196,9 @@ pub(super) fn find_vma(
     else {
         return Ok(negative(Errno::ENOENT));
     };
-    let vma = vma(vm, mapping);
+    let vma = vm.kernel.vma(mapping);
     vm.call(callback, [task, vma, context, 0, 0])?;
     Ok(0)
-}
-
-/// A `vm_area_struct` of a region.
-pub(super) fn vma(vm: &mut Vm, mapping: &crate::world::Mapping) -> u64 {
-    let memory = vm.kernel.memory();
-    let Ok(object) = memory.object("vm_area_struct") else {
-        return memory.put(&[0; 512]);
-    };
-    for (path, value) in [
-        ("vm_start", mapping.start),
-        ("vm_end", mapping.end),
-        ("vm_flags", mapping.flags),
-        ("vm_pgoff", mapping.offset >> 12),
-    ] {
-        // A kernel of another version may have none of that name.
-        let _ = object.set(path, value);
-    }
-    if mapping.path.starts_with('/') {
-        let name = mapping.path.rsplit('/').next().unwrap_or_default();
-        let _ = object.set("vm_file.f_path.dentry.d_name.name", name);
-        let _ = object.set("vm_file.f_path.dentry.d_name.len", name.len());
-    }
-    object.address()
 }
 
 /// Directories of a path that are followed to the root.

@@ -72,7 +72,10 @@ fn check_registers(insn: &Insn, source: bool) -> Result<(), Reject> {
 
 /// The frame pointer cannot be written.
 fn check_written(insn: &Insn) -> Result<(), Reject> {
-    if insn.dst_raw() == 10 { Err(reject(Errno::EACCES, "frame pointer is read only")) } else { Ok(()) }
+    if insn.dst_raw() != 10 {
+        return Ok(());
+    }
+    Err(reject(Errno::EACCES, "frame pointer is read only").if_certain())
 }
 
 fn check_alu(insn: &Insn, has_arena: bool) -> Result<(), Reject> {
@@ -110,7 +113,7 @@ fn check_alu(insn: &Insn, has_arena: bool) -> Result<(), Reject> {
             let fits = !reserved && (off == 0 || off == 1 && divides);
             check_that(fits, "BPF_ALU uses reserved fields")?;
             if !by_register {
-                check_that(!divides || imm != 0, "div by zero")?;
+                check_that(!divides || imm != 0, "div by zero").map_err(Reject::if_certain)?;
                 let width = if wide { 64 } else { 32 };
                 let shifts = matches!(operation, op::ALU_LSH | op::ALU_RSH | op::ALU_ARSH);
                 if shifts && !(0..width).contains(&imm) {

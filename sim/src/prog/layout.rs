@@ -79,3 +79,23 @@ pub(super) fn check_reachable(insns: &[Insn], callback: Option<usize>) -> Result
     }
     Ok(())
 }
+
+/// The slots that every run comes to: from the start up to the first branch.
+pub(super) fn certain(insns: &[Insn]) -> BTreeSet<usize> {
+    let mut slots = BTreeSet::new();
+    let mut slot = 0;
+    while let Some(insn) = insns.get(slot)
+        && slots.insert(slot)
+    {
+        slot = match insn.jump_target(slot) {
+            None if insn.is_exit() => break,
+            None => slot + insn.slots(),
+            Some(target) if matches!(insn.opcode, op::JA | op::GOTOL) => match usize::try_from(target) {
+                Ok(target) => target,
+                Err(_) => break,
+            },
+            Some(_) => break,
+        };
+    }
+    slots
+}

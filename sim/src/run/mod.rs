@@ -7,13 +7,16 @@ mod live;
 mod lookup;
 mod netfilter;
 mod skb;
+#[cfg(test)]
+mod tests;
 mod xdp;
 
 use std::sync::Arc;
 
-use skep_sys::abi::{Errno, ProgType};
+use skep_sys::abi::{AttachType, Errno, ProgType};
 use skep_sys::request::{TestRun, TestRunResult};
 
+use crate::event::FunctionCall;
 use crate::kernel::SimKernel;
 use crate::prog::Prog;
 use crate::vm::{Fault, Vm};
@@ -48,6 +51,7 @@ pub(crate) fn test_run(
         ProgType::NETFILTER => {
             packet(run, untouched, |run, result| netfilter::netfilter(kernel, prog, run, result))
         }
+        ProgType::TRACING => tracing(kernel, prog, run).map_err(fail),
         _ if prog.can_be_tested() => Err(fail(Errno::ENOSYS)),
         _ => Err(fail(Errno::ENOTSUPP)),
     }
@@ -64,6 +68,57 @@ fn packet(
         Ok(()) => Ok(result),
         Err(errno) => Err((errno, result)),
     }
+}
+
+/// `bpf_prog_test_run_tracing`: calls the functions that a kernel has for it, so that what is attached there runs. Which
+/// program is asked for does not matter beyond its kind.
+fn tracing(kernel: &SimKernel, prog: &Prog, run: &TestRun<'_>) -> Result<TestRunResult, Errno> {
+    /// Arguments and result of `bpf_fentry_test1` to 6.
+    const CALLS: [(&str, &[u64], i64); 6] = [
+        ("bpf_fentry_test1", &[1], 2),
+        ("bpf_fentry_test2", &[2, 3], 5),
+        ("bpf_fentry_test3", &[4, 5, 6], 15),
+        ("bpf_fentry_test4", &[7, 8, 9, 10], 34),
+        ("bpf_fentry_test5", &[11, 12, 13, 14, 15], 65),
+        ("bpf_fentry_test6", &[16, 17, 18, 19, 20, 21], 111),
+    ];
+
+    /// Arguments after the first two and result of the functions whose return value is modified.
+    const RETURNS: [(&str, &[u64], i64); 2] =
+        [("bpf_modify_return_test", &[], 4), ("bpf_modify_return_test2", &[3, 4, 5, 6, 7], 29)];
+
+    if !run.flags.is_empty() || run.cpu != 0 || run.batch_size != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mut result = TestRunResult::default();
+    let call = |name: &str, args: &[u64], returns: i64| {
+        let call = args.iter().fold(FunctionCall::new(name), |call, arg| call.arg(*arg));
+        kernel.fire(call.returns(returns)).map_err(|_| Errno::EFAULT)
+    };
+    match prog.expected_attach_type {
+        AttachType::TRACE_FENTRY | AttachType::TRACE_FEXIT | AttachType::TRACE_FSESSION => {
+            for (name, args, returns) in CALLS {
+                if call(name, args, returns)?.returned != returns {
+                    return Err(Errno::EFAULT);
+                }
+            }
+        }
+        AttachType::MODIFY_RETURN => {
+            let mut side_effects = 0;
+            let mut returned = 0;
+            // Both add 1 to the number that their second argument points to, when they run.
+            for (name, rest, returns) in RETURNS {
+                let number = kernel.memory().put(&2_i32.to_ne_bytes());
+                let args = [&[1, number], rest].concat();
+                let outcome = call(name, &args, returns)?;
+                side_effects += u32::from(!outcome.skipped);
+                returned += outcome.returned;
+            }
+            result.retval = side_effects << 16 | u32::from(returned as u16);
+        }
+        _ => return Err(Errno::EFAULT),
+    }
+    Ok(result)
 }
 
 /// Runs a program once and notes its fault. `EFAULT` stands for one, since a kernel has no errno for that.

@@ -305,6 +305,9 @@ impl Vm {
 
     fn symbol_address(&mut self, prog: &Prog, place: usize) -> Result<u64, Trap> {
         let symbol = prog.code.symbols.get(place).ok_or(FaultKind::Jump)?;
+        if symbol.is_function {
+            return Ok(self.kernel.0.function_address(&symbol.name));
+        }
         let address = self.kernel.0.variable_address(&symbol.name);
         let unknown = || FaultKind::Helper {
             message: format!(

@@ -113,6 +113,29 @@ impl SimKernel {
         self.mappings(tgid).into_iter().find(|mapping| (mapping.start..mapping.end).contains(&address))
     }
 
+    /// A `vm_area_struct` of a region.
+    pub(crate) fn vma(&self, mapping: &Mapping) -> u64 {
+        let memory = self.memory();
+        let Ok(object) = memory.object("vm_area_struct") else {
+            return memory.put(&[0; 512]);
+        };
+        for (path, value) in [
+            ("vm_start", mapping.start),
+            ("vm_end", mapping.end),
+            ("vm_flags", mapping.flags),
+            ("vm_pgoff", mapping.offset >> 12),
+        ] {
+            // A kernel of another version may have none of that name.
+            let _ = object.set(path, value);
+        }
+        if mapping.path.starts_with('/') {
+            let name = mapping.path.rsplit('/').next().unwrap_or_default();
+            let _ = object.set("vm_file.f_path.dentry.d_name.name", name);
+            let _ = object.set("vm_file.f_path.dentry.d_name.len", name.len());
+        }
+        object.address()
+    }
+
     /// The regions of a process's memory.
     pub(crate) fn mappings(&self, tgid: u32) -> Vec<Mapping> {
         let Some(text) = self.0.config().processes.get(&tgid) else { return Vec::new() };

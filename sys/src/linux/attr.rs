@@ -48,6 +48,7 @@ pub(super) mod cmd {
     pub(crate) const LINK_GET_FD_BY_ID: u32 = 30;
     pub(crate) const LINK_GET_NEXT_ID: u32 = 31;
     pub(crate) const ENABLE_STATS: u32 = 32;
+    pub(crate) const ITER_CREATE: u32 = 33;
     pub(crate) const LINK_DETACH: u32 = 34;
     pub(crate) const PROG_BIND_MAP: u32 = 35;
     pub(crate) const TOKEN_CREATE: u32 = 36;
@@ -295,6 +296,14 @@ pub(super) struct LinkDetachAttr {
     pub(super) link_fd: u32,
 }
 layout!(LinkDetachAttr, 4, link_fd @ 0);
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct IterCreateAttr {
+    pub(super) link_fd: u32,
+    pub(super) flags: u32,
+}
+layout!(IterCreateAttr, 8, flags @ 4);
 
 /// `struct bpf_map_info`.
 #[repr(C)]

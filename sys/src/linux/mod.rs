@@ -283,6 +283,14 @@ impl Backend for LinuxBackend {
         object::link_detach(link)
     }
 
+    fn iter_create(&self, link: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        object::iter_create(link)
+    }
+
+    fn iter_read(&self, iter: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno> {
+        object::iter_read(iter, to)
+    }
+
     fn raw_tracepoint_open(
         &self,
         prog: BorrowedFd<'_>,

@@ -5,17 +5,17 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use bytes::Bytes;
 
 use super::attr::{
-    Attr, EnableStatsAttr, IdAttr, InfoAttr, LinkCreateAttr, LinkDetachAttr, LinkUpdateAttr, ObjAttr,
-    RawBtfInfo, RawBtfInfoShort, RawLinkInfo, RawMapInfo, RawProgInfo, RawTracepointAttr, TokenCreateAttr,
-    cmd,
+    Attr, EnableStatsAttr, IdAttr, InfoAttr, IterCreateAttr, LinkCreateAttr, LinkDetachAttr, LinkUpdateAttr,
+    ObjAttr, RawBtfInfo, RawBtfInfoShort, RawLinkInfo, RawMapInfo, RawProgInfo, RawTracepointAttr,
+    TokenCreateAttr, cmd,
 };
-use super::call::{address, address_mut, bpf, bpf_fd, length, path, raw, raw_or_0, text};
+use super::call::{address, address_mut, bpf, bpf_fd, errno, length, path, raw, raw_or_0, text};
 use super::system::check_kind;
 use crate::abi::{
     AttachFlags, AttachType, BtfObjectId, Errno, LinkId, LinkType, MapFlags, MapId, MapType, OpenFlags,
@@ -291,7 +291,11 @@ pub(super) fn link_create(request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
         LinkTarget::Ifindex(index) => index,
         LinkTarget::Fd(fd) => raw(fd),
     };
+    // The map that an iterator goes through, in the first member of `union bpf_iter_link_info`.
+    let iterated = [target];
+    let iterates = request.attach_type == AttachType::TRACE_ITER && target != 0;
     let options = match request.attach_type {
+        _ if iterates => [address(&iterated), size_of_val(&iterated) as u64],
         _ if request.cookie == 0 => [0, 0],
         AttachType::PERF_EVENT => [request.cookie, 0],
         AttachType::TRACE_RAW_TP
@@ -304,12 +308,13 @@ pub(super) fn link_create(request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
     };
     let mut attr = LinkCreateAttr {
         prog_fd: raw(request.prog),
-        target,
+        target: if iterates { 0 } else { target },
         attach_type: request.attach_type.0,
         flags: request.flags,
         options,
     };
-    // SAFETY: for all kinds whose options would hold an address they are 0: the others are in the match above.
+    // SAFETY: `iterated` is ours, and its length is told; for all other kinds whose options would hold an address they are
+    // 0: those whose options hold none are in the match above.
     unsafe { bpf_fd(cmd::LINK_CREATE, &mut attr) }
 }
 
@@ -329,4 +334,17 @@ pub(super) fn link_detach(link: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut attr = LinkDetachAttr { link_fd: raw(link) };
     // SAFETY: the attribute holds no address.
     unsafe { bpf(cmd::LINK_DETACH, &mut attr) }.map(drop)
+}
+
+pub(super) fn iter_create(link: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let mut attr = IterCreateAttr { link_fd: raw(link), flags: 0 };
+    // SAFETY: the attribute holds no address.
+    unsafe { bpf_fd(cmd::ITER_CREATE, &mut attr) }
+}
+
+pub(super) fn iter_read(iter: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno> {
+    check_kind(iter, "bpf-iter")?;
+    // SAFETY: `to` is exclusively borrowed for its length, which the kernel does not write past; `iter` is open.
+    let read = unsafe { libc::read(iter.as_raw_fd(), to.as_mut_ptr().cast(), to.len()) };
+    usize::try_from(read).map_err(|_| errno())
 }

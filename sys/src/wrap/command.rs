@@ -70,6 +70,8 @@ commands! {
     LINK_CREATE = "link_create";
     LINK_UPDATE = "link_update";
     LINK_DETACH = "link_detach";
+    ITER_CREATE = "iter_create";
+    ITER_READ = "iter_read";
     RAW_TRACEPOINT_OPEN = "raw_tracepoint_open";
     PERF_EVENT_OPEN = "perf_event_open";
     PERF_EVENT_CONTROL = "perf_event_control";

@@ -294,6 +294,8 @@ macro_rules! __wrapper {
                 fn link_create(request: &LinkCreate<'_>) -> Result<OwnedFd, Errno>;
                 fn link_update(request: &LinkUpdate<'_>) -> Result<(), Errno>;
                 fn link_detach(link: BorrowedFd<'_>) -> Result<(), Errno>;
+                fn iter_create(link: BorrowedFd<'_>) -> Result<OwnedFd, Errno>;
+                fn iter_read(iter: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize, Errno> { to };
                 fn raw_tracepoint_open(
                     prog: BorrowedFd<'_>, name: Option<&str>, cookie: u64,
                 ) -> Result<OwnedFd, Errno>;
