@@ -59,6 +59,7 @@ pub(crate) const BODIES: &[Body] = &[
     ("format_errors", text::errors),
     ("format_space", text::space),
     ("printing", text::printing),
+    ("streams", text::streams),
     ("integers", strings::integers),
     ("comparisons", strings::comparisons),
     ("string_functions", strings::functions),

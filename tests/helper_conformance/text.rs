@@ -1,4 +1,6 @@
-use skep::sys::abi::{Errno, ProgType};
+use std::io::Read;
+
+use skep::sys::abi::{Errno, ProgType, StreamId};
 
 use super::Arg::{Data, Imm, Stack, Text};
 use super::{Script, World, errno, has_helper};
@@ -218,4 +220,39 @@ pub(super) fn printing(world: &World<'_>) {
     script.call(TRACE_PRINTK, &[Text(texts[2]), Imm(3), Data(0), Imm(0), Imm(0)]).note();
     let noted = script.exit(0).run();
     assert_eq!(noted, [7, EINVAL, EINVAL, EINVAL, 12, 511]);
+}
+
+pub(super) fn streams(world: &World<'_>) {
+    // Its name had a suffix for one release.
+    let names = ["bpf_stream_vprintk", "bpf_stream_vprintk_impl"];
+    let has = |name: &&str| {
+        world.kernel.btf().is_ok_and(|btf| btf.find(name.as_bytes(), skep::btf::Kind::FUNC).is_some())
+    };
+    let Some(name) = names.iter().find(|name| has(name)) else {
+        return super::skip("streams", "this kernel's programs print into no streams");
+    };
+    let mut script = Script::of(world, ProgType::SYSCALL);
+    let texts = script.texts(&[b"n %d\n", b"%s", b"again"]);
+    script.stack(-8, 42);
+    for (stream, text, len) in [(1, 0, 8), (3, 0, 8), (1, 0, 7), (1, 0, 0), (2, 1, 8), (1, 2, 0)] {
+        script.kfunc(name, &[Imm(stream), Text(texts[text]), Stack(-8), Imm(len), Imm(0)]);
+        script.builder.asm().lsh64_imm(skep::asm::Reg::R0, 32).arsh64_imm(skep::asm::Reg::R0, 32);
+        script.note();
+    }
+    let program = script.exit(0).program();
+    program.test_run(&mut Default::default()).unwrap();
+    let noted = script.notes();
+    // Linux allocates where it may not wait, and some machines never give it anything there.
+    if noted[0] == errno(Errno::ENOMEM) {
+        return super::skip("streams", "this kernel has no memory for what programs print into streams");
+    }
+    assert_eq!(noted, [0, errno(Errno::ENOENT), EINVAL, EINVAL, 0, 0]);
+    let read = |stream| {
+        let mut text = String::new();
+        program.stream(stream).read_to_string(&mut text).unwrap();
+        text
+    };
+    assert_eq!(read(StreamId::STDOUT), "n 42\nagain");
+    // What was read is gone.
+    assert_eq!((read(StreamId::STDOUT), read(StreamId::STDERR)), (String::new(), String::new()));
 }
