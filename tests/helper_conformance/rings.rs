@@ -106,12 +106,13 @@ pub(super) fn queries(world: &World<'_>) {
     script.call(OUTPUT, &[M(&map), Stack(-8), Imm(8), Imm(0)]).note();
     script.call(QUERY, &[M(&map), Imm(0)]).note();
     script.call(QUERY, &[M(&map), Imm(3)]).note();
+    script.call(QUERY, &[M(&map), Imm(2)]).note();
     let program = script.exit(0).program();
     program.test_run(&mut Default::default()).unwrap();
-    assert_eq!(script.notes(), [0, 8192, 0, 0, 0, 0, 16, 16]);
+    assert_eq!(script.notes(), [0, 8192, 0, 0, 0, 0, 16, 16, 0]);
     assert_eq!(drain(&mut ring), [5]);
     program.test_run(&mut Default::default()).unwrap();
-    assert_eq!(script.notes(), [0, 8192, 16, 16, 0, 0, 16, 32]);
+    assert_eq!(script.notes(), [0, 8192, 16, 16, 0, 0, 16, 32, 16]);
 }
 
 pub(super) fn dynptrs(world: &World<'_>) {
