@@ -5,7 +5,9 @@ mod iter_conformance;
 
 use skep::map::{Array, HashMap, PerCpuHashMap, PlainData, StackFrame, StackTraces};
 use skep::ring::RingBuffer;
-use skep::sim::{FunctionCall, Lsm, PerfSample, RawTracepoint, SimKernel, Syscall, Task, Tracepoint, Uprobe};
+use skep::sim::{
+    FunctionCall, Lsm, PerfSample, RawTracepoint, SimKernel, Syscall, TableCall, Task, Tracepoint, Uprobe,
+};
 use skep::{Kernel, Loader, Object, Spec};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -367,5 +369,19 @@ fn iterators_go_through_tasks() -> Result {
     let row = |pid, tgid, comm: &str| (pid, tgid, comm.to_owned());
     let wanted = [row(1, 1, "init"), row(70, 60, "worker"), row(1000, 1000, "test")];
     assert_eq!(iter_conformance::tasks(&kernel)?, wanted);
+    Ok(())
+}
+
+/// A congestion control is called as the kernel does it.
+#[test]
+fn tables_are_called() -> Result {
+    let (sim, kernel) = sim("6.18")?;
+    let object = load(&kernel, "testdata/struct_ops.o")?;
+    let _registered = object.attach_struct_ops("skep_linked")?;
+    let sock = sim.memory().object("sock")?;
+    let call = |member: &str| TableCall::new("tcp_congestion_ops", "skep_linked", member).arg(&sock);
+    assert_eq!(sim.fire(call("ssthresh"))?.result, Ok(2));
+    assert_eq!(sim.fire(call("undo_cwnd"))?.result, Ok(10));
+    assert!(sim.fire(call("init")).is_err());
     Ok(())
 }

@@ -23,7 +23,8 @@
 //! # What it is not
 //! - The verifier's analysis of data flow: a program that reads what it never wrote loads here and not on Linux.
 //! - Concurrency, timing, and the order in which a real hash table is iterated: here it is that of insertion.
-//! - What the elements of some maps would hold: sockets, cgroups and tasks do not exist.
+//! - What happens by itself. Tasks, sockets, memory of the kernel and of processes are there as far as a test describes them, and
+//!   programs that are attached run when a test lets something happen ([`SimKernel::fire`]).
 
 #![forbid(unsafe_code)]
 
@@ -74,7 +75,7 @@ pub use bare::BareMap;
 pub use builder::Builder;
 pub use event::{
     Argument, AttachPoint, CallOutcome, Event, EventError, FunctionCall, Lsm, LsmOutcome, PerfSample,
-    RawTracepoint, Registers, Run, Runs, Syscall, SyscallOutcome, TraceEffect, Tracepoint, Uprobe,
+    RawTracepoint, Registers, Run, Runs, Syscall, SyscallOutcome, TableCall, TraceEffect, Tracepoint, Uprobe,
     UprobeOutcome,
 };
 pub use features::Features;

@@ -15,6 +15,7 @@ mod section;
 mod site;
 mod syscall;
 mod syscalls;
+mod table;
 mod tracepoint;
 mod uprobe;
 
@@ -28,6 +29,7 @@ pub use registers::Registers;
 pub(crate) use scene::{Scene, run_prog};
 pub(crate) use site::{Branch, Site};
 pub use syscall::{Syscall, SyscallOutcome};
+pub use table::TableCall;
 pub use tracepoint::{RawTracepoint, Tracepoint};
 pub use uprobe::{Uprobe, UprobeOutcome};
 

@@ -154,6 +154,12 @@ impl Table {
         &self.programs
     }
 
+    /// The program that stands for a member.
+    pub(crate) fn function(&self, member: &str) -> Option<Arc<Prog>> {
+        let is_it = |prog: &&Arc<Prog>| self.layout.function(prog.expected_attach_type.0) == Some(Ok(member));
+        self.programs.iter().find(is_it).cloned()
+    }
+
     /// What it is registered under: its structure, and the name in it.
     pub(crate) fn registered_as(&self) -> (String, String) {
         (self.layout.structure.clone(), name_in(&self.layout, &self.value))
