@@ -13,18 +13,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use properties::Targets;
-use skep::asm::Endian;
+use skep::asm::{Endian, Insn, Reg, encode};
 use skep::btf::{Btf, BtfBuilder};
+use skep::spec::Spec;
 
 type Property = fn(&[u8]);
 
 /// Each file of `tests/regressions/<target>/` once broke the property of that target.
 #[test]
 fn findings_stay_fixed() {
-    let properties: [(&str, Property); 8] = [
+    let properties: [(&str, Property); 9] = [
         ("btf", properties::btf),
         ("ext_info", properties::ext_info),
         ("insn_decode", properties::insn_decode),
+        ("interp", properties::interp),
         ("kallsyms", properties::kallsyms),
         ("kconfig", properties::kconfig),
         ("relocate", properties::relocate),
@@ -45,6 +47,63 @@ fn findings_stay_fixed() {
             assert!(took < Duration::from_secs(10), "{} took {took:?}", input.display());
         }
     }
+}
+
+/// Programs of testdata with wrong bytes, as every kind, and programs of nothing but calls and accesses of memory.
+#[test]
+fn programs_of_any_bytes_end() {
+    let rounds: usize = if cfg!(debug_assertions) { 3_000 } else { 30_000 };
+    let objects = ["maps_btf", "subprogs", "globals", "xdp_count", "tracer", "tc_legacy"];
+    let mut programs: Vec<Vec<Insn>> = Vec::new();
+    for name in objects {
+        let Ok(spec) = Spec::open(root().join(format!("testdata/{name}.o"))) else { continue };
+        programs.extend(spec.functions.iter().map(|function| function.insns.clone()));
+    }
+    assert!(programs.len() > 5);
+    let mut random = Random(0x1f2e);
+    for round in 0..rounds {
+        let mut insns = match round % 2 {
+            0 => programs[random.below(programs.len())].clone(),
+            _ => made_up(&mut random),
+        };
+        for _ in 0..random.below(4) {
+            let at = random.below(insns.len());
+            let mut bytes = insns[at].to_bytes(Endian::Little);
+            bytes[random.below(8)] = random.below(256) as u8;
+            insns[at] = Insn::from_bytes(Endian::Little, bytes);
+        }
+        let len = random.below(128) as u8;
+        let mut data = vec![random.below(256) as u8, len];
+        data.extend((0..len).map(|_| random.below(256) as u8));
+        data.extend(encode(&insns, Endian::Little));
+        properties::interp(&data);
+    }
+}
+
+/// Instructions that are likely to be loaded: helpers with maps, the stack and numbers as arguments.
+fn made_up(random: &mut Random) -> Vec<Insn> {
+    let i = |opcode, dst, src, off, imm| {
+        Insn::new(opcode, Reg::new(dst).expect("below 11"), Reg::new(src).expect("below 11"), off, imm)
+    };
+    let mut insns = vec![i(0xbf, 6, 1, 0, 0)];
+    for _ in 0..1 + random.below(20) {
+        let dst = random.below(6) as u8;
+        match random.below(10) {
+            0 | 1 => insns.extend([
+                i(0x18, dst, 1 + random.below(2) as u8, 0, random.below(13) as i32),
+                Insn::default(),
+            ]),
+            2 => insns.push(i(0xbf, dst, [6, 10, 0][random.below(3)], 0, 0)),
+            3 => insns.push(i(0x07, dst, 0, 0, -(8 * random.below(64) as i32))),
+            4 => insns.push(i(0xb7, dst, 0, 0, [0, 1, 8, 16, -1, 1 << 30, i32::MIN][random.below(7)])),
+            5 => insns.push(i(0x79, dst, random.below(7) as u8, random.below(64) as i16, 0)),
+            6 => insns.push(i(0x7b, random.below(7) as u8, dst, random.below(64) as i16, 0)),
+            7 => insns.push(i(0x55, dst, 0, -(random.below(3) as i16), 0)),
+            _ => insns.push(i(0x85, 0, 0, 0, random.below(212) as i32)),
+        }
+    }
+    insns.extend([i(0xb7, 0, 0, 0, 0), i(0x95, 0, 0, 0, 0)]);
+    insns
 }
 
 /// Objects with one to eight wrong bytes are read and relocated, or refused.

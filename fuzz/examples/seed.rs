@@ -82,7 +82,10 @@ impl Seeds {
         for section in file.sections().filter(|section| section.kind() == SectionKind::Text) {
             let data = section.data().unwrap_or_default();
             if !data.is_empty() {
-                self.put("insn_decode", &format!("{name}-{}", section.index().0), data)?;
+                let name = format!("{name}-{}", section.index().0);
+                self.put("insn_decode", &name, data)?;
+                // As an XDP program with a packet of 64 bytes.
+                self.put("interp", &name, &[&[2, 64], [0; 64].as_slice(), data].concat())?;
             }
         }
         Ok(())

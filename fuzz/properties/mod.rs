@@ -3,6 +3,7 @@
 mod btf;
 mod ext_info;
 mod insn_decode;
+mod interp;
 mod kallsyms;
 mod kconfig;
 mod relocate;
@@ -12,6 +13,7 @@ mod spec;
 pub use btf::btf;
 pub use ext_info::ext_info;
 pub use insn_decode::insn_decode;
+pub use interp::interp;
 pub use kallsyms::kallsyms;
 pub use kconfig::kconfig;
 pub use relocate::{Targets, flip, relocate};
