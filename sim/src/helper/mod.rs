@@ -3,6 +3,7 @@
 //! [`builtin`] and [`kfunc`] are the tables, and each family of functions has a file. A function is given the run and
 //! its five arguments, and answers what goes to `r0`; a trap ends the program.
 
+mod arena;
 mod attached;
 mod control;
 mod cpumask;
@@ -71,6 +72,7 @@ const HELPERS: &[&[(i32, HelperFn)]] = &[
 
 /// The kernel functions of each family, by name.
 const KFUNCS: &[&[(&str, HelperFn)]] = &[
+    arena::KFUNCS,
     attached::KFUNCS,
     control::KFUNCS,
     cpumask::KFUNCS,

@@ -10,6 +10,7 @@ use skep_sys::abi::{Errno, ProgType};
 use skep_sys::request::MapMemory;
 
 use super::Map;
+use super::arena::Arena;
 use super::ring::Ring;
 use super::storage::Owner;
 use super::table::Table;
@@ -219,6 +220,11 @@ pub(crate) trait Elements: Debug + Send {
 
     /// The table of programs, for kinds that are one.
     fn table(&mut self) -> Option<&mut Table> {
+        None
+    }
+
+    /// The arena, for kinds that are one.
+    fn pages(&mut self) -> Option<&mut Arena> {
         None
     }
 

@@ -44,6 +44,7 @@ use crate::btf::BtfObject;
 use crate::fd::Access;
 use crate::perf::PerfEvent;
 
+pub(crate) use arena::Arena;
 pub(crate) use create::{Shape, check};
 pub(crate) use elements::{Elements, Resolve, StackFlags};
 pub(crate) use fields::{Field, FieldKind, Fields, check_structures};
@@ -376,6 +377,16 @@ impl Map {
     /// Does something with the table that the map is, if it is one.
     pub(crate) fn with_table<T>(&self, with: impl FnOnce(&mut Table) -> T) -> Option<T> {
         self.state().elements.table().map(with)
+    }
+
+    /// Does something with the arena that the map is, if it is one.
+    pub(crate) fn with_arena<T>(&self, with: impl FnOnce(&mut Arena) -> T) -> Option<T> {
+        self.state().elements.pages().map(with)
+    }
+
+    /// Whether it is an arena.
+    pub(crate) fn is_arena(&self) -> bool {
+        self.shape.kind == MapType::ARENA
     }
 
     pub(crate) fn is_ring(&self) -> bool {

@@ -97,6 +97,7 @@ fn resolve_load(
             return Err(reject(Errno::E2BIG, text));
         }
         None => {
+            check_arena(loads, &map)?;
             loads.maps.push(map.clone());
             loads.maps.len() - 1 // one was pushed
         }
@@ -107,6 +108,20 @@ fn resolve_load(
             loads.by_slot.insert(index, (place, offset));
         }
         None => _ = loads.whole.insert(index, place),
+    }
+    Ok(())
+}
+
+/// Checks an arena that a program is about to use (`__add_used_map`).
+fn check_arena(loads: &Loads, map: &Map) -> Result<(), Reject> {
+    if !map.is_arena() {
+        return Ok(());
+    }
+    if loads.maps.iter().any(|known| known.is_arena()) {
+        return Err(reject(Errno::EBUSY, "Only one arena per program"));
+    }
+    if map.with_arena(|arena| arena.start()).flatten().is_none() {
+        return Err(invalid("arena's user address must be set via map_extra or mmap()"));
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use skep_asm::AtomicOp;
 
+use super::arena::ArenaAt;
 use super::context::Context;
 use super::fault::{FaultKind, Trap};
 use super::words::{
@@ -108,6 +109,7 @@ pub(crate) struct Memory {
     context: Option<Box<dyn Context>>,
     /// Whether a load from where nothing is answers 0, as loads through typed pointers do.
     probes: bool,
+    arena: Option<ArenaAt>,
 }
 
 impl Memory {
@@ -116,6 +118,7 @@ impl Memory {
             kernel: kernel.clone(),
             regions: Vec::new(),
             shared: HashMap::new(),
+            arena: None,
             context: None,
             probes: false,
         }
@@ -137,6 +140,21 @@ impl Memory {
         let mut world = self.kernel.0.world();
         let written = world.objects.write(address, from);
         written.or_else(|| if self.probes { world.memory.write_kernel(address, from) } else { None })
+    }
+
+    pub(crate) fn arena(&self) -> Option<ArenaAt> {
+        self.arena
+    }
+
+    pub(crate) fn set_arena(&mut self, arena: ArenaAt) {
+        self.arena = Some(arena);
+    }
+
+    /// The address in the arena's region that stands for one of user space.
+    fn in_arena(&self, address: u64) -> Option<u64> {
+        let arena = self.arena?;
+        let at = address.checked_sub(arena.user).filter(|at| *at < arena.len)?;
+        Some(arena.region + at)
     }
 
     /// Adds a region. Answers its first address.
@@ -285,6 +303,10 @@ impl Memory {
             None => {
                 let mut bytes = [0; 8];
                 let to = bytes.get_mut(..len).unwrap_or_default();
+                if let Some(address) = self.in_arena(address) {
+                    self.read(address, to)?;
+                    return Ok(widen_any(to));
+                }
                 match self.read_image(address, to) {
                     Some(()) => Ok(widen_any(bytes.get(..len).unwrap_or_default())),
                     None if self.probes => Ok(0),
@@ -331,6 +353,9 @@ impl Memory {
             let mut bytes = [0; 8];
             let from = bytes.get_mut(..len).unwrap_or_default();
             narrow_any(value, from);
+            if let Some(address) = self.in_arena(address) {
+                return self.write(address, from);
+            }
             if self.write_image(address, from).is_some() {
                 return Ok(());
             }
@@ -349,6 +374,7 @@ impl Memory {
         if !address.is_multiple_of(N as u64) {
             return Err(FaultKind::Misaligned { address, len: N }.into());
         }
+        let address = self.in_arena(address).unwrap_or(address);
         let next = |old: u64| match op {
             AtomicOp::Add | AtomicOp::FetchAdd => old.wrapping_add(operand),
             AtomicOp::Or | AtomicOp::FetchOr => old | operand,
@@ -534,7 +560,7 @@ impl Memory {
 
 /// The number of the region that an address lies in; one that does not exist when it has none.
 #[inline]
-fn number(address: u64) -> usize {
+pub(super) fn number(address: u64) -> usize {
     (address.wrapping_sub(BASE) >> 32) as usize
 }
 

@@ -4,6 +4,7 @@
 //! in. [`code`] has programs decoded, [`exec`] the loop, [`memory`] the checks of every access. What helpers do is in
 //! [`crate::helper`]; they are given the run, so that they can call back into the program.
 
+mod arena;
 mod code;
 mod context;
 mod exec;
@@ -285,6 +286,9 @@ impl Vm {
 
     fn map_value_address(&mut self, prog: &Prog, place: usize, at: u32) -> Result<u64, Trap> {
         let map = prog.code.maps.get(place).ok_or(FaultKind::Jump)?;
+        if map.is_arena() {
+            return Ok(self.arena_of(map)?.user.wrapping_add(at.into()));
+        }
         let value = map.value(&0u32.to_ne_bytes(), self.cpu).ok().flatten();
         let value = value.ok_or(FaultKind::NotA { what: "map with a value to point at", address: 0 })?;
         Ok(self.value_address(map, &value)? + u64::from(at))
@@ -336,14 +340,6 @@ impl Vm {
         let to = bytes.get_mut(..len)?;
         self.memory.packet(at, to)?;
         Some(to.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
-    }
-
-    fn arena_to_kernel(&mut self, address: u64) -> Result<u64, Trap> {
-        Ok(address)
-    }
-
-    fn arena_to_user(&mut self, address: u64) -> Result<u64, Trap> {
-        Ok(address)
     }
 
     fn call_custom(&mut self, function: &CustomFunction, args: [u64; 5]) -> Result<u64, Trap> {
