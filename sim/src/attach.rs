@@ -11,6 +11,7 @@ use crate::fd::Access;
 use crate::features::Features;
 use crate::kernel::Inner;
 use crate::link::{Link, Place};
+use crate::net::{is_net, link_net};
 use crate::object::Object;
 use crate::prog::Prog;
 use crate::tables;
@@ -62,7 +63,7 @@ pub(crate) fn link_create(kernel: &Inner, request: &LinkCreate<'_>) -> Result<Ow
             link_perf_event(kernel, prog, request)
         }
         _ if request.attach_type == AttachType::XDP => Err(Errno::EINVAL),
-        // No descriptor can be a cgroup, a perf event or a network namespace of this kernel.
+        _ if is_net(prog.prog_type) => link_net(kernel, prog, request),
         _ if matches!(request.target, LinkTarget::Fd(_)) => Err(Errno::EBADF),
         _ => Err(Errno::EOPNOTSUPP),
     }
@@ -103,7 +104,7 @@ fn link_xdp(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -> Resul
     let LinkTarget::Ifindex(ifindex) = request.target else {
         return Err(Errno::EINVAL);
     };
-    if !kernel.config().interfaces.values().any(|&index| index == ifindex) {
+    if !kernel.world().net.interfaces.contains_key(&ifindex) {
         return Err(Errno::EINVAL);
     }
     if kernel.xdp_link(ifindex).is_some() {

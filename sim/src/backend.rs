@@ -65,7 +65,7 @@ impl Backend for Core {
         };
         let btf = map::types_of(kernel, request.btf)?;
         shape.fields = map::check_types(&shape, btf.as_ref())?;
-        let devices: Vec<u32> = kernel.config().interfaces.values().copied().collect();
+        let devices: Vec<u32> = kernel.world().net.interfaces.keys().copied().collect();
         let elements = match request.map_type {
             MapType::STRUCT_OPS => Box::new(tables::create(kernel, request, &shape)?),
             _ => shape.elements(inner.as_ref(), &devices)?,
@@ -349,6 +349,8 @@ impl Backend for Core {
                 | Object::Lock(_)
                 | Object::Perf(_)
                 | Object::Iter(_)
+                | Object::Cgroup(_)
+                | Object::Netns
         ) {
             return Err(Errno::EINVAL);
         }
@@ -528,7 +530,7 @@ impl Backend for Core {
 
     fn ifindex(&self, name: &OsStr) -> Result<u32, Errno> {
         let name = name.to_str().ok_or(Errno::ENODEV)?;
-        self.0.config().interfaces.get(name).copied().ok_or(Errno::ENODEV)
+        self.0.world().net.ifindex(name).ok_or(Errno::ENODEV)
     }
 
     fn permissions(&self) -> Permissions {

@@ -409,14 +409,6 @@ impl Inner {
         links.into_iter().find(|link| link.place.is_xdp(ifindex) && link.is_attached())
     }
 
-    /// Detaches the links of a network device that goes.
-    pub(crate) fn detach_from_interface(&self, ifindex: u32) {
-        let links: Vec<_> = self.swept().links.iter().collect();
-        for link in links.iter().filter(|link| link.place.is_xdp(ifindex)) {
-            let _ = link.detach();
-        }
-    }
-
     /// Lets go of an object that was unpinned.
     pub(crate) fn release(&self, object: Object) {
         let Object::Map(map) = object else { return };

@@ -52,11 +52,9 @@ mod log;
 )]
 mod map;
 mod name;
-#[allow(dead_code, reason = "events come one by one")]
 mod net;
 mod object;
 mod outside;
-#[allow(dead_code, reason = "events come one by one")]
 mod packet;
 mod perf;
 #[allow(dead_code, reason = "families of helpers come one by one")]
@@ -74,9 +72,9 @@ mod world;
 pub use bare::BareMap;
 pub use builder::Builder;
 pub use event::{
-    Argument, AttachPoint, CallOutcome, Event, EventError, FunctionCall, Lsm, LsmOutcome, PerfSample,
-    RawTracepoint, Registers, Run, Runs, Syscall, SyscallOutcome, TableCall, TraceEffect, Tracepoint, Uprobe,
-    UprobeOutcome,
+    Argument, AttachPoint, CallOutcome, Event, EventError, Fate, FunctionCall, Lsm, LsmOutcome, Passage, PerfSample,
+    RawTracepoint, Receive, Registers, Run, Runs, Syscall, SyscallOutcome, TableCall, TraceEffect, Tracepoint,
+    Transmit, Uprobe, UprobeOutcome, Verdict,
 };
 pub use features::Features;
 pub use helper::{HelperCall, HelperMap};

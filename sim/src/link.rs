@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use skep_sys::abi::{AttachType, Errno, LinkId, LinkType, ProgId, ProgType};
+use skep_sys::abi::{AttachType, Errno, LinkId, LinkType, ProgId};
 use skep_sys::request::{LinkInfo, LinkPlace};
 
 use crate::event::{Point, PointKind};
 use crate::map::Map;
+use crate::net::Hook;
 use crate::object::Object;
 use crate::prog::Prog;
 
@@ -27,6 +28,8 @@ pub(crate) struct State {
     attached: bool,
     /// The table that it registers, of which `prog` is one.
     table: Option<Arc<Map>>,
+    /// Its place in the order of its attach point.
+    rank: u32,
 }
 
 /// What a link attaches to.
@@ -52,6 +55,8 @@ pub(crate) enum Place {
     },
     /// A table of programs.
     StructOps,
+    /// A place of the network that programs have in an order.
+    Net(Hook),
 }
 
 impl Place {
@@ -63,12 +68,12 @@ impl Place {
 
 impl Link {
     pub(crate) fn new(id: u32, prog: Arc<Prog>, place: Place) -> Link {
-        Link { id, place, cookie: 0, state: Mutex::new(State { prog, attached: true, table: None }) }
+        Link { id, place, cookie: 0, state: Mutex::new(State { prog, attached: true, table: None, rank: 0 }) }
     }
 
     /// A link that registers a table; `prog` is one of its programs.
     pub(crate) fn of_table(id: u32, prog: Arc<Prog>, table: &Arc<Map>) -> Link {
-        let state = State { prog, attached: true, table: Some(table.clone()) };
+        let state = State { prog, attached: true, table: Some(table.clone()), rank: 0 };
         Link { id, place: Place::StructOps, cookie: 0, state: Mutex::new(state) }
     }
 
@@ -112,6 +117,14 @@ impl Link {
         self.state().prog.clone()
     }
 
+    pub(crate) fn rank(&self) -> u32 {
+        self.state().rank
+    }
+
+    pub(crate) fn set_rank(&self, rank: u32) {
+        self.state().rank = rank;
+    }
+
     pub(crate) fn is_attached(&self) -> bool {
         self.state().attached
     }
@@ -137,14 +150,15 @@ impl Link {
             &Place::Xdp { ifindex } => {
                 (LinkType::XDP, LinkPlace::Xdp { ifindex: if state.attached { ifindex } else { 0 } })
             }
+            Place::Net(hook) => hook.info(state.attached),
         };
         info
     }
 
-    /// Puts another program in the place of the present one (`BPF_LINK_UPDATE`). Only XDP links can.
+    /// Puts another program in the place of the present one (`BPF_LINK_UPDATE`). Those of the network can.
     pub(crate) fn update(&self, new: Arc<Prog>, old: Option<&Arc<Prog>>) -> Result<(), Errno> {
         let mut state = self.state();
-        if !matches!(self.place, Place::Xdp { .. }) {
+        if !matches!(self.place, Place::Xdp { .. } | Place::Net(_)) {
             return Err(Errno::EINVAL);
         }
         if !state.attached {
@@ -153,18 +167,18 @@ impl Link {
         if old.is_some_and(|old| !Arc::ptr_eq(old, &state.prog)) {
             return Err(Errno::EPERM);
         }
-        if new.prog_type != ProgType::XDP || new.expected_attach_type != state.prog.expected_attach_type {
+        if new.prog_type != state.prog.prog_type || new.expected_attach_type != state.prog.expected_attach_type {
             return Err(Errno::EINVAL);
         }
         state.prog = new;
         Ok(())
     }
 
-    /// Detaches, and keeps the link (`BPF_LINK_DETACH`). Only links of XDP and tables can.
+    /// Detaches, and keeps the link (`BPF_LINK_DETACH`). Those of the network and of tables can.
     pub(crate) fn detach(&self) -> Result<(), Errno> {
         let mut state = self.state();
         match self.place {
-            Place::Xdp { .. } => {}
+            Place::Xdp { .. } | Place::Net(_) => {}
             Place::StructOps if state.attached => state.table = None,
             Place::StructOps => return Err(Errno::EINVAL),
             _ => return Err(Errno::EOPNOTSUPP),

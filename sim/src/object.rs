@@ -27,6 +27,10 @@ pub(crate) enum Object {
     /// A run of an iterator.
     Iter(Arc<Iter>),
     Token,
+    /// A control group, by its id.
+    Cgroup(u64),
+    /// The network namespace.
+    Netns,
     /// What keeps statistics on.
     Stats,
     /// The lock of a directory.
@@ -86,7 +90,7 @@ impl Object {
             Object::Link(link) => (3, Arc::as_ptr(link).addr()),
             Object::Perf(event) => (4, Arc::as_ptr(event).addr()),
             Object::Iter(iter) => (5, Arc::as_ptr(iter).addr()),
-            Object::Token | Object::Stats | Object::Lock(_) => return None,
+            Object::Token | Object::Stats | Object::Lock(_) | Object::Cgroup(_) | Object::Netns => return None,
         })
     }
 

@@ -124,29 +124,6 @@ pub enum Effect {
         /// Number of bytes.
         bytes: u32,
     },
-    /// A signal was sent (`bpf_send_signal`, `bpf_send_signal_thread`).
-    Signal {
-        /// The process, or the thread.
-        pid: u32,
-        /// The signal.
-        signal: u32,
-        /// Whether it is for the thread only.
-        thread: bool,
-    },
-    /// The function that is probed does not run (`bpf_override_return`).
-    Override {
-        /// What it returns.
-        value: u64,
-    },
-    /// Memory of a process was written (`bpf_probe_write_user`).
-    UserWrite {
-        /// The process.
-        tgid: u32,
-        /// Where.
-        address: u64,
-        /// What.
-        bytes: Vec<u8>,
-    },
     /// An acknowledgement was sent (`bpf_tcp_send_ack`).
     Acknowledged {
         /// The sequence number.

@@ -2,19 +2,24 @@
 
 mod cgroup;
 mod effect;
+mod hook;
 mod interface;
 mod route;
 mod socket;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 
 use skep_sys::abi::Errno;
 
+use crate::fd::Access;
 use crate::kernel::SimKernel;
+use crate::object::Object;
 
 pub(crate) use cgroup::Cgroups;
 pub use effect::{Destination, Dropper, Effect};
+pub(crate) use hook::{Hook, is_net, link_net};
 pub use interface::Interface;
 pub use route::{Route, RouteKind};
 pub(crate) use socket::{AF_INET, AF_INET6, LISTEN, SOCK_STREAM};
@@ -35,6 +40,10 @@ pub(crate) struct Net {
     next_cookie: u64,
     pub(crate) cgroups: Cgroups,
     effects: VecDeque<Effect>,
+    /// How many effects there were.
+    noted: u64,
+    /// How often the order of programs at a place was changed.
+    revisions: BTreeMap<(u8, u64, u32), u64>,
 }
 
 impl Net {
@@ -52,6 +61,8 @@ impl Net {
             next_cookie: 1,
             cgroups: Cgroups::default(),
             effects: VecDeque::new(),
+            noted: 0,
+            revisions: BTreeMap::new(),
         }
     }
 
@@ -60,6 +71,29 @@ impl Net {
             self.effects.pop_front();
         }
         self.effects.push_back(effect);
+        self.noted += 1; // one each nanosecond lasts for centuries
+    }
+
+    /// How many effects there were until now.
+    pub(crate) fn noted(&self) -> u64 {
+        self.noted
+    }
+
+    /// The effects since there were so many.
+    pub(crate) fn effects_since(&self, noted: u64) -> Vec<Effect> {
+        let count = usize::try_from(self.noted.saturating_sub(noted)).unwrap_or(usize::MAX);
+        self.effects.iter().skip(self.effects.len().saturating_sub(count)).cloned().collect()
+    }
+
+    /// The number of the order of programs at a place, which grows with each change.
+    pub(crate) fn revision(&self, hook: &Hook) -> u64 {
+        hook_key(hook).and_then(|key| self.revisions.get(&key)).copied().unwrap_or(1)
+    }
+
+    pub(crate) fn note_change(&mut self, hook: &Hook) {
+        if let Some(key) = hook_key(hook) {
+            *self.revisions.entry(key).or_insert(1) += 1; // one each nanosecond lasts for centuries
+        }
     }
 
     pub(crate) fn ifindex(&self, name: &str) -> Option<u32> {
@@ -156,6 +190,16 @@ impl Net {
     }
 }
 
+/// What an order of programs is known by.
+fn hook_key(hook: &Hook) -> Option<(u8, u64, u32)> {
+    match *hook {
+        Hook::Tcx { ifindex, attach_type } => Some((0, ifindex.into(), attach_type.0)),
+        Hook::Netkit { ifindex, attach_type } => Some((1, ifindex.into(), attach_type.0)),
+        Hook::Cgroup { id, attach_type } => Some((2, id, attach_type.0)),
+        _ => None,
+    }
+}
+
 /// An address for a device that is given none.
 fn default_mac(index: u32) -> [u8; 6] {
     let [a, b, c, d] = index.to_be_bytes();
@@ -235,6 +279,42 @@ impl SimKernel {
     /// Removes a socket. Answers what it was at last.
     pub fn remove_socket(&self, socket: SocketId) -> Option<Socket> {
         self.0.world().net.remove_socket(socket.0)
+    }
+
+    /// Makes a control group. Paths begin at the root, which is always there: `/system/web`.
+    ///
+    /// # Errors
+    /// [`Errno::EEXIST`] when it is there, [`Errno::ENOENT`] when the one that it is to be in is not.
+    pub fn add_cgroup(&self, path: &str) -> Result<u64, Errno> {
+        self.0.world().net.cgroups.add(path)
+    }
+
+    /// Removes a control group. Links on it are detached.
+    ///
+    /// # Errors
+    /// [`Errno::ENOENT`] when it is not there, [`Errno::EBUSY`] for the root and when there are groups in it.
+    pub fn remove_cgroup(&self, path: &str) -> Result<(), Errno> {
+        let group = self.0.world().net.cgroups.remove(path)?;
+        self.0.detach_from_cgroup(group);
+        Ok(())
+    }
+
+    /// Opens the directory of a control group: what links are attached to
+    /// ([`LinkTarget::Fd`](skep_sys::request::LinkTarget::Fd)).
+    ///
+    /// # Errors
+    /// [`Errno::ENOENT`] when it is not there.
+    pub fn open_cgroup(&self, path: &str) -> Result<OwnedFd, Errno> {
+        let id = self.0.world().net.cgroups.get(path).map(|group| group.id).ok_or(Errno::ENOENT)?;
+        self.0.open(Object::Cgroup(id), Access::ALL)
+    }
+
+    /// Opens the network namespace, which programs that look up sockets or take packets apart are attached to.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn open_netns(&self) -> Result<OwnedFd, Errno> {
+        self.0.open(Object::Netns, Access::ALL)
     }
 
     /// What programs did to the network, oldest first. The last 65,536 are kept.

@@ -14,7 +14,6 @@ impl fmt::Display for SocketId {
     }
 }
 
-pub(crate) const AF_UNIX: u32 = 1;
 pub(crate) const AF_INET: u32 = 2;
 pub(crate) const AF_INET6: u32 = 10;
 pub(crate) const SOCK_STREAM: u32 = 1;

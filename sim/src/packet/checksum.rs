@@ -16,6 +16,11 @@ impl Sum {
         self.plus(Sum(!other.0))
     }
 
+    /// As a part of a sum that begins at an offset, where odd ones exchange the bytes of words (`csum_shift`).
+    pub(crate) fn at(self, offset: usize) -> Sum {
+        if offset.is_multiple_of(2) { self } else { Sum(self.0.rotate_right(8)) }
+    }
+
     /// `csum_partial`.
     pub(crate) fn add_bytes(self, bytes: &[u8]) -> Sum {
         let mut sum = self;

@@ -14,7 +14,9 @@ pub(crate) const ETH_VLAN: u16 = 0x8100;
 const ETH_QINQ: u16 = 0x88a8;
 /// The smallest number that is an EtherType and no length (`ETH_P_802_3_MIN`).
 const ETH_TYPE_MIN: u16 = 0x0600;
-/// What the kernel calls frames with a length (`ETH_P_802_2`).
+/// What the kernel calls frames with a length: those of Novell (`ETH_P_802_3`), whose packet begins with ones, and others
+/// (`ETH_P_802_2`).
+const ETH_802_3: u16 = 1;
 const ETH_802_2: u16 = 4;
 const VLAN_LEN: usize = 4;
 /// Room before a packet that the stack allocates (`NET_SKB_PAD`).
@@ -36,7 +38,7 @@ pub(crate) enum Checksum {
     /// The card has checked it, and so many inner ones.
     Unnecessary(u8),
     /// The sum of everything after the link header.
-    Complete(Sum),
+    Complete,
 }
 
 /// The key of a tunnel that metadata of a packet hold (`struct bpf_tunnel_key`), and the options behind it.
@@ -77,6 +79,8 @@ pub(crate) struct Skb {
     pub(crate) gso_size: u16,
     pub(crate) hwtstamp: u64,
     pub(crate) checksum: Checksum,
+    /// The sum of everything after the link header, kept right while it is known.
+    pub(crate) csum: Sum,
     pub(crate) encapsulated: bool,
     /// Cookie of the socket that it belongs to.
     pub(crate) socket: Option<u64>,
@@ -116,6 +120,7 @@ impl Skb {
             gso_size: 0,
             hwtstamp: 0,
             checksum: Checksum::None,
+            csum: Sum(0),
             encapsulated: false,
             socket: None,
             tunnel: None,
@@ -135,11 +140,26 @@ impl Skb {
         self.buffer.show(memory);
     }
 
-    /// Lets the packet begin with its network header.
-    pub(crate) fn hide_link_header(&mut self, memory: &mut Memory) {
-        self.buffer.data = self.network;
-        self.buffer.meta = self.network;
+    /// Puts metadata before a packet that begins with its link header.
+    pub(crate) fn set_meta(&mut self, memory: &mut Memory, meta: &[u8]) {
+        let Some(from) = self.buffer.data.checked_sub(meta.len()) else { return };
+        if let Some(to) = self.buffer.room_mut(memory).get_mut(from..from + meta.len()) {
+            to.copy_from_slice(meta);
+        }
+        self.buffer.meta = from;
         self.buffer.show(memory);
+    }
+
+    /// The packet with its link header.
+    pub(crate) fn frame(&self, memory: &Memory) -> Vec<u8> {
+        let from = self.mac.min(self.buffer.data);
+        let mut frame = self.buffer.room(memory).get(from..self.buffer.end).unwrap_or_default().to_vec();
+        if let Some(vlan) = self.vlan {
+            let tag = [vlan.proto.to_be_bytes(), vlan.tci.to_be_bytes()].concat();
+            let at = frame.len().min(12);
+            frame.splice(at..at, tag);
+        }
+        frame
     }
 
     /// Bytes of the packet from where it begins now.
@@ -177,7 +197,7 @@ impl Skb {
 
     /// Makes room before the packet.
     fn reserve(&mut self, memory: &mut Memory, room: usize) -> Result<(), Trap> {
-        let more = room.saturating_sub(self.buffer.data);
+        let more = room.saturating_sub(self.buffer.data).next_multiple_of(HEADROOM);
         if more == 0 {
             return Ok(());
         }
@@ -189,7 +209,9 @@ impl Skb {
         })?;
         self.mac += more;
         self.network += more;
-        self.transport = self.transport.map(|at| at + more);
+        // That there is no transport header is the number 65535 for the kernel, which it adds the new room to as to any other: a
+        // header appears before where the room ends.
+        self.transport = Some(self.transport.map_or(more - 1, |at| at + more)); // `more` is not 0
         Ok(())
     }
 
@@ -214,11 +236,20 @@ impl Skb {
         Ok(())
     }
 
+    /// Takes bytes that the packet will not have any more out of its sum, or those that it has got into it.
+    fn resum(&mut self, memory: &Memory, from: usize, len: usize, change: impl FnOnce(Sum, Sum) -> Sum) {
+        if self.checksum == Checksum::Complete {
+            let bytes = self.buffer.bytes(memory).get(from..from + len).unwrap_or_default();
+            self.csum = change(self.csum, Sum(0).add_bytes(bytes));
+        }
+    }
+
     /// Removes bytes after the first `off` bytes, which move back (`bpf_skb_net_hdr_pop`).
     fn remove(&mut self, memory: &mut Memory, off: usize, len: usize) -> Result<Result<(), Errno>, Trap> {
         if off + len > self.buffer.len() {
             return Ok(Err(Errno::ENOMEM));
         }
+        self.resum(memory, off, len, Sum::minus);
         self.buffer.edit(memory, |bytes, at| {
             bytes.copy_within(at.data..at.data + off, at.data + len); // checked above
             at.data += len;
@@ -235,13 +266,17 @@ impl Skb {
 
     /// `bpf_skb_change_tail`: cuts or pads the packet.
     pub(crate) fn change_tail(&mut self, memory: &mut Memory, len: usize) -> Result<Result<(), Errno>, Trap> {
-        let least = self.transport.map_or(self.network, |at| at.max(self.network));
-        if len > LEN_MAX || len < least.saturating_sub(self.buffer.data) {
+        let transport = self.transport.filter(|at| *at > self.buffer.data);
+        let least = transport.unwrap_or(self.network).saturating_sub(self.buffer.data);
+        if len > LEN_MAX || len < least {
             self.buffer.renew(memory)?;
             return Ok(Err(Errno::EINVAL));
         }
         if self.encapsulated {
             return Ok(Err(Errno::ENOTSUPP));
+        }
+        if len != self.buffer.len() && self.checksum == Checksum::Complete {
+            self.checksum = Checksum::None;
         }
         self.buffer.edit(memory, |bytes, at| {
             let end = at.data + len;
@@ -302,10 +337,10 @@ impl Skb {
                 return Ok(Err(Errno::ENOMEM));
             }
             self.insert(memory, 12, VLAN_LEN)?;
-            self.network += VLAN_LEN;
             if let Some(tag) = self.buffer.bytes_mut(memory).get_mut(12..16) {
                 tag.copy_from_slice(&[old.proto.to_be_bytes(), old.tci.to_be_bytes()].concat());
             }
+            self.resum(memory, 12, VLAN_LEN, Sum::plus);
             self.protocol = old.proto;
         }
         self.vlan = Some(Vlan { proto, tci });
@@ -339,12 +374,14 @@ impl Skb {
             return Ok(Err(Errno::ENOMEM));
         }
         let [_, _, tci_high, tci_low, type_high, type_low] = tag;
+        let mut next = [0; 2];
+        let _ = self.load(memory, 18, &mut next);
         if let Err(errno) = self.remove(memory, 12, VLAN_LEN)? {
             return Ok(Err(errno));
         }
         self.network = (self.network - VLAN_LEN).max(self.mac + ETH_LEN); // removing has added as much
         let inner = u16::from_be_bytes([type_high, type_low]);
-        self.protocol = if inner >= ETH_TYPE_MIN { inner } else { ETH_802_2 };
+        self.protocol = protocol(inner, next);
         Ok(Ok(u16::from_be_bytes([tci_high, tci_low])))
     }
 
@@ -462,7 +499,6 @@ impl Skb {
             self.network = self.mac + mac_len;
             let ipv6 = flags & room::ENCAP_IPV6 != 0;
             self.protocol = if ipv6 { ETH_IPV6 } else { ETH_IPV4 };
-            self.transport = Some(self.network + if ipv6 { 40 } else { 20 });
         }
         Ok(Ok(()))
     }
@@ -486,12 +522,9 @@ impl Skb {
         *self.hash.insert(hash)
     }
 
-    /// Whether programs of a kernel would be told that the checksum fits (`csum_fold`).
+    /// Whether the sum that is kept is that of the packet.
     pub(crate) fn has_sum(&self, memory: &Memory) -> bool {
-        match self.checksum {
-            Checksum::Complete(sum) => checksum::fold(sum) == checksum::fold(self.sum(memory)),
-            _ => true,
-        }
+        checksum::fold(self.csum) == checksum::fold(self.sum(memory))
     }
 }
 
@@ -517,8 +550,16 @@ fn is_vlan(protocol: u16) -> bool {
 /// The EtherType of a frame.
 pub(crate) fn ether_type(frame: &[u8]) -> u16 {
     let at = |place| frame.get(place).copied().unwrap_or_default();
-    let number = u16::from_be_bytes([at(12), at(13)]);
-    if number >= ETH_TYPE_MIN { number } else { ETH_802_2 }
+    protocol(u16::from_be_bytes([at(12), at(13)]), [at(14), at(15)])
+}
+
+/// What the kernel makes of an EtherType, and of what follows where it is none.
+fn protocol(number: u16, next: [u8; 2]) -> u16 {
+    match number {
+        ETH_TYPE_MIN.. => number,
+        _ if next == [0xff, 0xff] => ETH_802_3,
+        _ => ETH_802_2,
+    }
 }
 
 /// Whom a frame is for: `PACKET_HOST`, `_BROADCAST`, `_MULTICAST` or `_OTHERHOST`. The loopback device, whose address is all

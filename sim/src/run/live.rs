@@ -6,14 +6,11 @@ use skep_sys::abi::Errno;
 use skep_sys::request::{TestRun, TestRunResult};
 
 use super::finish::{self, Outcome};
-use super::once;
+use crate::event::EventError;
 use crate::kernel::SimKernel;
-use crate::packet::Xdp;
 use crate::prog::Prog;
-use crate::vm::Vm;
 
-/// Frames that are made one by one.
-#[allow(clippy::too_many_arguments, reason = "what the caller has found out, once")]
+/// Frames that are made one by one and go where the program says: into the stack, out of the device again, or elsewhere.
 pub(super) fn frames(
     kernel: &SimKernel,
     prog: &Arc<Prog>,
@@ -21,17 +18,15 @@ pub(super) fn frames(
     result: &mut TestRunResult,
     frame: &[u8],
     meta: usize,
-    headroom: usize,
     device: (u32, u32),
 ) -> Result<(), Errno> {
     let outcome = Outcome { runs: run.repeat.max(1), ..Outcome::default() };
     for _ in 0..outcome.runs {
-        let no_memory = |_| Errno::ENOMEM;
-        let mut vm = Vm::new(kernel, prog, 0);
-        let mut xdp = Xdp::new(&mut vm.memory, headroom, meta, frame).map_err(no_memory)?;
-        (xdp.ingress_ifindex, xdp.rx_queue) = device;
-        let address = vm.memory.add_context(Box::new(xdp)).map_err(no_memory)?;
-        once(&mut vm, prog, address)?;
+        match kernel.live_frame(prog, frame, meta, device) {
+            Ok(()) => {}
+            Err(EventError::Errno { errno, .. }) => return Err(errno),
+            Err(_) => return Err(Errno::EFAULT),
+        }
     }
     finish::packet(run, result, frame, &[], outcome)
 }

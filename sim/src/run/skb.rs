@@ -71,7 +71,8 @@ pub(super) fn skb(
         skb.wire_len = 0;
     }
     if run.flags.contains(TestRunFlags::SKB_CHECKSUM_COMPLETE) {
-        skb.checksum = Checksum::Complete(skb.sum(&vm.memory));
+        skb.checksum = Checksum::Complete;
+        skb.csum = skb.sum(&vm.memory);
     }
     if rules == Rules::Filter {
         // Such programs load from the packet, and have no pointers into it.

@@ -74,7 +74,7 @@ pub(super) fn xdp(
         None => (1, 0),
     };
     if live {
-        return super::live::frames(kernel, prog, run, result, first, meta, headroom, device);
+        return super::live::frames(kernel, prog, run, result, first, meta, device);
     }
     let make = |vm: &mut Vm| -> Result<Xdp, Errno> {
         let mut xdp = Xdp::new(&mut vm.memory, headroom, meta, first).map_err(|_| Errno::ENOMEM)?;

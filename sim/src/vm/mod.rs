@@ -384,6 +384,11 @@ impl Vm {
         insns.get(slot).map_or_else(String::new, |insn| kernel_text(insn, insns.get(slot + 1), &HelperNames))
     }
 
+    /// A fault of a run that could not begin.
+    pub(crate) fn fault_of(&self, trap: Trap) -> Box<Fault> {
+        Box::new(self.fault(trap))
+    }
+
     /// Everything about a fault where the run is now.
     fn fault(&self, trap: Trap) -> Fault {
         let mut registers = [0; 11];

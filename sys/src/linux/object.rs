@@ -23,7 +23,7 @@ use crate::abi::{
 };
 use crate::backend::ObjectKind;
 use crate::request::{
-    BtfInfo, LinkCreate, LinkInfo, LinkPlace, LinkTarget, LinkUpdate, MapInfo, OpenById, Pin, ProgInfo,
+    BtfInfo, LinkAnchor, LinkCreate, LinkInfo, LinkPlace, LinkTarget, LinkUpdate, MapInfo, OpenById, Pin, ProgInfo,
 };
 
 /// Longest name of a BTF object or a tracepoint that is asked for: names of modules have at most 56 bytes, those of
@@ -173,13 +173,21 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> Result<LinkInfo, Errno> {
     let mut raw = RawLinkInfo::default();
     // SAFETY: `struct bpf_link_info` as passed holds no address.
     unsafe { info(link, &mut raw) }?;
-    let [first, second, third, _] = raw.place;
+    let [first, second, third, fourth] = raw.place;
     let place = match LinkType(raw.link_type) {
         LinkType::RAW_TRACEPOINT => LinkPlace::RawTracepoint { name: raw_tracepoint_name(link)? },
         LinkType::TRACING => {
             LinkPlace::Tracing { attach_type: AttachType(first), target_obj_id: second, target_btf_id: third }
         }
         LinkType::XDP => LinkPlace::Xdp { ifindex: first },
+        LinkType::TCX => LinkPlace::Tcx { ifindex: first, attach_type: AttachType(second) },
+        LinkType::NETKIT => LinkPlace::Netkit { ifindex: first, attach_type: AttachType(second) },
+        LinkType::CGROUP => LinkPlace::Cgroup { id: join(first, second), attach_type: AttachType(third) },
+        LinkType::NETNS => LinkPlace::Netns { inode: first, attach_type: AttachType(second) },
+        LinkType::NETFILTER => {
+            LinkPlace::Netfilter { family: first, hook: second, priority: third.cast_signed(), flags: fourth }
+        }
+        LinkType::SOCKMAP => LinkPlace::Sockmap { map_id: MapId(first), attach_type: AttachType(second) },
         _ => LinkPlace::Unknown,
     };
     Ok(LinkInfo {
@@ -296,6 +304,15 @@ pub(super) fn link_create(request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
     let iterates = request.attach_type == AttachType::TRACE_ITER && target != 0;
     let options = match request.attach_type {
         _ if iterates => [address(&iterated), size_of_val(&iterated) as u64],
+        AttachType::NETFILTER => request.netfilter.map_or([0, 0], |hook| {
+            [join(hook.family, hook.hook), join(hook.priority.cast_unsigned(), hook.flags)]
+        }),
+        AttachType::TCX_INGRESS
+        | AttachType::TCX_EGRESS
+        | AttachType::NETKIT_PRIMARY
+        | AttachType::NETKIT_PEER => [join(relative(request.anchor), 0), request.expected_revision],
+        kind if is_cgroup(kind) => [join(relative(request.anchor), 0), request.expected_revision],
+        _ if request.anchor.flags() != 0 => return Err(Errno::EINVAL),
         _ if request.cookie == 0 => [0, 0],
         AttachType::PERF_EVENT => [request.cookie, 0],
         AttachType::TRACE_RAW_TP
@@ -310,12 +327,36 @@ pub(super) fn link_create(request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
         prog_fd: raw(request.prog),
         target: if iterates { 0 } else { target },
         attach_type: request.attach_type.0,
-        flags: request.flags,
+        flags: request.flags | request.anchor.flags(),
         options,
     };
     // SAFETY: `iterated` is ours, and its length is told; for all other kinds whose options would hold an address they are
     // 0: those whose options hold none are in the match above.
     unsafe { bpf_fd(cmd::LINK_CREATE, &mut attr) }
+}
+
+/// Two words one after the other, as a double word.
+fn join(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// Whether programs of control groups are attached as this.
+fn is_cgroup(attach_type: AttachType) -> bool {
+    attach_type.name().is_some_and(|name| name.starts_with("cgroup_"))
+}
+
+/// The descriptor or id that an anchor names.
+fn relative(anchor: LinkAnchor<'_>) -> u32 {
+    match anchor {
+        LinkAnchor::Default | LinkAnchor::First | LinkAnchor::Last => 0,
+        LinkAnchor::BeforeProg(fd)
+        | LinkAnchor::AfterProg(fd)
+        | LinkAnchor::BeforeLink(fd)
+        | LinkAnchor::AfterLink(fd) => raw(fd),
+        LinkAnchor::BeforeProgId(id) | LinkAnchor::AfterProgId(id) => id.0,
+        LinkAnchor::BeforeLinkId(id) | LinkAnchor::AfterLinkId(id) => id.0,
+    }
 }
 
 pub(super) fn link_update(request: &LinkUpdate<'_>) -> Result<(), Errno> {

@@ -156,4 +156,50 @@ pub enum LinkPlace {
         /// Its index.
         ifindex: u32,
     },
+    /// A network device through tcx (Linux 6.6).
+    Tcx {
+        /// Its index.
+        ifindex: u32,
+        /// Ingress or egress.
+        attach_type: AttachType,
+    },
+    /// A netkit device (Linux 6.7).
+    Netkit {
+        /// Its index.
+        ifindex: u32,
+        /// Primary or peer.
+        attach_type: AttachType,
+    },
+    /// A control group.
+    Cgroup {
+        /// Its id.
+        id: u64,
+        /// Attach point.
+        attach_type: AttachType,
+    },
+    /// A network namespace.
+    Netns {
+        /// Its inode.
+        inode: u32,
+        /// Attach point.
+        attach_type: AttachType,
+    },
+    /// A netfilter hook (Linux 6.4).
+    Netfilter {
+        /// Protocol family.
+        family: u32,
+        /// The hook.
+        hook: u32,
+        /// Its place in the order.
+        priority: i32,
+        /// Flags.
+        flags: u32,
+    },
+    /// A map of sockets (Linux 6.10).
+    Sockmap {
+        /// Its id.
+        map_id: MapId,
+        /// Attach point.
+        attach_type: AttachType,
+    },
 }

@@ -1,6 +1,6 @@
 use std::os::fd::BorrowedFd;
 
-use crate::abi::{AttachFlags, AttachType};
+use crate::abi::{AttachFlags, AttachType, LinkId, ProgId};
 
 /// `BPF_LINK_CREATE`.
 #[derive(Clone, Debug)]
@@ -16,12 +16,100 @@ pub struct LinkCreate<'a> {
     pub flags: u32,
     /// User value that the program reads with `bpf_get_attach_cookie` (tracing and perf events), else 0.
     pub cookie: u64,
+    /// Where among the programs that are there already, at attach points that have an order (tcx and netkit, Linux 6.6 and
+    /// 6.7; cgroups, 6.17).
+    pub anchor: LinkAnchor<'a>,
+    /// Number of changes that the order must have seen, 0 when it does not matter.
+    pub expected_revision: u64,
+    /// Hook of a netfilter program.
+    pub netfilter: Option<NetfilterHook>,
+}
+
+/// A place in the order of the programs at an attach point.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub enum LinkAnchor<'a> {
+    /// Where the kernel puts it, which is last.
+    #[default]
+    Default,
+    /// Before all others (`BPF_F_BEFORE`).
+    First,
+    /// After all others (`BPF_F_AFTER`).
+    Last,
+    /// Before a program.
+    BeforeProg(BorrowedFd<'a>),
+    /// After a program.
+    AfterProg(BorrowedFd<'a>),
+    /// Before the program of a link (`BPF_F_LINK`).
+    BeforeLink(BorrowedFd<'a>),
+    /// After the program of a link.
+    AfterLink(BorrowedFd<'a>),
+    /// Before the program with an id (`BPF_F_ID`).
+    BeforeProgId(ProgId),
+    /// After the program with an id.
+    AfterProgId(ProgId),
+    /// Before the program of the link with an id.
+    BeforeLinkId(LinkId),
+    /// After the program of the link with an id.
+    AfterLinkId(LinkId),
+}
+
+impl LinkAnchor<'_> {
+    /// Flags of `BPF_LINK_CREATE`: `BPF_F_BEFORE`, `BPF_F_AFTER`, `BPF_F_ID`, `BPF_F_LINK`.
+    pub fn flags(self) -> u32 {
+        const BEFORE: u32 = 1 << 3;
+        const AFTER: u32 = 1 << 4;
+        const ID: u32 = 1 << 5;
+        const LINK: u32 = 1 << 13;
+
+        match self {
+            LinkAnchor::Default => 0,
+            LinkAnchor::First | LinkAnchor::BeforeProg(_) => BEFORE,
+            LinkAnchor::Last | LinkAnchor::AfterProg(_) => AFTER,
+            LinkAnchor::BeforeLink(_) => BEFORE | LINK,
+            LinkAnchor::AfterLink(_) => AFTER | LINK,
+            LinkAnchor::BeforeProgId(_) => BEFORE | ID,
+            LinkAnchor::AfterProgId(_) => AFTER | ID,
+            LinkAnchor::BeforeLinkId(_) => BEFORE | ID | LINK,
+            LinkAnchor::AfterLinkId(_) => AFTER | ID | LINK,
+        }
+    }
+}
+
+/// A netfilter hook (`struct bpf_link_create.netfilter`, Linux 6.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NetfilterHook {
+    /// Protocol family: 2 for IPv4, 10 for IPv6.
+    pub family: u32,
+    /// The hook: 0 before routing, 1 local in, 2 forward, 3 local out, 4 after routing.
+    pub hook: u32,
+    /// Programs with smaller numbers run first.
+    pub priority: i32,
+    /// `BPF_F_NETFILTER_IP_DEFRAG` (1) puts fragments together first (Linux 6.6).
+    pub flags: u32,
+}
+
+impl NetfilterHook {
+    /// A hook of a protocol family.
+    pub fn new(family: u32, hook: u32, priority: i32) -> NetfilterHook {
+        NetfilterHook { family, hook, priority, flags: 0 }
+    }
 }
 
 impl<'a> LinkCreate<'a> {
     /// A link with no flags.
     pub fn new(prog: BorrowedFd<'a>, target: LinkTarget<'a>, attach_type: AttachType) -> Self {
-        LinkCreate { prog, target, attach_type, flags: 0, cookie: 0 }
+        LinkCreate {
+            prog,
+            target,
+            attach_type,
+            flags: 0,
+            cookie: 0,
+            anchor: LinkAnchor::Default,
+            expected_revision: 0,
+            netfilter: None,
+        }
     }
 }
 

@@ -41,7 +41,7 @@ fn at_offset(
     vm: &mut Vm,
     context: u64,
     at: u64,
-    new: impl FnOnce(&mut Checksum, u16) -> Result<u16, Errno>,
+    new: impl FnOnce(Option<&mut Sum>, u16) -> Result<u16, Errno>,
 ) -> Result<u64, Trap> {
     let at = at as u32;
     with_skb(vm, context, |skb, memory| {
@@ -52,7 +52,8 @@ fn at_offset(
             _ => None,
         };
         let Some([first, second]) = bytes else { return Ok(negative(Errno::EFAULT)) };
-        match new(&mut skb.checksum, u16::from_ne_bytes([*first, *second])) {
+        let known = (skb.checksum == Checksum::Complete).then_some(&mut skb.csum);
+        match new(known, u16::from_ne_bytes([*first, *second])) {
             Ok(sum) => {
                 [*first, *second] = sum.to_ne_bytes();
                 Ok(0)
@@ -86,11 +87,11 @@ pub(super) fn replace_l4(vm: &mut Vm, [context, at, from, to, flags]: [u64; 5]) 
             return Ok(0);
         }
         // What is only summed up, and is no part of the packet, changes the sum of the packet.
-        let pseudo = |known: &mut Checksum, from: u32, to: u32| {
+        let pseudo = |known: Option<&mut Sum>, from: u32, to: u32| {
             if flags & PSEUDO_HEADER != 0
-                && let Checksum::Complete(sum) = *known
+                && let Some(sum) = known
             {
-                *known = Checksum::Complete(Sum(!Sum(!sum.0).minus(Sum(from)).plus(Sum(to)).0));
+                *sum = Sum(!Sum(!sum.0).minus(Sum(from)).plus(Sum(to)).0);
             }
         };
         let new = match flags & SIZE {
@@ -123,10 +124,9 @@ fn renewed(vm: &mut Vm, context: u64, errno: Errno) -> Result<u64, Trap> {
 /// `bpf_csum_update(skb, sum)`.
 pub(super) fn update(vm: &mut Vm, [context, more, ..]: [u64; 5]) -> Result<u64, Trap> {
     with_skb(vm, context, |skb, _| match skb.checksum {
-        Checksum::Complete(sum) => {
-            let sum = sum.plus(Sum(more as u32));
-            skb.checksum = Checksum::Complete(sum);
-            Ok(sum.0.into())
+        Checksum::Complete => {
+            skb.csum = skb.csum.plus(Sum(more as u32));
+            Ok(skb.csum.0.into())
         }
         _ => Ok(negative(Errno::ENOTSUPP)),
     })

@@ -1,5 +1,6 @@
 //! Helpers that work on packets and sockets.
 
+mod cgroup;
 mod checksum;
 mod fib;
 mod redirect;
@@ -51,6 +52,8 @@ pub(super) fn builtin(number: i32) -> Option<HelperFn> {
         68 => skb::load_bytes_relative,
         69 => fib::lookup,
         73 => tunnel::push_encap,
+        79 => cgroup::skb_cgroup_id,
+        83 => cgroup::skb_ancestor_cgroup_id,
         84 => socket::lookup_tcp,
         85 => socket::lookup_udp,
         86 => socket::release,
@@ -61,10 +64,14 @@ pub(super) fn builtin(number: i32) -> Option<HelperFn> {
         99 => socket::lookup_tcp_common,
         122 => socket::netns_cookie,
         124 => socket::assign,
+        128 => cgroup::sk_cgroup_id,
+        129 => cgroup::sk_ancestor_cgroup_id,
         135 => checksum::level,
         152 => redirect::neigh,
         155 => redirect::peer,
         163 => fib::check_mtu,
+        186 => cgroup::get_retval,
+        187 => cgroup::set_retval,
         188 => xdp::buff_len,
         189 => xdp::load_bytes,
         190 => xdp::store_bytes,

@@ -1,0 +1,58 @@
+//! Helpers that tell control groups of sockets, and of hooks what they answer.
+
+use super::socket::socket_of;
+use super::with_skb;
+use crate::vm::{Trap, Vm};
+
+/// The groups that a socket is in, from the inside. No socket is in the root.
+fn groups(vm: &Vm, cookie: Option<u64>) -> Vec<u64> {
+    let world = vm.kernel.0.world();
+    let path = cookie.and_then(|cookie| world.net.socket(cookie)).map_or("/", |socket| &socket.cgroup);
+    let id = world.net.cgroups.get(path).map_or(1, |group| group.id);
+    world.net.cgroups.ancestors(id)
+}
+
+fn id(vm: &Vm, cookie: Option<u64>) -> u64 {
+    groups(vm, cookie).first().copied().unwrap_or(0)
+}
+
+/// The group at a level, counted from the root, which has 0.
+fn ancestor(vm: &Vm, cookie: Option<u64>, level: u64) -> u64 {
+    let level = usize::try_from(level as i32).unwrap_or(usize::MAX);
+    groups(vm, cookie).iter().rev().nth(level).copied().unwrap_or(0)
+}
+
+/// `bpf_skb_cgroup_id(skb)`.
+pub(super) fn skb_cgroup_id(vm: &mut Vm, [context, ..]: [u64; 5]) -> Result<u64, Trap> {
+    let cookie = with_skb(vm, context, |skb, _| Ok(skb.socket))?;
+    Ok(id(vm, cookie))
+}
+
+/// `bpf_skb_ancestor_cgroup_id(skb, level)`.
+pub(super) fn skb_ancestor_cgroup_id(vm: &mut Vm, [context, level, ..]: [u64; 5]) -> Result<u64, Trap> {
+    let cookie = with_skb(vm, context, |skb, _| Ok(skb.socket))?;
+    Ok(ancestor(vm, cookie, level))
+}
+
+/// `bpf_sk_cgroup_id(sk)`.
+pub(super) fn sk_cgroup_id(vm: &mut Vm, [socket, ..]: [u64; 5]) -> Result<u64, Trap> {
+    let cookie = socket_of(vm, socket)?;
+    Ok(id(vm, cookie))
+}
+
+/// `bpf_sk_ancestor_cgroup_id(sk, level)`.
+pub(super) fn sk_ancestor_cgroup_id(vm: &mut Vm, [socket, level, ..]: [u64; 5]) -> Result<u64, Trap> {
+    let cookie = socket_of(vm, socket)?;
+    Ok(ancestor(vm, cookie, level))
+}
+
+/// `bpf_get_retval()`.
+pub(super) fn get_retval(vm: &mut Vm, _: [u64; 5]) -> Result<u64, Trap> {
+    Ok(i64::from(vm.packet.retval) as u64)
+}
+
+/// `bpf_set_retval(retval)`.
+pub(super) fn set_retval(vm: &mut Vm, [retval, ..]: [u64; 5]) -> Result<u64, Trap> {
+    vm.packet.retval = retval as i32;
+    Ok(0)
+}

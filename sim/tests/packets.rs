@@ -1,0 +1,32 @@
+//! Programs do to packets what they were seen to do on Linux 6.18.
+
+#![allow(missing_docs)]
+
+mod packet_bodies;
+
+use skep_sys::Kernel;
+
+const GOLDEN: &str = include_str!("../../testdata/golden/packets_6.18.txt");
+
+#[test]
+fn programs_on_packets() {
+    let sim = skep_sim::SimKernel::new();
+    let kernel = Kernel::new(sim.clone());
+    let mut golden = std::collections::BTreeMap::new();
+    for line in GOLDEN.lines() {
+        let (name, _) = line.split_once(" | ").unwrap();
+        golden.insert(name, line);
+    }
+    let (mut ran, mut different) = (0, Vec::new());
+    for case in packet_bodies::all() {
+        // What the kernel's verifier refuses was not recorded.
+        let Some(expected) = golden.get(case.name.as_str()) else { continue };
+        ran += 1;
+        match case.load(&kernel).map(|prog| case.run(&prog)) {
+            Some(found) if found == **expected => {}
+            found => different.push(format!("{found:?}\n and Linux 6.18: {expected}")),
+        }
+    }
+    assert!(different.is_empty(), "{} of {ran} differ:\n{}", different.len(), different.join("\n"));
+    assert!(ran > 500, "{ran} cases");
+}
