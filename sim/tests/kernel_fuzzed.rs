@@ -38,18 +38,7 @@ fn shape(kernel: &Kernel) -> fuzzed::Shape {
 }
 
 fn simulated(programs: &[Program], seed: u64) -> (Result<Outcome, Refused>, String) {
-    let sim = SimKernel::builder()
-        .helper(181, |call| {
-            let [count, function, ctx, ..] = call.args();
-            for index in 0..count {
-                if call.call(function, [index, ctx, 0, 0, 0])? != 0 {
-                    return Ok(index + 1);
-                }
-            }
-            Ok(count)
-        })
-        .build()
-        .unwrap();
+    let sim = SimKernel::new();
     let outcome = fuzzed::run(&Kernel::new(sim.clone()), programs, seed);
     let faults = sim.faults().iter().map(|fault| format!("{fault}\n")).collect();
     (outcome, faults)
