@@ -72,9 +72,9 @@ mod world;
 pub use bare::BareMap;
 pub use builder::Builder;
 pub use event::{
-    Argument, AttachPoint, CallOutcome, Event, EventError, Fate, FunctionCall, Lsm, LsmOutcome, Passage, PerfSample,
-    RawTracepoint, Receive, Registers, Run, Runs, Syscall, SyscallOutcome, TableCall, TraceEffect, Tracepoint,
-    Transmit, Uprobe, UprobeOutcome, Verdict,
+    Argument, AttachPoint, CallOutcome, Event, EventError, Fate, FunctionCall, Lsm, LsmOutcome, Passage,
+    PerfSample, RawTracepoint, Receive, Registers, Run, Runs, SocketCall, SocketOutcome, Syscall,
+    SyscallOutcome, TableCall, TraceEffect, Tracepoint, Transmit, Uprobe, UprobeOutcome, Verdict,
 };
 pub use features::Features;
 pub use helper::{HelperCall, HelperMap};

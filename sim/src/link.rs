@@ -167,7 +167,9 @@ impl Link {
         if old.is_some_and(|old| !Arc::ptr_eq(old, &state.prog)) {
             return Err(Errno::EPERM);
         }
-        if new.prog_type != state.prog.prog_type || new.expected_attach_type != state.prog.expected_attach_type {
+        if new.prog_type != state.prog.prog_type
+            || new.expected_attach_type != state.prog.expected_attach_type
+        {
             return Err(Errno::EINVAL);
         }
         state.prog = new;

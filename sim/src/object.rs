@@ -90,7 +90,9 @@ impl Object {
             Object::Link(link) => (3, Arc::as_ptr(link).addr()),
             Object::Perf(event) => (4, Arc::as_ptr(event).addr()),
             Object::Iter(iter) => (5, Arc::as_ptr(iter).addr()),
-            Object::Token | Object::Stats | Object::Lock(_) | Object::Cgroup(_) | Object::Netns => return None,
+            Object::Token | Object::Stats | Object::Lock(_) | Object::Cgroup(_) | Object::Netns => {
+                return None;
+            }
         })
     }
 

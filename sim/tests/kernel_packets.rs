@@ -16,7 +16,10 @@ fn linux(test: &str) -> Option<Kernel> {
     let kernel = Kernel::linux();
     match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
         Err(Errno::EPERM) => {
-            assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: {test}: no right to create maps");
+            assert!(
+                std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"),
+                "skip: {test}: no right to create maps"
+            );
             println!("skip: {test}: no right to create maps");
             None
         }
@@ -43,8 +46,7 @@ fn compare(linux: &Kernel, cases: impl Iterator<Item = Case>) -> (Vec<String>, V
         match case.load(&sim).map(|prog| case.run(&prog)) {
             Some(found) if found == expected => {}
             found => {
-                let insns: Vec<String> =
-                    case.insns.iter().map(|insn| kernel_text(insn, None, &())).collect();
+                let insns: Vec<String> = case.insns.iter().map(|insn| kernel_text(insn, None, &())).collect();
                 different.push(format!("{found:?}\n and Linux: {expected}\n{}", insns.join("\n")));
             }
         }

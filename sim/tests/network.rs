@@ -6,9 +6,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use skep_asm::{Assembler, Cond, Reg, Size};
-use skep_sim::{Destination, Dropper, Effect, EventError, Fate, Interface, Receive, Route, SimKernel, Socket, Transmit};
+use skep_sim::{
+    Destination, Dropper, Effect, EventError, Fate, Interface, Receive, Route, SimKernel, Socket, SocketCall,
+    Transmit,
+};
 use skep_sys::abi::{AttachType, Errno, LinkType, MapType, ProgType, UpdateFlags};
-use skep_sys::request::{LinkAnchor, LinkCreate, LinkPlace, LinkTarget, MapCreate, NetfilterHook, ProgLoad, TestRun};
+use skep_sys::request::{
+    LinkAnchor, LinkCreate, LinkPlace, LinkTarget, MapCreate, NetfilterHook, ProgLoad, TestRun,
+};
 use skep_sys::{Kernel, LinkFd, LoadedProgram};
 
 const ETH0: u32 = 2;
@@ -19,7 +24,13 @@ fn kernel() -> (SimKernel, Kernel) {
     (sim.clone(), Kernel::new(sim))
 }
 
-fn load_as(kernel: &Kernel, kind: ProgType, attach: AttachType, name: &str, write: impl FnOnce(&mut Assembler)) -> LoadedProgram {
+fn load_as(
+    kernel: &Kernel,
+    kind: ProgType,
+    attach: AttachType,
+    name: &str,
+    write: impl FnOnce(&mut Assembler),
+) -> LoadedProgram {
     let mut asm = Assembler::new();
     write(&mut asm);
     let insns = asm.exit().finish().unwrap();
@@ -66,8 +77,13 @@ fn programs_run_in_order() {
     });
     let second = returns(&kernel, ProgType::SCHED_CLS, "second", 0);
     let third = returns(&kernel, ProgType::SCHED_CLS, "third", 0);
-    let (inner, outer) = (returns(&kernel, ProgType::CGROUP_SKB, "inner", 1), returns(&kernel, ProgType::CGROUP_SKB, "outer", 1));
-    let nf = load_as(&kernel, ProgType::NETFILTER, AttachType::NETFILTER, "nf", |asm| _ = asm.mov64_imm(Reg::R0, 1));
+    let (inner, outer) = (
+        returns(&kernel, ProgType::CGROUP_SKB, "inner", 1),
+        returns(&kernel, ProgType::CGROUP_SKB, "outer", 1),
+    );
+    let nf = load_as(&kernel, ProgType::NETFILTER, AttachType::NETFILTER, "nf", |asm| {
+        _ = asm.mov64_imm(Reg::R0, 1)
+    });
     let device = LinkTarget::Ifindex(ETH0);
     let _xdp = attach(&kernel, &xdp, device, AttachType::XDP);
     let _third = attach(&kernel, &third, device, AttachType::TCX_INGRESS);
@@ -97,7 +113,10 @@ fn programs_run_in_order() {
     // What links say of themselves.
     let info = second_link.info().unwrap();
     assert_eq!(info.place, LinkPlace::Tcx { ifindex: ETH0, attach_type: AttachType::TCX_INGRESS });
-    assert_eq!(nf_link.info().unwrap().place, LinkPlace::Netfilter { family: 2, hook: 0, priority: -100, flags: 0 });
+    assert_eq!(
+        nf_link.info().unwrap().place,
+        LinkPlace::Netfilter { family: 2, hook: 0, priority: -100, flags: 0 }
+    );
     assert_eq!(outer_link.info().unwrap().link_type, LinkType::CGROUP);
 
     // Another program takes the place of one.
@@ -126,7 +145,10 @@ fn orders_have_rules() {
     };
     assert_eq!(errno(&|request| request.target = LinkTarget::Ifindex(99)), Some(Errno::ENODEV));
     assert_eq!(errno(&|request| request.flags = 1 << 20), Some(Errno::EINVAL));
-    assert_eq!(errno(&|request| request.anchor = LinkAnchor::BeforeProgId(skep_sys::abi::ProgId(999))), Some(Errno::ENOENT));
+    assert_eq!(
+        errno(&|request| request.anchor = LinkAnchor::BeforeProgId(skep_sys::abi::ProgId(999))),
+        Some(Errno::ENOENT)
+    );
     assert_eq!(errno(&|request| request.expected_revision = 7), Some(Errno::ESTALE));
     assert_eq!(errno(&|request| request.attach_type = AttachType::CGROUP_INET_EGRESS), Some(Errno::EINVAL));
     assert_eq!(errno(&|_| ()), None);
@@ -207,9 +229,15 @@ fn programs_choose_sockets() {
         // saddr 0, daddr 10.9.9.9, port 9.
         asm.mov64_imm(Reg::R2, i32::from_ne_bytes([10, 9, 9, 9])).stx(Size::W, Reg::R10, -12, Reg::R2);
         asm.mov64_imm(Reg::R2, i32::from(9u16.to_be())).stx(Size::H, Reg::R10, -6, Reg::R2);
-        asm.mov64_reg(Reg::R2, Reg::R10).add64_imm(Reg::R2, -16).mov64_imm(Reg::R3, 12).mov64_imm(Reg::R4, -1);
+        asm.mov64_reg(Reg::R2, Reg::R10)
+            .add64_imm(Reg::R2, -16)
+            .mov64_imm(Reg::R3, 12)
+            .mov64_imm(Reg::R4, -1);
         asm.mov64_imm(Reg::R5, 0).call_helper(85).jmp64_imm(Cond::Eq, Reg::R0, 0, "pass");
-        asm.mov64_reg(Reg::R7, Reg::R0).mov64_reg(Reg::R1, Reg::R6).mov64_reg(Reg::R2, Reg::R0).mov64_imm(Reg::R3, 0);
+        asm.mov64_reg(Reg::R7, Reg::R0)
+            .mov64_reg(Reg::R1, Reg::R6)
+            .mov64_reg(Reg::R2, Reg::R0)
+            .mov64_imm(Reg::R3, 0);
         asm.call_helper(124).mov64_reg(Reg::R1, Reg::R7).call_helper(86).label("pass").mov64_imm(Reg::R0, 0);
     });
     let link = attach(&kernel, &choose, LinkTarget::Ifindex(ETH0), AttachType::TCX_INGRESS);
@@ -218,7 +246,9 @@ fn programs_choose_sockets() {
     assert!(passage.effects.contains(&Effect::SocketAssigned { socket: any }));
     drop(link);
     // A program that looks up sockets may say that there is none.
-    let none = load_as(&kernel, ProgType::SK_LOOKUP, AttachType::SK_LOOKUP, "none", |asm| _ = asm.mov64_imm(Reg::R0, 0));
+    let none = load_as(&kernel, ProgType::SK_LOOKUP, AttachType::SK_LOOKUP, "none", |asm| {
+        _ = asm.mov64_imm(Reg::R0, 0)
+    });
     let netns: OwnedFd = sim.open_netns().unwrap();
     let _link = attach(&kernel, &none, LinkTarget::Fd(netns.as_fd()), AttachType::SK_LOOKUP);
     sim.add_socket(Socket::udp(address("10.0.0.2:53")));
@@ -259,10 +289,17 @@ fn a_packet_that_is_read_past_its_end() {
     });
     let _link = attach(&kernel, &wild, LinkTarget::Ifindex(ETH0), AttachType::XDP);
     let Err(EventError::Fault(fault)) = sim.receive("eth0", &packet()) else { panic!("no fault") };
-    assert!(fault.kind.to_string().ends_with("offset 62 of the packet, which has 64 bytes"), "{}", fault.kind);
+    assert!(
+        fault.kind.to_string().ends_with("offset 62 of the packet, which has 64 bytes"),
+        "{}",
+        fault.kind
+    );
     // A pointer from before the packet changed leads nowhere.
     let stale = load(&kernel, ProgType::XDP, "stale", |asm| {
-        asm.mov64_reg(Reg::R6, Reg::R1).ldx(Size::W, Reg::R7, Reg::R1, 0).mov64_imm(Reg::R2, 4).call_helper(44);
+        asm.mov64_reg(Reg::R6, Reg::R1)
+            .ldx(Size::W, Reg::R7, Reg::R1, 0)
+            .mov64_imm(Reg::R2, 4)
+            .call_helper(44);
         asm.ldx(Size::B, Reg::R0, Reg::R7, 20);
     });
     let mut run = TestRun::default();
@@ -301,5 +338,48 @@ fn routes_are_found() {
     sim.change_interface(1, |lo| lo.forwarding = false).unwrap();
     assert_eq!(run(), 5, "forwarding is off");
     assert_eq!(sim.receive("eth0", &[0; 13]).unwrap_err().errno(), Some(Errno::EINVAL));
-    assert_eq!(sim.fire(Receive::new("eth0", frame.clone()).cpu(99)).unwrap_err().errno(), Some(Errno::ENXIO));
+    assert_eq!(
+        sim.fire(Receive::new("eth0", frame.clone()).cpu(99)).unwrap_err().errno(),
+        Some(Errno::ENXIO)
+    );
+}
+
+/// Programs of control groups send a connection elsewhere, and refuse others.
+#[test]
+fn connections_are_sent_elsewhere() {
+    let (sim, kernel) = kernel();
+    sim.add_cgroup("/web").unwrap();
+    let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let client = sim.add_socket(Socket::tcp(address("10.0.0.1:0")).cgroup("/web"));
+    let group = sim.open_cgroup("/web").unwrap();
+    let connect = AttachType::CGROUP_INET4_CONNECT;
+    // 10.0.0.9:80 becomes 127.0.0.1:8080.
+    let balance = load_as(&kernel, ProgType::CGROUP_SOCK_ADDR, connect, "balance", |asm| {
+        asm.mov64_imm(Reg::R0, 1)
+            .ldx(Size::W, Reg::R2, Reg::R1, 4)
+            .mov64_imm(Reg::R3, i32::from_ne_bytes([10, 0, 0, 9]));
+        asm.jmp64_reg(Cond::Ne, Reg::R2, Reg::R3, "out");
+        asm.mov64_imm(Reg::R2, i32::from_ne_bytes([127, 0, 0, 1])).stx(Size::W, Reg::R1, 4, Reg::R2);
+        asm.mov64_imm(Reg::R2, i32::from(8080u16.to_be())).stx(Size::W, Reg::R1, 24, Reg::R2).label("out");
+    });
+    let link = attach(&kernel, &balance, LinkTarget::Fd(group.as_fd()), connect);
+    let outcome = sim.fire(SocketCall::connect(client, address("10.0.0.9:80"))).unwrap();
+    assert_eq!((outcome.result, outcome.address), (Ok(()), address("127.0.0.1:8080")));
+    assert_eq!(sim.socket(client).unwrap().remote, Some(address("127.0.0.1:8080")));
+    let outcome = sim.fire(SocketCall::connect(client, address("10.0.0.8:80"))).unwrap();
+    assert_eq!(outcome.address, address("10.0.0.8:80"));
+    // Programs for IPv4 do not see IPv6.
+    let outcome = sim.fire(SocketCall::connect(client, address("[::1]:80"))).unwrap();
+    assert!(outcome.verdicts.is_empty());
+    let no = load_as(&kernel, ProgType::CGROUP_SOCK_ADDR, connect, "no", |asm| _ = asm.mov64_imm(Reg::R0, 0));
+    link.update(&no, None).unwrap();
+    let outcome = sim.fire(SocketCall::connect(client, address("10.0.0.9:80"))).unwrap();
+    assert_eq!(outcome.result, Err(Errno::EPERM));
+    assert_eq!(sim.socket(client).unwrap().remote, Some(address("[::1]:80")), "as it was");
+    let errno = no_such(&sim).errno();
+    assert_eq!(errno, Some(Errno::ENOENT));
+}
+
+fn no_such(sim: &SimKernel) -> EventError {
+    sim.fire(SocketCall::bind(skep_sim::SocketId(999), "10.0.0.1:1".parse().unwrap())).unwrap_err()
 }

@@ -191,7 +191,8 @@ fn check_length(packet: &[u8]) -> Result<(), EventError> {
     if packet.len() >= 14 && packet.len() <= 0xffff {
         return Ok(());
     }
-    let what = format!("a packet of {} bytes, which has to have 14 to 65535 with its link header", packet.len());
+    let what =
+        format!("a packet of {} bytes, which has to have 14 to 65535 with its link header", packet.len());
     Err(EventError::Errno { errno: Errno::EINVAL, what })
 }
 

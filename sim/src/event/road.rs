@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use skep_sys::abi::{AttachType, ProgId};
 
-use super::packet::{Fate, Passage, Verdict};
 use super::EventError;
+use super::packet::{Fate, Passage, Verdict};
 use crate::kernel::SimKernel;
 use crate::link::Link;
-use crate::net::{Destination, Dropper, Effect, Hook, SocketId, Socket};
+use crate::net::{Destination, Dropper, Effect, Hook, Socket, SocketId};
 use crate::packet::flow::{Flow, TCP, UDP};
 use crate::packet::skb::{ETH_IPV4, ETH_IPV6, packet_type};
 use crate::packet::xdp::{ETH_LEN, FRAME, HEADROOM, TAILROOM};
-use crate::packet::{Redirect, Rules, SkBuff, SkLookup, Skb, Xdp, netfilter_context, Netfilter};
+use crate::packet::{Netfilter, Redirect, Rules, SkBuff, SkLookup, Skb, Xdp, netfilter_context};
 use crate::prog::Prog;
 use crate::vm::{Fault, Trap, Vm};
 
@@ -95,7 +95,13 @@ impl<'k> Road<'k> {
     }
 
     /// Runs a program and notes what it said.
-    fn run(&mut self, vm: &mut Vm, prog: &Arc<Prog>, attach_type: AttachType, context: u64) -> Result<u32, EventError> {
+    fn run(
+        &mut self,
+        vm: &mut Vm,
+        prog: &Arc<Prog>,
+        attach_type: AttachType,
+        context: u64,
+    ) -> Result<u32, EventError> {
         vm.packet.redirect = None;
         let value = vm.run(prog, context).map_err(|fault| self.fault(fault))? as u32;
         let program = prog.name().to_owned();
@@ -221,7 +227,13 @@ impl<'k> Road<'k> {
     }
 
     /// A socket buffer in the memory of a run, and the run.
-    fn buffer(&self, frame: &[u8], ifindex: u32, tags: &Tags, prog: &Arc<Prog>) -> Result<(Vm, Skb), EventError> {
+    fn buffer(
+        &self,
+        frame: &[u8],
+        ifindex: u32,
+        tags: &Tags,
+        prog: &Arc<Prog>,
+    ) -> Result<(Vm, Skb), EventError> {
         let mut vm = Vm::new(self.kernel, prog, self.cpu);
         let mut skb = Skb::received(&mut vm.memory, frame).map_err(|trap| trapped(&vm, trap))?;
         let mac = self.kernel.0.world().net.interfaces.get(&ifindex).map_or([0; 6], |device| device.mac);
@@ -246,7 +258,10 @@ impl<'k> Road<'k> {
         let prog = first.prog();
         let rules = Rules::of(prog.prog_type);
         let (mut vm, mut skb) = self.buffer(frame, ifindex, tags, &prog)?;
-        let ingress = matches!(attach_type, AttachType::TCX_INGRESS | AttachType::CGROUP_INET_INGRESS | AttachType::NETKIT_PEER);
+        let ingress = matches!(
+            attach_type,
+            AttachType::TCX_INGRESS | AttachType::CGROUP_INET_INGRESS | AttachType::NETKIT_PEER
+        );
         skb.ingress_ifindex = if ingress { ifindex } else { 0 };
         if !ingress {
             skb.pkt_type = 4;
@@ -353,7 +368,11 @@ impl<'k> Road<'k> {
         let world = self.kernel.0.world();
         let protocol = crate::packet::skb::ether_type(&frame);
         let Some(flow) = Flow::of(protocol, frame.get(ETH_LEN..)) else { return Err(frame) };
-        let next = world.net.route(None, flow.destination).and_then(|route| route.gateway).unwrap_or(flow.destination);
+        let next = world
+            .net
+            .route(None, flow.destination)
+            .and_then(|route| route.gateway)
+            .unwrap_or(flow.destination);
         let to = world.net.neighbours.get(&(ifindex, next));
         let (Some(to), Some(device)) = (to, world.net.interfaces.get(&ifindex)) else { return Err(frame) };
         match frame.get_mut(..12) {
@@ -379,7 +398,8 @@ impl<'k> Road<'k> {
         if tags.socket.is_none() {
             tags.socket = self.find_socket(ifindex, &frame)?;
         }
-        let group = tags.socket.and_then(|cookie| self.kernel.0.world().net.socket(cookie).map(|s| s.cgroup.clone()));
+        let group =
+            tags.socket.and_then(|cookie| self.kernel.0.world().net.socket(cookie).map(|s| s.cgroup.clone()));
         if let Some(group) = group {
             let attach_type = AttachType::CGROUP_INET_INGRESS;
             if !self.cgroup(&group, attach_type, ifindex, &mut frame, &mut tags)? {
@@ -422,7 +442,8 @@ impl<'k> Road<'k> {
             let prog = link.prog();
             let (mut vm, skb) = self.buffer(frame, ifindex, tags, &prog)?;
             let numbers = (hook as u8, family as u8); // below 11
-            let context = netfilter_context(&mut vm, skb, numbers.0, numbers.1).map_err(|trap| trapped(&vm, trap))?;
+            let context =
+                netfilter_context(&mut vm, skb, numbers.0, numbers.1).map_err(|trap| trapped(&vm, trap))?;
             let value = self.run(&mut vm, &prog, AttachType::NETFILTER, context)?;
             debug_assert!(vm.memory.context::<Netfilter>().is_some());
             if value != 1 {
@@ -480,7 +501,12 @@ impl<'k> Road<'k> {
     }
 
     /// A packet of this machine is sent.
-    pub(crate) fn send(&mut self, ifindex: u32, mut frame: Vec<u8>, socket: Option<u64>) -> Result<Fate, EventError> {
+    pub(crate) fn send(
+        &mut self,
+        ifindex: u32,
+        mut frame: Vec<u8>,
+        socket: Option<u64>,
+    ) -> Result<Fate, EventError> {
         let sender = socket.and_then(|cookie| self.kernel.0.world().net.socket(cookie).cloned());
         let mut tags = Tags { socket, ..Tags::default() };
         if let Some(sender) = &sender {

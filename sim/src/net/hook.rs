@@ -34,7 +34,9 @@ impl Hook {
     /// Whether programs of both run at the same time, one after the other.
     fn is_with(&self, other: &Hook) -> bool {
         match (self, other) {
-            (Hook::Netfilter(one), Hook::Netfilter(other)) => one.family == other.family && one.hook == other.hook,
+            (Hook::Netfilter(one), Hook::Netfilter(other)) => {
+                one.family == other.family && one.hook == other.hook
+            }
             _ => self == other,
         }
     }
@@ -114,7 +116,9 @@ pub(crate) fn link_net(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_
             chain.iter().position(|link| priority(link) > new.priority).unwrap_or(chain.len())
         }
         Hook::Sockmap { .. } if !chain.is_empty() => return Err(Errno::EBUSY),
-        Hook::Netns { attach_type: AttachType::FLOW_DISSECTOR } if !chain.is_empty() => return Err(Errno::E2BIG),
+        Hook::Netns { attach_type: AttachType::FLOW_DISSECTOR } if !chain.is_empty() => {
+            return Err(Errno::E2BIG);
+        }
         _ => {
             if chain.len() >= PROGS_MAX {
                 let tcx = matches!(hook, Hook::Tcx { .. } | Hook::Netkit { .. });
@@ -258,7 +262,9 @@ impl Inner {
     pub(crate) fn detach_from_interface(&self, ifindex: u32) {
         self.detach_where(|place| match *place {
             Place::Xdp { ifindex: index }
-            | Place::Net(Hook::Tcx { ifindex: index, .. } | Hook::Netkit { ifindex: index, .. }) => index == ifindex,
+            | Place::Net(Hook::Tcx { ifindex: index, .. } | Hook::Netkit { ifindex: index, .. }) => {
+                index == ifindex
+            }
             _ => false,
         });
     }

@@ -7,12 +7,14 @@ mod lookup;
 mod netfilter;
 mod sk_buff;
 pub(crate) mod skb;
+mod sock_addr;
 pub(crate) mod xdp;
 
 pub(crate) use lookup::SkLookup;
 pub(crate) use netfilter::Netfilter;
 pub(crate) use sk_buff::{Rules, SkBuff};
 pub(crate) use skb::{Skb, Tunnel};
+pub(crate) use sock_addr::SockAddr;
 pub(crate) use xdp::Xdp;
 
 use std::sync::Arc;
@@ -70,7 +72,7 @@ impl Vm {
 
     /// The socket that the context is about, where it is no packet.
     pub(crate) fn context_socket(&mut self) -> Option<u64> {
-        None
+        self.memory.context::<SockAddr>().map(|context| context.cookie)
     }
 
     /// Another view of a socket, such as `struct bpf_tcp_sock`, which helpers know as that socket.

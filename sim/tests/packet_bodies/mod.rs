@@ -199,7 +199,9 @@ fn xdp(cases: &mut Vec<Case>) {
     }));
     for len in [14, 64, 3520, 3521, 4000, 9000] {
         let frame = ipv4(len);
-        for (at, size) in [(0, 16), (50, 16), (len as i32 - 16, 16), (len as i32 - 15, 16), (3512, 16), (65536, 4)] {
+        for (at, size) in
+            [(0, 16), (50, 16), (len as i32 - 16, 16), (len as i32 - 15, 16), (3512, 16), (65536, 4)]
+        {
             let name = format!("xdp load {size} at {at} of {len}");
             cases.push(Case::new(&name, XDP, &frame, |asm| {
                 call_bytes(asm, 189, at, size, 0);
@@ -269,7 +271,9 @@ fn buffers(cases: &mut Vec<Case>) {
             }));
         }
     }
-    for tags in [&[][..], &[(0x8100, 5)], &[(0x88a8, 7), (0x8100, 5)], &[(0x8100, 1), (0x8100, 2), (0x8100, 3)]] {
+    for tags in
+        [&[][..], &[(0x8100, 5)], &[(0x88a8, 7), (0x8100, 5)], &[(0x8100, 1), (0x8100, 2), (0x8100, 3)]]
+    {
         let frame = vlan(tags);
         let tags = tags.len();
         for pops in 1..=3 {
@@ -404,7 +408,9 @@ fn fields(cases: &mut Vec<Case>) {
 
 fn checksums(cases: &mut Vec<Case>) {
     let frame = ipv4(64);
-    for (from, to, seed) in [(0, 0, 0), (0, 0, 5), (0, 0, -1), (4, 4, 0), (8, 8, 1), (0, 8, 0x12345), (8, 0, 0), (4, 8, -1)] {
+    for (from, to, seed) in
+        [(0, 0, 0), (0, 0, 5), (0, 0, -1), (4, 4, 0), (8, 8, 1), (0, 8, 0x12345), (8, 0, 0), (4, 8, -1)]
+    {
         cases.push(Case::new(&format!("cls csum_diff {from} {to} {seed}"), CLS, &frame, |asm| {
             asm.st(Size::DW, R10, -16, 0x0102_0304).st(Size::DW, R10, -8, 0x7fff_ffff);
             asm.mov64_reg(R1, R10).add64_imm(R1, -16).mov64_imm(R2, from);
@@ -416,7 +422,14 @@ fn checksums(cases: &mut Vec<Case>) {
         (11, "l4", &[0, 2, 4, 1, 0x12, 0x14, 0x10, 0x20, 0x22, 0x64, 0x100]),
     ] {
         for &flag in flags {
-            for (at, from, to) in [(24, 0x0a00, 0x7f), (24, 0, 0x1234), (40, 0x1122_3344, 0x5566), (63, 1, 2), (62, 0, 7), (0x10000, 0, 0)] {
+            for (at, from, to) in [
+                (24, 0x0a00, 0x7f),
+                (24, 0, 0x1234),
+                (40, 0x1122_3344, 0x5566),
+                (63, 1, 2),
+                (62, 0, 7),
+                (0x10000, 0, 0),
+            ] {
                 let name = format!("cls {name}_csum_replace {at} {from} {to} with {flag:#x}");
                 cases.push(Case::new(&name, CLS, &frame, |asm| call(asm, helper, &[at, from, to, flag])));
             }
@@ -432,7 +445,10 @@ fn checksums(cases: &mut Vec<Case>) {
         cases.push(Case::new(&name, CLS, &frame, |asm| call_bytes(asm, 9, 40, 8, 1)).with(with));
         let name = format!("cls store without sum {complete}");
         cases.push(Case::new(&name, CLS, &frame, |asm| call_bytes(asm, 9, 40, 8, 0)).with(with));
-        cases.push(Case::new("cls csum_update", CLS, &frame, |asm| call(asm, 40, &[0])).with(With { flags: 0, ..with }));
+        cases.push(
+            Case::new("cls csum_update", CLS, &frame, |asm| call(asm, 40, &[0]))
+                .with(With { flags: 0, ..with }),
+        );
     }
 }
 
@@ -459,10 +475,20 @@ fn contexts(cases: &mut Vec<Case>) {
             .with(with),
         );
     }
-    for words in [[0, 64, 0, 0, 0, 0], [0, 40, 0, 0, 0, 0], [4, 64, 0, 0, 0, 0], [40, 64, 0, 1, 0, 0], [64, 64, 0, 0, 0, 0], [8, 4, 0, 0, 0, 0], [220, 64, 0, 0, 0, 0]] {
+    for words in [
+        [0, 64, 0, 0, 0, 0],
+        [0, 40, 0, 0, 0, 0],
+        [4, 64, 0, 0, 0, 0],
+        [40, 64, 0, 1, 0, 0],
+        [64, 64, 0, 0, 0, 0],
+        [8, 4, 0, 0, 0, 0],
+        [220, 64, 0, 0, 0, 0],
+    ] {
         let context: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_ne_bytes()).collect();
         let with = With { context: &context, ..With::default() };
-        for (name, helper, delta) in [("nothing", 188, 0), ("head", 44, 4), ("meta", 54, -8), ("tail", 65, -6)] {
+        for (name, helper, delta) in
+            [("nothing", 188, 0), ("head", 44, 4), ("meta", 54, -8), ("tail", 65, -6)]
+        {
             let name = format!("xdp context {words:?} and {name}");
             cases.push(Case::new(&name, XDP, &frame, |asm| call(asm, helper, &[delta])).with(with));
         }

@@ -23,7 +23,8 @@ use crate::abi::{
 };
 use crate::backend::ObjectKind;
 use crate::request::{
-    BtfInfo, LinkAnchor, LinkCreate, LinkInfo, LinkPlace, LinkTarget, LinkUpdate, MapInfo, OpenById, Pin, ProgInfo,
+    BtfInfo, LinkAnchor, LinkCreate, LinkInfo, LinkPlace, LinkTarget, LinkUpdate, MapInfo, OpenById, Pin,
+    ProgInfo,
 };
 
 /// Longest name of a BTF object or a tracepoint that is asked for: names of modules have at most 56 bytes, those of

@@ -71,9 +71,7 @@ pub(super) fn store_bytes(vm: &mut Vm, [context, at, from, len, flags]: [u64; 5]
         let end = (at as usize).saturating_add(bytes.len());
         let place = if at > INT_MAX { None } else { skb.buffer.bytes_mut(memory).get_mut(at as usize..end) };
         let Some(place) = place else { return Ok(negative(Errno::EFAULT)) };
-        if flags & RECOMPUTE_CSUM != 0
-            && skb.checksum == Checksum::Complete
-        {
+        if flags & RECOMPUTE_CSUM != 0 && skb.checksum == Checksum::Complete {
             let old = Sum(0).add_bytes(place);
             let (old, new) = (old.at(at as usize), Sum(0).add_bytes(&bytes).at(at as usize));
             skb.csum = skb.csum.minus(old).plus(new);
