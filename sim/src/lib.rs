@@ -38,18 +38,12 @@ mod calls;
 mod event;
 mod fd;
 mod features;
-#[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
 mod helper;
 mod image;
 mod iter;
 mod kernel;
 mod link;
 mod log;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "a part is what programs do with maps, and is there before programs run"
-)]
 mod map;
 mod name;
 mod net;
@@ -57,16 +51,13 @@ mod object;
 mod outside;
 mod packet;
 mod perf;
-#[allow(dead_code, reason = "families of helpers come one by one")]
 mod prog;
 mod ring;
 mod run;
 mod snapshot;
 mod tables;
-#[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
 mod vm;
 mod watch;
-#[allow(dead_code, unused_imports, reason = "families of helpers come one by one")]
 mod world;
 
 pub use bare::BareMap;

@@ -37,10 +37,8 @@ use crate::error::Error;
 /// builder.asm().mov64_imm(Reg::R0, 0).exit();
 /// let program = builder.load(&kernel)?;
 /// let input = RunInput::packet(&[0; 64]).context(&SkBuff { mark: 7, ..SkBuff::default() }).repeat(1000);
-/// match program.run(&input) {
-///     Ok(output) => println!("{} in {:?}, mark {}", output.retval, output.duration, output.context::<SkBuff>().unwrap().mark),
-///     Err(error) => println!("{error}"), // a simulated kernel runs nothing
-/// }
+/// let output = program.run(&input)?;
+/// println!("{} in {:?}, mark {}", output.retval, output.duration, output.context::<SkBuff>().ok_or("no context")?.mark);
 /// # Ok(())
 /// # }
 /// ```

@@ -7,7 +7,7 @@ use skep_sys::abi::{AttachType, ProgId};
 use super::EventError;
 use super::packet::{Fate, Passage, Verdict};
 use crate::kernel::SimKernel;
-use crate::link::Link;
+use crate::link::{Link, Place};
 use crate::net::{Destination, Dropper, Effect, Hook, Socket, SocketId};
 use crate::packet::flow::{Flow, TCP, UDP};
 use crate::packet::skb::{ETH_IPV4, ETH_IPV6, packet_type};
@@ -282,6 +282,9 @@ impl<'k> Road<'k> {
         let address = vm.memory.add_context(Box::new(context)).map_err(|trap| trapped(&vm, trap))?;
         let mut said = None;
         for link in chain {
+            if let Place::Net(Hook::Cgroup { id, .. }) = link.place {
+                vm.held.set_cgroup(id);
+            }
             let value = self.run(&mut vm, &link.prog(), attach_type, address)?;
             said = Some((value, vm.packet.redirect.take()));
             if stop(value) {

@@ -7,7 +7,8 @@ use skep_sys::abi::{AttachType, Errno, ProgId};
 use super::packet::Verdict;
 use super::{Event, EventError};
 use crate::kernel::SimKernel;
-use crate::net::{Effect, Socket, SocketId};
+use crate::link::Place;
+use crate::net::{Effect, Hook, Socket, SocketId};
 use crate::packet::SockAddr;
 use crate::vm::Vm;
 
@@ -147,6 +148,9 @@ impl Event for SocketCall {
         for link in kernel.0.cgroup_chain(&socket.cgroup, attach_type) {
             let prog = link.prog();
             let mut vm = Vm::new(kernel, &prog, self.cpu);
+            if let Place::Net(Hook::Cgroup { id, .. }) = link.place {
+                vm.held.set_cgroup(id);
+            }
             vm.packet.retval = retval;
             let faulted = |vm: &Vm, trap| EventError::Fault(vm.fault_of(trap));
             context.socket = vm.socket_address(self.socket.0).map_err(|trap| faulted(&vm, trap))?;

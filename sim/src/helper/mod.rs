@@ -31,7 +31,6 @@ mod timer;
 
 pub(crate) use custom::CustomFunction;
 pub use custom::{HelperCall, HelperMap};
-pub(crate) use dynptr::{Dynptr, Kind as DynptrKind};
 pub(crate) use held::Held;
 pub(crate) use print::SeqFile;
 

@@ -1,6 +1,5 @@
 //! Helpers that print: to where people read, to the buffers of iterators, to the program's own memory.
 
-use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use skep_sys::abi::Errno;
@@ -202,12 +201,4 @@ fn stream_vprintk(vm: &mut Vm, [stream, format, args, len, _]: [u64; 5]) -> Resu
         let added = printed.and_then(|()| vm.kernel.0.world().streams.add(id, stream, &sink.bytes));
         Ok(super::answer(added))
     })
-}
-
-/// Something that only helpers look into, as the kind that it is.
-pub(crate) fn handle<T: Any + Send + Sync>(vm: &Vm, address: u64) -> Option<Arc<T>> {
-    match vm.memory.handle(address) {
-        Some(Handle::Other(_, any)) => Arc::clone(any).downcast().ok(),
-        _ => None,
-    }
 }

@@ -52,10 +52,6 @@ impl Elements for Cgroups {
         next_index(key, self.max_entries, next)
     }
 
-    fn cgroup(&self, index: u32) -> Option<Inode> {
-        self.slots.get(&index).copied()
-    }
-
     fn boxed(&self) -> Box<dyn Elements> {
         Box::new(self.clone())
     }

@@ -15,7 +15,6 @@ use super::ring::Ring;
 use super::storage::Owner;
 use super::table::Table;
 use super::value::Value;
-use crate::fd::Inode;
 use crate::object::Object;
 use crate::perf::PerfEvent;
 use crate::prog::Prog;
@@ -194,12 +193,6 @@ pub(crate) trait Elements: Debug + Send {
     /// The cookie of the socket at a key.
     fn socket(&self, key: &[u8]) -> Option<u64> {
         let _ = key;
-        None
-    }
-
-    /// The cgroup at an index.
-    fn cgroup(&self, index: u32) -> Option<Inode> {
-        let _ = index;
         None
     }
 

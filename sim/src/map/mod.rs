@@ -47,7 +47,7 @@ use crate::perf::PerfEvent;
 pub(crate) use arena::Arena;
 pub(crate) use create::{Shape, check};
 pub(crate) use elements::{Elements, Resolve, StackFlags};
-pub(crate) use fields::{Field, FieldKind, Fields, check_structures};
+pub(crate) use fields::{FieldKind, Fields, check_structures};
 pub(crate) use objects::InnerShape;
 pub(crate) use request::{check_attributes, types_of};
 pub(crate) use ring::{Ring, Sample, Wake};

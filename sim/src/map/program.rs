@@ -12,7 +12,6 @@ use super::fields::Fields;
 use super::storage::Owner;
 use super::value::Value;
 use super::{EXIST, LOCK, Map};
-use crate::fd::Inode;
 use crate::prog::Prog;
 
 impl Map {
@@ -61,15 +60,6 @@ impl Map {
     pub(crate) fn socket(&self, key: &[u8]) -> Option<u64> {
         self.check_key(key).ok()?;
         self.state().elements.socket(key)
-    }
-
-    /// The cgroup at an index of an array of cgroups: `EAGAIN` for an empty slot, `E2BIG` beyond the end, as
-    /// `bpf_current_task_under_cgroup` answers.
-    pub(crate) fn cgroup(&self, index: u32) -> Result<Inode, Errno> {
-        if index >= self.shape.max_entries {
-            return Err(Errno::E2BIG);
-        }
-        self.state().elements.cgroup(index).ok_or(Errno::EAGAIN)
     }
 
     /// The memory of an arena, which it is given now if it was not mapped before.

@@ -211,14 +211,6 @@ impl Vm {
         self.watched(|vm| vm.call(function, args))
     }
 
-    pub(crate) fn set_watcher(&mut self, watcher: Option<Box<dyn Watcher>>) {
-        self.watcher = watcher;
-    }
-
-    pub(crate) fn take_watcher(&mut self) -> Option<Box<dyn Watcher>> {
-        self.watcher.take()
-    }
-
     fn watch(&mut self) -> Result<(), Trap> {
         let Some(mut watcher) = self.watcher.take() else { return Ok(()) };
         let answer = watcher.step(self);

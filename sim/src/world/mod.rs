@@ -26,7 +26,6 @@ use faults::Faults;
 use files::Files;
 use objects::Objects;
 use random::Random;
-pub(crate) use task_objects::Mapping;
 pub use tasks::Task;
 pub(crate) use tasks::Tasks;
 use timers::Timers;
