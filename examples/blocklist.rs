@@ -69,7 +69,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub(crate) enum Place {
     /// The running kernel
     Linux,
-    /// A simulated kernel in this process: maps and handles work, programs are not run
+    /// A simulated kernel in this process, where no packets come
     Sim,
 }
 

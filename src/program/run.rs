@@ -307,7 +307,7 @@ fn fill_data_end(ctx: &mut [u8], len: usize) {
 fn explain(kind: ProgType, takes: Option<&Takes>, input: &RunInput<'_>, errno: Errno) -> String {
     if !matches!(errno, Errno::EINVAL | Errno::ENOTSUPP | Errno::EOPNOTSUPP | Errno::ENXIO | Errno::E2BIG) {
         return if errno == Errno::ENOSYS {
-            " (this kernel runs no programs: a simulated one loads them only)".to_owned()
+            " (a simulated kernel runs no programs of this kind by themselves)".to_owned()
         } else {
             String::new()
         };
