@@ -8,6 +8,7 @@ mod fuzz;
 mod record;
 mod results;
 mod tidy;
+mod unprivileged;
 mod vm;
 mod workspace;
 
@@ -25,6 +26,7 @@ enum Xtask {
     Corpus(corpus::Args),
     Fuzz(fuzz::Args),
     Record(record::Args),
+    Unprivileged(unprivileged::Args),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Xtask::Corpus(args) => corpus::run(args),
         Xtask::Fuzz(args) => fuzz::run(&args),
         Xtask::Record(args) => record::run(&args),
+        Xtask::Unprivileged(args) => unprivileged::run(&args),
     };
     match status {
         Ok(status) => ExitCode::from(status),
