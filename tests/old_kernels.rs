@@ -10,6 +10,7 @@ use std::sync::Arc;
 use skep::asm::Endian;
 use skep::btf::{Btf, BtfBuilder};
 use skep::load::{LoadError, NoteKind};
+use skep::program::RunInput;
 use skep::sim::{Features, SimKernel};
 use skep::sys::Feature;
 use skep::sys::abi::Errno;
@@ -349,4 +350,30 @@ fn a_token_that_was_asked_for_has_to_be_there() {
     let object = Loader::new(&Kernel::new(backend)).token_path("").load(&spec).expect("it needs none");
     assert_eq!(calls.count("token_create"), 0, "none is looked for");
     assert_eq!(object.report().of(NoteKind::Delegated).count(), 0);
+}
+
+/// A real object loads on a kernel like each release, whatever that lacks.
+#[test]
+fn objects_load_on_every_release() {
+    for (major, minor) in
+        [(4, 18), (4, 19), (5, 4), (5, 10), (5, 15), (6, 1), (6, 6), (6, 12), (6, 18), (7, 2)]
+    {
+        let sim = SimKernel::builder().linux(major, minor).build().unwrap();
+        let object = include_bytes!("../examples/packet_counter.bpf.o");
+        let mut spec = Spec::parse("packet_counter", object).unwrap();
+        let old = (major, minor) < (5, 2);
+        if old {
+            // Kernels without globals cannot have those of this object.
+            let error = Loader::new(&Kernel::new(sim)).load(&spec).map(drop).unwrap_err();
+            let causes =
+                std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+            let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+            assert!(text.contains("5.2"), "{text}");
+            continue;
+        }
+        spec.set_global("sample_every", &1_u32).unwrap();
+        let object = Loader::new(&Kernel::new(sim.clone())).load(&spec).unwrap();
+        let output = object.program("count_packets").unwrap().run(&RunInput::packet(&[0; 64])).unwrap();
+        assert_eq!((output.retval, object.global::<u64>("packets_seen").unwrap()), (2, 1), "{major}.{minor}");
+    }
 }

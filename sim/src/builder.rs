@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use skep_btf::{Btf, BtfError};
-use skep_sys::abi::Errno;
+use skep_sys::abi::{Errno, MapType, ProgType};
 use skep_sys::wrap::Command;
 
 use crate::features::Features;
 use crate::helper::{CustomFunction, HelperCall};
 use crate::kernel::SimKernel;
+use crate::releases;
 
 /// Describes a simulated kernel, made by [`SimKernel::builder`].
 ///
@@ -28,6 +29,9 @@ pub struct Builder {
     pub(crate) mounts: Vec<PathBuf>,
     pub(crate) tracepoints: BTreeSet<String>,
     pub(crate) missing_helpers: BTreeSet<i32>,
+    /// The last kinds of maps and programs that there are.
+    pub(crate) last_map_type: MapType,
+    pub(crate) last_prog_type: ProgType,
     pub(crate) config: Bytes,
     pub(crate) symbols: Bytes,
     /// The mappings of processes.
@@ -91,6 +95,9 @@ const TRACEPOINTS: &[&str] = &[
     "xdp_exception",
 ];
 
+/// The last helper function that there ever was: kernel functions came in their place.
+const HELPER_LAST: i32 = 211;
+
 impl Default for Builder {
     fn default() -> Self {
         Builder {
@@ -103,6 +110,8 @@ impl Default for Builder {
             mounts: vec![PathBuf::from("/sys/fs/bpf")],
             tracepoints: TRACEPOINTS.iter().map(|&name| name.to_owned()).collect(),
             missing_helpers: BTreeSet::new(),
+            last_map_type: MapType(u32::MAX),
+            last_prog_type: ProgType(u32::MAX),
             config: Bytes::from_static(CONFIG),
             symbols: Bytes::new(),
             processes: BTreeMap::new(),
@@ -130,6 +139,27 @@ impl Builder {
     /// The release, as `uname -r` prints it. The version code is read from its first three numbers.
     pub fn release(mut self, release: impl Into<String>) -> Self {
         self.release = release.into();
+        self
+    }
+
+    /// Makes it a kernel like that release of Linux, from 4.18 on: its number, its [features](Features), its helper functions
+    /// (as far as [`SimKernel`] has them at all) and its kinds of maps and programs. Answers that changed otherwise are
+    /// those of 6.18.
+    ///
+    /// ```
+    /// use skep_sys::{Feature, Kernel, Probe, abi::MapType};
+    ///
+    /// let old = Kernel::new(skep_sim::SimKernel::builder().linux(5, 4).build()?);
+    /// assert_eq!(old.has(Feature::MapType(MapType::RINGBUF)), Probe::Unsupported);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn linux(mut self, major: u32, minor: u32) -> Self {
+        let release = (major, minor);
+        self.release = format!("{major}.{minor}.0");
+        self.features = releases::features(release);
+        self.missing_helpers = (releases::last_helper(release) + 1..=HELPER_LAST).collect();
+        self.last_map_type = releases::last_map_type(release);
+        self.last_prog_type = releases::last_prog_type(release);
         self
     }
 

@@ -52,6 +52,7 @@ mod outside;
 mod packet;
 mod perf;
 mod prog;
+mod releases;
 mod ring;
 mod run;
 mod snapshot;

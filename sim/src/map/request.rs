@@ -21,6 +21,9 @@ pub(crate) fn check_attributes(kernel: &Inner, request: &MapCreate<'_>) -> Resul
     if request.ifindex != 0 || request.flags.contains(MapFlags::NUMA_NODE) && request.numa_node != 0 {
         return Err(Errno::EINVAL);
     }
+    if request.map_type > kernel.config().last_map_type {
+        return Err(Errno::EINVAL);
+    }
     if request.flags.contains(MapFlags::RB_OVERWRITE) && !features.contains(Features::RING_OVERWRITE) {
         return Err(Errno::EINVAL);
     }

@@ -154,7 +154,9 @@ fn check_attributes(kernel: &Inner, request: &ProgLoad<'_>) -> Result<(), Errno>
     if request.insns.is_empty() || request.insns.len() > INSNS_MAX {
         return Err(Errno::E2BIG);
     }
-    if request.prog_type == ProgType::UNSPEC || request.prog_type.name().is_none() {
+    let last = kernel.config().last_prog_type;
+    if request.prog_type == ProgType::UNSPEC || request.prog_type.name().is_none() || request.prog_type > last
+    {
         return Err(Errno::EINVAL);
     }
     Ok(())

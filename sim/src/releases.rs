@@ -1,0 +1,179 @@
+//! What releases of Linux can do, so that a kernel of any of them can be simulated.
+
+use skep_sys::abi::{MapType, ProgType};
+
+use crate::features::Features;
+
+/// A release: its first two numbers.
+type Release = (u32, u32);
+
+/// Since when there is each feature.
+const FEATURES: &[(Features, Release)] = &[
+    (Features::NAMES, (4, 15)),
+    (Features::EXPECTED_ATTACH_TYPE, (4, 17)),
+    (Features::BTF, (4, 18)),
+    (Features::BTF_FUNC, (5, 0)),
+    (Features::BTF_DATASEC, (5, 2)),
+    (Features::GLOBAL_DATA, (5, 2)),
+    (Features::MAP_FREEZE, (5, 2)),
+    (Features::ARRAY_MMAP, (5, 5)),
+    (Features::KERNEL_BTF, (5, 5)),
+    (Features::BTF_FUNC_GLOBAL, (5, 6)),
+    (Features::MAP_BATCH, (5, 6)),
+    (Features::LINKS, (5, 7)),
+    (Features::STATS, (5, 8)),
+    (Features::PROG_BIND_MAP, (5, 10)),
+    (Features::MODULE_BTF, (5, 11)),
+    (Features::MEMCG_ACCOUNT, (5, 11)),
+    (Features::BTF_FLOAT, (5, 13)),
+    (Features::HASH_TAKE, (5, 14)),
+    (Features::COOKIE, (5, 15)),
+    (Features::PERF_LINK, (5, 15)),
+    (Features::BTF_DECL_TAG, (5, 16)),
+    (Features::BTF_TYPE_TAG, (5, 17)),
+    (Features::BTF_ENUM64, (6, 0)),
+    (Features::BTF_QMARK_DATASEC, (6, 5)),
+    (Features::ARG_CTX_TAG, (6, 8)),
+    (Features::PROG_STREAMS, (6, 17)),
+    (Features::SHA256_TAG, (6, 18)),
+    (Features::INSN_ARRAY, (6, 19)),
+    (Features::RING_OVERWRITE, (6, 19)),
+    (Features::CPU_FLAGS, (7, 0)),
+    (Features::BTF_LAYOUT, (7, 1)),
+];
+
+/// The last helper function of releases that added some, by its number.
+const HELPERS: &[(i32, Release)] = &[
+    (83, (4, 19)),
+    (90, (4, 20)),
+    (92, (5, 0)),
+    (98, (5, 1)),
+    (108, (5, 2)),
+    (109, (5, 3)),
+    (110, (5, 4)),
+    (115, (5, 5)),
+    (118, (5, 6)),
+    (124, (5, 7)),
+    (135, (5, 8)),
+    (141, (5, 9)),
+    (155, (5, 10)),
+    (162, (5, 11)),
+    (163, (5, 12)),
+    (165, (5, 13)),
+    (168, (5, 14)),
+    (175, (5, 15)),
+    (179, (5, 16)),
+    (185, (5, 17)),
+    (193, (5, 18)),
+    (203, (5, 19)),
+    (207, (6, 0)),
+    (209, (6, 1)),
+    (211, (6, 2)),
+];
+
+/// The last kind of map of releases that added some.
+const MAP_TYPES: &[(MapType, Release)] = &[
+    (MapType::REUSEPORT_SOCKARRAY, (4, 19)),
+    (MapType::STACK, (4, 20)),
+    (MapType::SK_STORAGE, (5, 2)),
+    (MapType::DEVMAP_HASH, (5, 4)),
+    (MapType::STRUCT_OPS, (5, 6)),
+    (MapType::RINGBUF, (5, 8)),
+    (MapType::INODE_STORAGE, (5, 10)),
+    (MapType::TASK_STORAGE, (5, 11)),
+    (MapType::BLOOM_FILTER, (5, 16)),
+    (MapType::USER_RINGBUF, (6, 1)),
+    (MapType::CGRP_STORAGE, (6, 2)),
+    (MapType::ARENA, (6, 9)),
+    (MapType::INSN_ARRAY, (6, 19)),
+];
+
+/// The last kind of program of releases that added some.
+const PROG_TYPES: &[(ProgType, Release)] = &[
+    (ProgType::SK_REUSEPORT, (4, 19)),
+    (ProgType::FLOW_DISSECTOR, (4, 20)),
+    (ProgType::RAW_TRACEPOINT_WRITABLE, (5, 2)),
+    (ProgType::CGROUP_SOCKOPT, (5, 3)),
+    (ProgType::TRACING, (5, 5)),
+    (ProgType::EXT, (5, 6)),
+    (ProgType::LSM, (5, 7)),
+    (ProgType::SK_LOOKUP, (5, 9)),
+    (ProgType::SYSCALL, (5, 14)),
+    (ProgType::NETFILTER, (6, 4)),
+];
+
+/// The last of a table that a release has.
+fn last<T: Copy>(table: &[(T, Release)], release: Release) -> Option<T> {
+    table.iter().rev().find(|(_, since)| *since <= release).map(|(last, _)| *last)
+}
+
+/// What a release has of all that kernels learnt.
+pub(crate) fn features(release: Release) -> Features {
+    let had = FEATURES.iter().filter(|(_, since)| *since <= release);
+    had.fold(Features::empty(), |features, (feature, _)| features | *feature)
+}
+
+/// The number of the last helper function; 81 before the oldest in the table.
+pub(crate) fn last_helper(release: Release) -> i32 {
+    last(HELPERS, release).unwrap_or(81)
+}
+
+/// The last kind of map.
+pub(crate) fn last_map_type(release: Release) -> MapType {
+    last(MAP_TYPES, release).unwrap_or(MapType::SOCKHASH)
+}
+
+/// The last kind of program.
+pub(crate) fn last_prog_type(release: Release) -> ProgType {
+    last(PROG_TYPES, release).unwrap_or(ProgType::LIRC_MODE2)
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_sys::abi::{Errno, UpdateFlags};
+    use skep_sys::request::{MapCreate, ProgLoad};
+    use skep_sys::{Backend, Kernel};
+
+    use super::*;
+    use crate::SimKernel;
+
+    #[test]
+    fn tables_are_whole_and_ascend() {
+        assert_eq!(features((99, 0)), Features::all());
+        assert_eq!(features((6, 18)), Features::default());
+        assert!(FEATURES.is_sorted_by_key(|(_, since)| since));
+        assert!(HELPERS.is_sorted() && HELPERS.is_sorted_by_key(|(_, since)| since));
+        assert!(MAP_TYPES.is_sorted_by_key(|(kind, since)| (kind.0, *since)));
+        assert!(PROG_TYPES.is_sorted_by_key(|(kind, since)| (kind.0, *since)));
+    }
+
+    /// What the types of these kernels say.
+    #[test]
+    fn ends_of_kernels_that_were_looked_at() {
+        let ends = |release| (last_helper(release), last_map_type(release), last_prog_type(release));
+        assert_eq!(ends((5, 10)), (155, MapType::INODE_STORAGE, ProgType::SK_LOOKUP));
+        assert_eq!(ends((6, 1)), (209, MapType::USER_RINGBUF, ProgType::SYSCALL));
+        assert_eq!(ends((6, 12)), (211, MapType::ARENA, ProgType::NETFILTER));
+        assert_eq!(ends((6, 18)), (211, MapType::ARENA, ProgType::NETFILTER));
+    }
+
+    #[test]
+    fn an_old_kernel_refuses_what_came_later() {
+        let sim = SimKernel::builder().linux(5, 4).build().unwrap();
+        let kernel = Kernel::new(sim.clone());
+        assert_eq!(kernel.version_code(), Ok(5 << 16 | 4 << 8));
+        let create =
+            |kind, key, value, entries| kernel.map_create(&MapCreate::new(kind, key, value, entries));
+        assert_eq!(create(MapType::RINGBUF, 0, 0, 4096).err(), Some(Errno::EINVAL));
+        let map = create(MapType::HASH, 4, 4, 1).unwrap();
+        assert_eq!(map.update(&[0; 4], &[1; 4], UpdateFlags::empty()), Ok(()));
+        let load = |kind, helper| {
+            let mut asm = skep_asm::Assembler::new();
+            asm.call_helper(helper).mov64_imm(skep_asm::Reg::R0, 0).exit();
+            sim.prog_load(&ProgLoad::new(kind, &asm.finish().unwrap(), "GPL"), None).map(drop)
+        };
+        assert_eq!(load(ProgType::SOCKET_FILTER, 5), Ok(()), "ktime_get_ns");
+        assert_eq!(load(ProgType::SOCKET_FILTER, 125), Err(Errno::EINVAL), "ktime_get_boot_ns");
+        assert_eq!(load(ProgType::SK_LOOKUP, 5), Err(Errno::EINVAL));
+    }
+}
