@@ -553,6 +553,17 @@ impl Inner {
     }
 }
 
+impl Drop for Inner {
+    /// A program may be in an array of programs that it uses itself: then neither would ever go.
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let maps: Vec<Arc<Map>> = state.maps.iter().collect();
+        for map in maps {
+            map.release_held();
+        }
+    }
+}
+
 impl State {
     /// Forgets closed descriptors. Answers the arrays of programs and perf events that nobody has any more: what they
     /// hold has to be released, once this state is no longer locked.
