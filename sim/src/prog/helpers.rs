@@ -232,8 +232,8 @@ const HELPERS: &[(bool, u64)] = &[
     (false, 0x3c100000), // get_func_arg
     (false, 0x3c100000), // get_func_ret
     (false, 0x3c100000), // get_func_arg_cnt
-    (false, 0x3e140200), // get_retval
-    (false, 0x3e140200), // set_retval
+    (false, 0x3e948200), // get_retval
+    (false, 0x3e948200), // set_retval
     (false, 0xbc100040), // xdp_get_buff_len
     (false, 0x3c100040), // xdp_load_bytes
     (false, 0x3c100040), // xdp_store_bytes

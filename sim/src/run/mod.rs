@@ -52,6 +52,8 @@ pub(crate) fn test_run(
             packet(run, untouched, |run, result| netfilter::netfilter(kernel, prog, run, result))
         }
         ProgType::TRACING => tracing(kernel, prog, run).map_err(fail),
+        // Only those of a kernel's own table for tests can be run by themselves, and here it is not.
+        ProgType::STRUCT_OPS => Err(fail(Errno::EOPNOTSUPP)),
         _ if prog.can_be_tested() => Err(fail(Errno::ENOSYS)),
         _ => Err(fail(Errno::ENOTSUPP)),
     }
