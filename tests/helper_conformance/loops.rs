@@ -81,7 +81,9 @@ pub(super) fn numbers(world: &World<'_>) {
         return;
     }
     let mut script = Script::new(world);
-    for (run, (start, end)) in [(3, 6), (-2, 0), (4, 4), (5, 4), (0, (1 << 23) + 1)].into_iter().enumerate() {
+    let lowest = (i64::from(i32::MIN), i64::from(i32::MIN) + 2);
+    let ranges = [(3, 6), (-2, 0), (4, 4), (5, 4), (0, (1 << 23) + 1), lowest];
+    for (run, (start, end)) in ranges.into_iter().enumerate() {
         let (next, done) = (format!("next{run}"), format!("done{run}"));
         script.kfunc("bpf_iter_num_new", &[Stack(-8), Imm(start), Imm(end)]);
         script.builder.asm().movsx64(Size::W, Reg::R0, Reg::R0);
@@ -97,7 +99,8 @@ pub(super) fn numbers(world: &World<'_>) {
         script.note_stack(-16);
     }
     let noted = script.exit(0).run();
-    assert_eq!(noted, [0, 345, 0, -21i64 as u64, 0, 0, EINVAL, 0, E2BIG, 0]);
+    let sum = lowest.0 * 11 + 1;
+    assert_eq!(noted, [0, 345, 0, -21i64 as u64, 0, 0, EINVAL, 0, E2BIG, 0, 0, sum as u64]);
 }
 
 /// Instructions that need no newer instruction set.

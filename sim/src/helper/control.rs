@@ -67,7 +67,7 @@ fn num_new(vm: &mut Vm, [iter, start, end, ..]: [u64; 5]) -> Result<u64, Trap> {
 
 fn num_next(vm: &mut Vm, [iter, ..]: [u64; 5]) -> Result<u64, Trap> {
     let (current, end) = read_pair(vm, iter)?;
-    if i64::from(current) + 1 >= i64::from(end) {
+    if current.wrapping_add(1) >= end {
         write_pair(vm, iter, 0, 0)?;
         return Ok(0);
     }
