@@ -56,6 +56,7 @@ mod releases;
 mod ring;
 mod run;
 mod snapshot;
+mod symbols;
 mod tables;
 mod vm;
 mod watch;
