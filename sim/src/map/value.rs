@@ -8,6 +8,7 @@ use skep_sys::SharedMemory;
 use skep_sys::abi::Errno;
 
 use super::fields::{FieldKind, Fields};
+use crate::vm::{read_shared, write_shared};
 
 /// The bytes of one value. They are in words that the map, programs and mappings hold together: what one writes, all
 /// others see. Clones are the same value.
@@ -71,13 +72,13 @@ impl Value {
 
     /// Copies the bytes at `offset`; `EFAULT` when they are not all inside.
     pub(crate) fn read(&self, offset: usize, to: &mut [u8]) -> Result<(), Errno> {
-        read(self.at(offset, to.len())?, offset % 8, to);
+        read_shared(self.at(offset, to.len())?, offset % 8, to);
         Ok(())
     }
 
     /// Writes the bytes at `offset`, and no neighbour's; `EFAULT` when they do not all fit.
     pub(crate) fn write(&self, offset: usize, from: &[u8]) -> Result<(), Errno> {
-        write(self.at(offset, from.len())?, offset % 8, from);
+        write_shared(self.at(offset, from.len())?, offset % 8, from);
         Ok(())
     }
 
@@ -124,61 +125,6 @@ impl Drop for Locked<'_> {
 fn lock_shift(offset: usize) -> u32 {
     let low = offset.is_multiple_of(8) == cfg!(target_endian = "little");
     if low { 0 } else { 32 }
-}
-
-/// Reads bytes from `skip` bytes (fewer than 8) after the start of `words` on.
-fn read(words: &[AtomicU64], skip: usize, to: &mut [u8]) {
-    let mut words = words.iter().map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
-    let (head, rest) = to.split_at_mut(((8 - skip) % 8).min(to.len()));
-    if !head.is_empty()
-        && let Some(word) = words.next()
-    {
-        for (to, from) in head.iter_mut().zip(word.iter().skip(skip)) {
-            *to = *from;
-        }
-    }
-    let (whole, tail) = rest.as_chunks_mut::<8>();
-    for (to, from) in whole.iter_mut().zip(&mut words) {
-        *to = from;
-    }
-    if !tail.is_empty()
-        && let Some(word) = words.next()
-    {
-        for (to, from) in tail.iter_mut().zip(word) {
-            *to = from;
-        }
-    }
-}
-
-/// Writes bytes from `skip` bytes (fewer than 8) after the start of `words` on.
-fn write(words: &[AtomicU64], skip: usize, from: &[u8]) {
-    let mut words = words.iter();
-    let (head, rest) = from.split_at(((8 - skip) % 8).min(from.len()));
-    if !head.is_empty()
-        && let Some(word) = words.next()
-    {
-        write_part(word, skip, head);
-    }
-    let (whole, tail) = rest.as_chunks::<8>();
-    for (from, to) in whole.iter().zip(&mut words) {
-        to.store(u64::from_ne_bytes(*from), Ordering::Relaxed);
-    }
-    if !tail.is_empty()
-        && let Some(word) = words.next()
-    {
-        write_part(word, 0, tail);
-    }
-}
-
-/// Writes some bytes of a word; what others write to the rest of it at the same time stays.
-fn write_part(word: &AtomicU64, skip: usize, from: &[u8]) {
-    let (mut bits, mut mask) = ([0; 8], [0; 8]);
-    for ((bits, mask), from) in bits.iter_mut().zip(&mut mask).skip(skip).zip(from) {
-        (*bits, *mask) = (*from, 0xff);
-    }
-    let (bits, mask) = (u64::from_ne_bytes(bits), u64::from_ne_bytes(mask));
-    // It always answers with a new word.
-    let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(old & !mask | bits));
 }
 
 /// How the values of a map lie in memory.

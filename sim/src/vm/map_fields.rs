@@ -42,7 +42,7 @@ impl MapFields {
         MapFields(fields)
     }
 
-    /// The `len` bytes at an offset of a map. `None` when no member is there.
+    /// The bytes at an offset of a map. `None` when no member is there.
     pub(super) fn read(&self, map: &Map, offset: usize, to: &mut [u8]) -> Option<()> {
         self.0.iter().find_map(|(start, field)| {
             let shape = &map.shape;

@@ -33,7 +33,7 @@ pub(crate) use fault::Trap;
 pub use fault::{Fault, FaultKind, SourceLine};
 pub(crate) use map_fields::MapFields;
 pub(crate) use memory::{Handle, Memory, Own, Region, Shared, What, offset};
-pub(crate) use words::{narrow_any, read_shared, widen_any};
+pub(crate) use words::{narrow_any, read_shared, widen_any, write_shared};
 
 /// Bytes of a frame's stack (`MAX_BPF_STACK`).
 const STACK_SIZE: usize = 512;

@@ -71,38 +71,59 @@ pub(super) fn store_shared<const N: usize>(words: &[AtomicU64], at: usize, value
     write_shared(words, at, &bytes);
 }
 
-/// Copies bytes out of words.
+/// Copies bytes out of words, from the byte `at` on, as far as there are words.
 pub(crate) fn read_shared(words: &[AtomicU64], at: usize, to: &mut [u8]) {
-    let mut done = 0;
-    while done < to.len() {
-        let (index, skip) = ((at + done) / 8, (at + done) % 8);
-        let Some(word) = words.get(index) else { return };
-        let bytes = word.load(Ordering::Relaxed).to_ne_bytes();
-        let count = (8 - skip).min(to.len() - done);
-        if let (Some(to), Some(from)) = (to.get_mut(done..done + count), bytes.get(skip..skip + count)) {
-            to.copy_from_slice(from);
+    let skip = at % 8;
+    let mut words = words.iter().skip(at / 8).map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+    let (head, rest) = to.split_at_mut(((8 - skip) % 8).min(to.len()));
+    if !head.is_empty()
+        && let Some(word) = words.next()
+    {
+        for (to, from) in head.iter_mut().zip(word.iter().skip(skip)) {
+            *to = *from;
         }
-        done += count;
+    }
+    let (whole, tail) = rest.as_chunks_mut::<8>();
+    for (to, from) in whole.iter_mut().zip(&mut words) {
+        *to = from;
+    }
+    if !tail.is_empty()
+        && let Some(word) = words.next()
+    {
+        for (to, from) in tail.iter_mut().zip(word) {
+            *to = from;
+        }
     }
 }
 
-/// Copies bytes into words. What lies beside them in their words is kept, whoever else writes it.
+/// Copies bytes into words, from the byte `at` on, as far as there are words.
 pub(crate) fn write_shared(words: &[AtomicU64], at: usize, from: &[u8]) {
-    let mut done = 0;
-    while done < from.len() {
-        let (index, skip) = ((at + done) / 8, (at + done) % 8);
-        let Some(word) = words.get(index) else { return };
-        let count = (8 - skip).min(from.len() - done);
-        let Some(part) = from.get(done..done + count) else { return };
-        if let Ok(whole) = part.try_into() {
-            word.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
-        } else {
-            let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
-                let mut bytes = word.to_ne_bytes();
-                bytes.get_mut(skip..skip + count)?.copy_from_slice(part);
-                Some(u64::from_ne_bytes(bytes))
-            });
-        }
-        done += count;
+    let skip = at % 8;
+    let mut words = words.iter().skip(at / 8);
+    let (head, rest) = from.split_at(((8 - skip) % 8).min(from.len()));
+    if !head.is_empty()
+        && let Some(word) = words.next()
+    {
+        write_part(word, skip, head);
     }
+    let (whole, tail) = rest.as_chunks::<8>();
+    for (from, to) in whole.iter().zip(&mut words) {
+        to.store(u64::from_ne_bytes(*from), Ordering::Relaxed);
+    }
+    if !tail.is_empty()
+        && let Some(word) = words.next()
+    {
+        write_part(word, 0, tail);
+    }
+}
+
+/// Writes some bytes of a word; what others write to the rest of it at the same time stays.
+fn write_part(word: &AtomicU64, skip: usize, from: &[u8]) {
+    let (mut bits, mut mask) = ([0; 8], [0; 8]);
+    for ((bits, mask), from) in bits.iter_mut().zip(&mut mask).skip(skip).zip(from) {
+        (*bits, *mask) = (*from, 0xff);
+    }
+    let (bits, mask) = (u64::from_ne_bytes(bits), u64::from_ne_bytes(mask));
+    // It always answers with a new word.
+    let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(old & !mask | bits));
 }
