@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod cookies;
 mod dynptrs;
 mod events;
 mod loops;
@@ -70,6 +71,7 @@ pub(crate) const BODIES: &[Body] = &[
     ("kept_objects", objects::kept),
     ("graphs", objects::graphs),
     ("cpu_sets", objects::cpu_sets),
+    ("cookies", cookies::cookies),
 ];
 
 /// Runs the body of that name.

@@ -282,8 +282,8 @@ impl<'k> Road<'k> {
         let address = vm.memory.add_context(Box::new(context)).map_err(|trap| trapped(&vm, trap))?;
         let mut said = None;
         for link in chain {
-            if let Place::Net(Hook::Cgroup { id, .. }) = link.place {
-                vm.held.set_cgroup(id);
+            if let Place::Net(Hook::Cgroup { id, attach_type }) = link.place {
+                vm.held.set_cgroup(id, attach_type);
             }
             let value = self.run(&mut vm, &link.prog(), attach_type, address)?;
             said = Some((value, vm.packet.redirect.take()));

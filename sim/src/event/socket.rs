@@ -148,8 +148,8 @@ impl Event for SocketCall {
         for link in kernel.0.cgroup_chain(&socket.cgroup, attach_type) {
             let prog = link.prog();
             let mut vm = Vm::new(kernel, &prog, self.cpu);
-            if let Place::Net(Hook::Cgroup { id, .. }) = link.place {
-                vm.held.set_cgroup(id);
+            if let Place::Net(Hook::Cgroup { id, attach_type }) = link.place {
+                vm.held.set_cgroup(id, attach_type);
             }
             vm.packet.retval = retval;
             let faulted = |vm: &Vm, trap| EventError::Fault(vm.fault_of(trap));

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use skep_sys::abi::AttachType;
+
 use super::refuse;
 use crate::vm::{Trap, Vm, narrow_any, widen_any};
 
@@ -20,16 +22,15 @@ pub(crate) struct Held {
     sections: [u32; SECTIONS.len()],
     /// Buffers to be used again.
     buffers: Vec<Vec<u8>>,
-    /// The cgroup that the program is attached to.
-    cgroup: Option<u64>,
+    /// The cgroup that the program is attached to, and as what.
+    cgroup: Option<(u64, AttachType)>,
+    /// By map, the values that stand for those of cgroups in a test run.
+    own_storage: Vec<(u64, u64)>,
     /// The mark of the timer whose callback runs.
     calling: Option<u64>,
     /// What the program threw.
     thrown: Option<u64>,
 }
-
-/// The id of the root of all cgroups.
-const ROOT_CGROUP: u64 = 1;
 
 /// A lock that the run has taken.
 #[derive(Debug)]
@@ -134,14 +135,23 @@ impl Held {
         !self.locks.is_empty()
     }
 
-    /// The id of the cgroup that the program is attached to: of the root where it is attached to none.
-    pub(super) fn cgroup(&self) -> u64 {
-        self.cgroup.unwrap_or(ROOT_CGROUP)
+    /// The id of the cgroup that the program is attached to, and as what: none in a test run.
+    pub(super) fn cgroup(&self) -> Option<(u64, AttachType)> {
+        self.cgroup
     }
 
-    /// Says which cgroup the program is attached to.
-    pub(crate) fn set_cgroup(&mut self, id: u64) {
-        self.cgroup = Some(id);
+    /// Says which cgroup the program is attached to, and as what.
+    pub(crate) fn set_cgroup(&mut self, id: u64, attach_type: AttachType) {
+        self.cgroup = Some((id, attach_type));
+    }
+
+    /// The address of the value that the run has in the place of a cgroup's, by the address of the map.
+    pub(super) fn own_storage(&self, map: u64) -> Option<u64> {
+        self.own_storage.iter().find(|(known, _)| *known == map).map(|(_, address)| *address)
+    }
+
+    pub(super) fn set_own_storage(&mut self, map: u64, address: u64) {
+        self.own_storage.push((map, address));
     }
 
     /// The mark of the timer whose callback the run is.

@@ -5,7 +5,7 @@ use skep_sys::abi::{Errno, MapType};
 use super::map::map_of;
 use super::{HelperFn, memory, negative, refuse};
 use crate::map::Owner;
-use crate::vm::{Handle, Trap, Vm};
+use crate::vm::{Handle, Trap, Vm, What};
 
 pub(super) const HELPERS: &[(i32, HelperFn)] = &[
     (81, local),
@@ -82,10 +82,19 @@ fn local(vm: &mut Vm, [map, flags, ..]: [u64; 5]) -> Result<u64, Trap> {
     if flags != 0 {
         return Err(refuse("get_local_storage() doesn't support non-zero flags"));
     }
-    // The root, where a program is run without being attached. The second number is the kind of attachment.
+    // A run that nothing is attached for has a value of its own, which begins with zeros.
+    let Some((cgroup, attach_type)) = vm.held.cgroup() else {
+        let map_address = vm.map_handle(&map)?;
+        if let Some(address) = vm.held.own_storage(map_address) {
+            return Ok(address);
+        }
+        let bytes = vec![0; map.shape.value_size as usize];
+        let address = vm.own(What::Other("the value of a test run"), bytes, true)?;
+        vm.held.set_own_storage(map_address, address);
+        return Ok(address);
+    };
     let mut key = [0; 16];
-    let attach_type = vm.prog().expected_attach_type.0.to_ne_bytes();
-    let parts = vm.held.cgroup().to_ne_bytes().into_iter().chain(attach_type);
+    let parts = cgroup.to_ne_bytes().into_iter().chain(attach_type.0.to_ne_bytes());
     key.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
     let key = key.get(..map.shape.key_size as usize).unwrap_or(&key);
     match map.value(key, vm.cpu) {

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use skep_sys::abi::Errno;
 
 use super::elements::{Elements, Resolve, index, next_index};
-use crate::fd::Inode;
+use crate::object::Object;
 use crate::outside;
 
-/// The slots that are taken: user space cannot ask what they hold.
+/// The ids of the groups in the slots that are taken: user space cannot ask what they hold.
 #[derive(Clone, Debug)]
 pub(super) struct Cgroups {
     max_entries: u32,
-    slots: BTreeMap<u32, Inode>,
+    slots: BTreeMap<u32, u64>,
 }
 
 impl Cgroups {
@@ -30,13 +30,17 @@ impl Elements for Cgroups {
         Err(Errno::ENOTSUPP)
     }
 
-    fn update(&mut self, key: &[u8], value: &[u8], flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
+    fn update(&mut self, key: &[u8], value: &[u8], flags: u64, resolve: Resolve<'_>) -> Result<(), Errno> {
         if flags != 0 {
             return Err(Errno::EINVAL);
         }
         let index = self.index(key)?;
         let number = value.try_into().map(i32::from_ne_bytes).map_err(|_| Errno::EFAULT)?;
-        self.slots.insert(index, outside::cgroup(number, false)?);
+        let id = match resolve(number) {
+            Ok(Object::Cgroup(id)) => id,
+            _ => outside::cgroup(number, false)?.number(),
+        };
+        self.slots.insert(index, id);
         Ok(())
     }
 
@@ -45,7 +49,7 @@ impl Elements for Cgroups {
     }
 
     fn cgroup_id(&self, index: u32) -> Option<u64> {
-        self.slots.get(&index).map(|inode| inode.number())
+        self.slots.get(&index).copied()
     }
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {

@@ -25,7 +25,7 @@ use crate::vm::Fault;
 use faults::Faults;
 use files::Files;
 use objects::Objects;
-use random::Random;
+pub(crate) use random::Random;
 pub use tasks::Task;
 pub(crate) use tasks::Tasks;
 use timers::Timers;

@@ -1,7 +1,11 @@
 //! Helpers that tell control groups of sockets, and of hooks what they answer.
 
+use skep_sys::abi::{Errno, MapType};
+
 use super::socket::socket_of;
 use super::with_skb;
+use crate::helper::map::map_of;
+use crate::helper::negative;
 use crate::vm::{Trap, Vm};
 
 /// The groups that a socket is in, from the inside. No socket is in the root.
@@ -26,6 +30,21 @@ fn ancestor(vm: &Vm, cookie: Option<u64>, level: u64) -> u64 {
 pub(super) fn skb_cgroup_id(vm: &mut Vm, [context, ..]: [u64; 5]) -> Result<u64, Trap> {
     let cookie = with_skb(vm, context, |skb, _| Ok(skb.socket))?;
     Ok(id(vm, cookie))
+}
+
+/// `bpf_skb_under_cgroup(skb, map, index)`.
+pub(super) fn skb_under_cgroup(vm: &mut Vm, [context, map, index, ..]: [u64; 5]) -> Result<u64, Trap> {
+    let cookie = with_skb(vm, context, |skb, _| Ok(skb.socket))?;
+    let map = map_of(vm, map, "bpf_skb_under_cgroup", |kind| kind == MapType::CGROUP_ARRAY)?;
+    let index = index as u32;
+    if index >= map.shape.max_entries {
+        return Ok(negative(Errno::E2BIG));
+    }
+    let Some(id) = map.cgroup_id(index) else { return Ok(negative(Errno::EAGAIN)) };
+    if cookie.is_none() {
+        return Ok(negative(Errno::ENOENT));
+    }
+    Ok(groups(vm, cookie).contains(&id).into())
 }
 
 /// `bpf_skb_ancestor_cgroup_id(skb, level)`.

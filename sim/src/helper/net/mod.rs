@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod checksum;
+mod cookie;
 mod fib;
 mod redirect;
 mod skb;
@@ -32,6 +33,7 @@ pub(super) fn builtin(number: i32) -> Option<HelperFn> {
         30 => tunnel::set_options,
         31 => skb::change_proto,
         32 => skb::change_type,
+        33 => cgroup::skb_under_cgroup,
         34 => skb::hash_recalc,
         38 => skb::change_tail,
         39 => skb::pull_data,
@@ -76,7 +78,9 @@ pub(super) fn builtin(number: i32) -> Option<HelperFn> {
         189 => xdp::load_bytes,
         190 => xdp::store_bytes,
         192 => skb::set_tstamp,
-        _ => return None,
+        _ => {
+            return cookie::HELPERS.iter().find(|(known, _)| *known == number).map(|(_, function)| *function);
+        }
     })
 }
 
