@@ -1,11 +1,11 @@
 //! CO-RE: adjusts the instructions of the functions that are loaded to the types of the target.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skep_asm::Insn;
 use skep_btf::relo::{Applied, CandidateSource, Decision, Resolver, TargetModule};
-use skep_btf::{Btf, CoreRelo, relo};
+use skep_btf::{Btf, CoreRelo, TypeId, relo};
 
 use super::exceptions::Callbacks;
 use super::{RelocateError, Target};
@@ -14,14 +14,17 @@ use crate::spec::{FunctionIndex, FunctionSpec, ProgramIndex, ReferenceTarget, Sp
 /// The instructions of functions after CO-RE.
 pub(super) struct CoreCode<'s> {
     spec: &'s Spec,
-    changed: BTreeMap<FunctionIndex, Changed>,
-    /// Functions that cannot be adjusted, in the order of the object.
+    changed: BTreeMap<FunctionIndex, Changed<'s>>,
+    /// Functions that cannot be adjusted.
     failed: BTreeMap<FunctionIndex, RelocateError>,
+    /// The first of them, in the order of the records.
+    first_failed: Option<FunctionIndex>,
     pub(super) notes: Vec<String>,
 }
 
 /// A function's instructions after CO-RE, and what was decided for which of them.
-struct Changed {
+struct Changed<'s> {
+    function: &'s FunctionSpec,
     insns: Vec<Insn>,
     decisions: Vec<(u32, Decision, Applied)>,
 }
@@ -33,29 +36,44 @@ impl<'s> CoreCode<'s> {
         callbacks: &Callbacks<'_>,
         target: &dyn Target,
     ) -> CoreCode<'s> {
-        let mut code =
-            CoreCode { spec, changed: BTreeMap::new(), failed: BTreeMap::new(), notes: Vec::new() };
+        let mut code = CoreCode {
+            spec,
+            changed: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            first_failed: None,
+            notes: Vec::new(),
+        };
         let Some(local) = &spec.btf else { return code };
-        let functions: Vec<_> = reachable(spec, loaded, callbacks)
-            .into_iter()
-            .filter_map(|index| spec.functions.get(index.0).map(|function| (index, function)))
-            .filter(|(_, function)| !function.core_relos.is_empty())
-            .collect();
-        if functions.is_empty() {
+        for index in reachable(spec, loaded, callbacks) {
+            if let Some(function) = spec.functions.get(index.0).filter(|it| !it.core_relos.is_empty()) {
+                code.changed.insert(index, Changed::new(function));
+            }
+        }
+        if code.changed.is_empty() {
             return code;
         }
         let mut resolver = Resolver::new(local, Source(target));
-        let all = || functions.iter().flat_map(|(_, function)| &function.core_relos);
+        let all = || code.changed.values().flat_map(|changed| &changed.function.core_relos);
         // What cannot be prepared is reported by the relocation that it belongs to.
         let _ = resolver.prepare(all());
-        let mut number = 0;
-        for (index, function) in functions {
-            match adjust(function, &mut resolver, number) {
-                Ok(changed) => drop(code.changed.insert(index, changed)),
-                Err(error) => drop(code.failed.insert(index, error)),
+        let wanted: BTreeSet<TypeId> = all().map(|record| record.type_id).collect();
+        for (number, (index, function, record)) in records(spec).enumerate() {
+            if code.failed.contains_key(&index) {
+                continue;
             }
-            number += function.core_relos.len();
+            if let Some(changed) = code.changed.get_mut(&index) {
+                if let Err(error) = changed.adjust(record, &mut resolver, number) {
+                    code.changed.remove(&index);
+                    code.failed.insert(index, error);
+                    code.first_failed.get_or_insert(index);
+                }
+            } else if function.subprogram && wanted.contains(&record.type_id) {
+                // Nothing calls it, so it may fail; but libbpf takes it for a part of every program, and what it finds
+                // can rule out candidates.
+                let _ = resolver.resolve(number, &in_bytes(record));
+            }
         }
+        code.changed.values_mut().for_each(|changed| changed.decisions.sort_by_key(|(insn, ..)| *insn));
         code.notes.extend(
             resolver
                 .skipped_modules()
@@ -67,7 +85,7 @@ impl<'s> CoreCode<'s> {
 
     /// The first function that cannot be adjusted.
     pub(super) fn error(&self) -> Option<&RelocateError> {
-        self.failed.values().next()
+        self.failed.get(&self.first_failed?)
     }
 
     pub(super) fn insns(&self, index: FunctionIndex) -> Result<&[Insn], RelocateError> {
@@ -85,30 +103,59 @@ impl<'s> CoreCode<'s> {
     }
 }
 
-/// A function adjusted to the target; its relocations are counted from `number`.
-fn adjust(
-    function: &FunctionSpec,
-    resolver: &mut Resolver<'_>,
-    number: usize,
-) -> Result<Changed, RelocateError> {
-    let fail = |source| RelocateError::Core { function: function.name.clone(), source: Arc::new(source) };
-    let mut insns = function.insns.clone();
-    let mut decisions = Vec::with_capacity(function.core_relos.len());
-    for (nth, record) in function.core_relos.iter().enumerate() {
-        let in_bytes = CoreRelo { insn_off: record.insn_off.saturating_mul(8), ..*record };
-        let decision = resolver.resolve(number + nth, &in_bytes).map_err(fail)?;
-        let applied = relo::apply(&mut insns, record.insn_off as usize, &decision).map_err(|source| {
-            RelocateError::Patch {
-                function: function.name.clone(),
-                insn: record.insn_off,
-                access: decision.local.to_string(),
-                source,
-            }
-        })?;
-        decisions.push((record.insn_off, decision, applied));
+impl<'s> Changed<'s> {
+    fn new(function: &'s FunctionSpec) -> Changed<'s> {
+        let decisions = Vec::with_capacity(function.core_relos.len());
+        Changed { function, insns: function.insns.clone(), decisions }
     }
-    decisions.sort_by_key(|(insn, ..)| *insn);
-    Ok(Changed { insns, decisions })
+
+    /// Adjusts what a record of it says, the object's `number`th.
+    fn adjust(
+        &mut self,
+        record: &CoreRelo,
+        resolver: &mut Resolver<'_>,
+        number: usize,
+    ) -> Result<(), RelocateError> {
+        let function = || self.function.name.clone();
+        let decision = resolver
+            .resolve(number, &in_bytes(record))
+            .map_err(|source| RelocateError::Core { function: function(), source: Arc::new(source) })?;
+        let applied =
+            relo::apply(&mut self.insns, record.insn_off as usize, &decision).map_err(|source| {
+                RelocateError::Patch {
+                    function: function(),
+                    insn: record.insn_off,
+                    access: decision.local.to_string(),
+                    source,
+                }
+            })?;
+        self.decisions.push((record.insn_off, decision, applied));
+        Ok(())
+    }
+}
+
+/// A record as the resolver wants it, which counts bytes.
+fn in_bytes(record: &CoreRelo) -> CoreRelo {
+    CoreRelo { insn_off: record.insn_off.saturating_mul(8), ..*record }
+}
+
+/// All records with their functions, in the order of the file; then those that the order leaves out.
+fn records(spec: &Spec) -> impl Iterator<Item = (FunctionIndex, &FunctionSpec, &CoreRelo)> {
+    let mut taken = vec![0; spec.functions.len()];
+    let mut order = Vec::with_capacity(spec.core_relocation_count());
+    let rest = spec.functions.iter().enumerate();
+    let rest = rest
+        .flat_map(|(index, function)| std::iter::repeat_n(FunctionIndex(index), function.core_relos.len()));
+    for index in spec.core_order.iter().copied().chain(rest) {
+        let (Some(taken), Some(function)) = (taken.get_mut(index.0), spec.functions.get(index.0)) else {
+            continue;
+        };
+        if let Some(record) = function.core_relos.get(*taken) {
+            *taken += 1;
+            order.push((index, function, record));
+        }
+    }
+    order.into_iter()
 }
 
 /// The functions that loaded programs consist of, in the order of the object.

@@ -19,6 +19,8 @@ const MAX_COVER: u64 = 16;
 pub(super) struct Code {
     pub(super) functions: Vec<FunctionSpec>,
     pub(super) sections: Vec<usize>,
+    /// The function of each CO-RE record, in the order of the records.
+    pub(super) core_order: Vec<FunctionIndex>,
 }
 
 impl Code {
@@ -108,7 +110,7 @@ pub(super) fn read(elf: &Elf<'_>) -> Result<Code, SpecError> {
     }
     found.sort_by_key(|(section, function)| (*section, function.offset));
     let (sections, functions) = found.into_iter().unzip();
-    Ok(Code { functions, sections })
+    Ok(Code { functions, sections, core_order: Vec::new() })
 }
 
 /// The entry programs among the functions, typed by their sections' names.

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use skep_btf::{Btf, CoreRelo, ExtInfo, FuncInfo, LineInfo};
 
-use super::SpecError;
 use super::code::Code;
 use super::elf::Elf;
+use super::{FunctionIndex, SpecError};
 
 /// Whether `.BTF.ext` says that it has CO-RE records, as far as that can be told of one that may be damaged. Without
 /// them the code would run with the offsets of the kernel that it was compiled for.
@@ -75,6 +75,7 @@ pub(super) fn read(elf: &Elf<'_>, btf: &Btf, ext: &ExtInfo, code: &mut Code) -> 
                 });
             }
             of.core_relos.push(CoreRelo { insn_off: at, ..record.info });
+            code.core_order.push(FunctionIndex(function));
         }
     }
     Ok(())

@@ -220,6 +220,7 @@ fn parse(name: &str, bytes: &[u8], options: &SpecOptions) -> Result<Spec, SpecEr
         externs: externs.externs,
         btf: kernel_btf,
         jump_tables,
+        core_order: code.core_order,
         notes,
     })
 }

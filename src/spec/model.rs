@@ -38,6 +38,9 @@ pub struct Spec {
     pub btf: Option<Btf>,
     /// Tables of indirect jumps, in the order in which functions first refer to them.
     pub jump_tables: Vec<JumpTableSpec>,
+    /// The function of each CO-RE record, in the order of the records in the file. They are decided in this order, since what
+    /// one finds can rule out candidates for those that follow.
+    pub core_order: Vec<FunctionIndex>,
     /// What was met and left out, in the order of the file.
     pub notes: Vec<String>,
 }
