@@ -2,8 +2,8 @@
 
 mod prune_conformance;
 
-use skep::asm::{Op, disassemble};
-use skep::reloc::{BtfTarget, Plan, ProgramPlan};
+use skep::asm::{Insn, Op, Reg, disassemble, opcode};
+use skep::reloc::{BtfTarget, PlacedFunction, PlaceholderValue, Plan, ProgramPlan};
 use skep::spec::ProgramIndex;
 
 use crate::prune_conformance::{objects, programs_do_the_same, testdata};
@@ -85,4 +85,47 @@ fn parts_fit_together_afterwards() {
 #[test]
 fn programs_do_the_same_on_a_simulated_kernel() {
     assert!(programs_do_the_same(&skep::sim::kernel(), false) > 30);
+}
+
+/// Each table is a map: there is none that only instructions refer to which are left out.
+#[test]
+fn jump_tables_go_with_the_jumps() {
+    let spec = skep::Spec::open(testdata().join("jump_tables.o")).expect("it is an object");
+    let kernel = &kernels()[0];
+    for dead in [&[][..], &[0], &[1], &[0, 1]] {
+        let mut plan = spec.relocate(kernel).expect("it asks for nothing");
+        let program = plan.programs.iter_mut().find(|program| program.name == "choose").expect("it is there");
+        let tables: Vec<_> = program.jump_tables.iter().map(|table| table.table).collect();
+        assert_eq!((tables.len(), program.functions.len()), (2, 2), "one for each function");
+        for &function in dead {
+            // The check of the bounds always leads around the jump.
+            let start = program.functions[function].start as usize;
+            let is_check = |insn: &Insn| insn.opcode == opcode::CLASS_JMP32 | opcode::JMP_JGT;
+            let at = start + program.insns[start..].iter().position(is_check).expect("a switch begins so");
+            program.insns[at] = Insn::new(opcode::JA, Reg::R0, Reg::R0, program.insns[at].off, 0);
+        }
+        plan.prune();
+        let program = plan.program("choose").expect("it stays");
+        let expected: Vec<_> = tables
+            .iter()
+            .enumerate()
+            .filter(|(nth, _)| !dead.contains(nth))
+            .map(|(_, table)| *table)
+            .collect();
+        let left: Vec<_> = program.jump_tables.iter().map(|table| table.table).collect();
+        assert_eq!(left, expected, "without those of {dead:?}");
+        let places = program.placeholders.iter().filter_map(|placeholder| match placeholder.value {
+            PlaceholderValue::JumpTable(index) => Some((placeholder.insn, index)),
+            _ => None,
+        });
+        let of = |insn: u32| {
+            let is_in = |function: &PlacedFunction| insn - function.start < function.len;
+            program.functions.iter().filter(|function| function.start <= insn).position(is_in)
+        };
+        for (insn, index) in places {
+            let table = &program.jump_tables[index];
+            assert_eq!(tables.iter().position(|known| *known == table.table), of(insn), "{dead:?}");
+            assert!(table.targets.iter().all(|&target| of(target) == of(insn)), "{dead:?}");
+        }
+    }
 }

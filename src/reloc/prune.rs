@@ -1,12 +1,13 @@
 //! Leaves out of a plan what makes no difference to programs: instructions that the verifier never comes to, and maps
 //! that no program uses.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use skep_asm::{Insn, Op, Reg, opcode};
 use skep_sys::abi::MapType;
 
-use super::plan::{PlacedFunction, PlaceholderValue, Plan, ProgramPlan};
+use super::plan::{PlacedFunction, Placeholder, PlaceholderValue, Plan, ProgramPlan};
 use super::reach::{self, Way};
 use crate::spec::{InfoRecords, MapRole, Pinning, SlotValue};
 
@@ -151,10 +152,34 @@ fn shorten(plan: &Plan, program: &ProgramPlan) -> Option<ProgramPlan> {
     shorter.missing.iter_mut().for_each(|missing| missing.insn = place(missing.insn));
     shorter.externs.retain(|placed| kept(placed.insn));
     shorter.externs.iter_mut().for_each(|placed| placed.insn = place(placed.insn));
-    for table in &mut shorter.jump_tables {
+    keep_jump_tables(&mut shorter, place);
+    Some(shorter)
+}
+
+/// Leaves out the tables that no instruction refers to any more, since each is a map. Targets of the others are moved.
+fn keep_jump_tables(program: &mut ProgramPlan, place: impl Fn(u32) -> u32) {
+    let used = jump_tables_of(&program.placeholders, |_| true);
+    let tables = std::mem::take(&mut program.jump_tables);
+    let kept = tables.into_iter().enumerate().filter(|(index, _)| used.contains(index));
+    program.jump_tables = kept.map(|(_, table)| table).collect();
+    for table in &mut program.jump_tables {
         table.targets.iter_mut().for_each(|target| *target = place(*target));
     }
-    Some(shorter)
+    for placeholder in &mut program.placeholders {
+        if let PlaceholderValue::JumpTable(index) = &mut placeholder.value {
+            *index = used.range(..*index).count();
+        }
+    }
+}
+
+/// Numbers of the tables that instructions refer to.
+fn jump_tables_of(placeholders: &[Placeholder], kept: impl Fn(u32) -> bool) -> BTreeSet<usize> {
+    let kept = placeholders.iter().filter(|placeholder| kept(placeholder.insn));
+    let table = |placeholder: &Placeholder| match placeholder.value {
+        PlaceholderValue::JumpTable(index) => Some(index),
+        _ => None,
+    };
+    kept.filter_map(table).collect()
 }
 
 /// Whether an instruction is the second half of the one before it.
@@ -194,12 +219,9 @@ fn fates(program: &ProgramPlan, ways: &[Way]) -> Option<Vec<Fate>> {
             return None;
         }
     }
-    let targets = program.jump_tables.iter().flat_map(|table| &table.targets);
-    let used = program.placeholders.iter().any(|placeholder| {
-        matches!(placeholder.value, PlaceholderValue::JumpTable(_))
-            && fates.get(placeholder.insn as usize) == Some(&Fate::Stays)
-    });
-    if used && !targets.into_iter().all(|&target| stays(&fates, target.into())) {
+    let used = jump_tables_of(&program.placeholders, |insn| fates.get(insn as usize) == Some(&Fate::Stays));
+    let tables = used.iter().filter_map(|&index| program.jump_tables.get(index));
+    if !tables.flat_map(|table| &table.targets).all(|&target| stays(&fates, target.into())) {
         return None;
     }
     Some(fates)
