@@ -11,9 +11,9 @@ use skep::asm::Endian;
 use skep::btf::{Btf, BtfBuilder};
 use skep::load::{LoadError, NoteKind};
 use skep::program::RunInput;
-use skep::sim::{Features, SimKernel};
+use skep::sim::{AttachPoint, Features, SimKernel};
 use skep::sys::Feature;
-use skep::sys::abi::Errno;
+use skep::sys::abi::{AttachType, Errno, LinkType};
 use skep::sys::wrap::{CallLog, FaultInjection};
 use skep::{Error, ErrorKind, Kernel, Loader, Object, Spec};
 
@@ -375,5 +375,24 @@ fn objects_load_on_every_release() {
         let object = Loader::new(&Kernel::new(sim.clone())).load(&spec).unwrap();
         let output = object.program("count_packets").unwrap().run(&RunInput::packet(&[0; 64])).unwrap();
         assert_eq!((output.retval, object.global::<u64>("packets_seen").unwrap()), (2, 1), "{major}.{minor}");
+    }
+}
+
+/// A static tracepoint of a binary has many places: where a kernel can link them all at once, the program is verified for that.
+#[test]
+fn static_tracepoints_are_verified_for_the_links_that_a_kernel_has() {
+    for (missing, attach_type, link_type) in [
+        (Features::empty(), AttachType::TRACE_UPROBE_MULTI, LinkType::UPROBE_MULTI),
+        (Features::UPROBE_MULTI, AttachType(0), LinkType::PERF_EVENT),
+    ] {
+        let sim = without(missing);
+        let object = load(&sim, &open("kprobe.o")).expect("it loads");
+        let program = |name: &str| object.program(name).expect("it is there");
+        assert_eq!(program("user_static").attach_type(), attach_type);
+        assert_eq!(program("user_probe").attach_type(), AttachType(0), "others are as they say");
+        let point = AttachPoint::usdt("libc.so.6", "libc", "setjmp");
+        let link = sim.attach(program("user_static"), point).expect("it is a probe");
+        let link = Kernel::new(sim.clone()).link_from_fd(link).expect("it is a link");
+        assert_eq!(link.info().expect("the kernel knows it").link_type, link_type);
     }
 }

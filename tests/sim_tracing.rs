@@ -3,11 +3,16 @@
 
 mod iter_conformance;
 
+use std::os::fd::AsFd;
+use std::path::Path;
+
 use skep::map::{Array, HashMap, PerCpuHashMap, PlainData, StackFrame, StackTraces};
 use skep::ring::RingBuffer;
 use skep::sim::{
     FunctionCall, Lsm, PerfSample, RawTracepoint, SimKernel, Syscall, TableCall, Task, Tracepoint, Uprobe,
 };
+use skep::sys::abi::{AttachType, Errno};
+use skep::sys::request::{LinkCreate, LinkTarget, Uprobes};
 use skep::{Kernel, Loader, Object, Spec};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -148,6 +153,40 @@ fn probes_run_at_starts_ends_and_inside_of_functions() -> Result {
     assert_eq!(call.runs.programs(), ["user_return"]);
     let call = sim.fire(Uprobe::usdt("libc.so.6", "libc", "setjmp"))?;
     assert_eq!(call.runs.programs(), ["user_static"]);
+    Ok(())
+}
+
+/// Places in a file, as a kernel links them: by offsets, each with a cookie, in one process or all.
+#[test]
+fn one_link_leads_to_many_places_of_a_file() -> Result {
+    let sim = SimKernel::builder().symbols(SYMBOLS).build()?;
+    let kernel = Kernel::new(sim.clone());
+    let object = load(&kernel, "testdata/kprobe.o")?;
+    let program = object.program("user_multi")?;
+    let link = |change: &dyn Fn(&mut Uprobes<'_>)| {
+        let mut places = Uprobes::new(Path::new("/usr/bin/true"), &[0x10, 0x20]);
+        change(&mut places);
+        let target = LinkTarget::Uprobes(places);
+        kernel.link_create(&LinkCreate::new(program.as_fd(), target, AttachType::TRACE_UPROBE_MULTI))
+    };
+    let refused = |change: &dyn Fn(&mut Uprobes<'_>)| link(change).err();
+    assert_eq!(refused(&|places| places.offsets = &[]), Some(Errno::EINVAL));
+    assert_eq!(refused(&|places| places.cookies = &[1]), Some(Errno::EINVAL));
+    assert_eq!(refused(&|places| places.path = Path::new("/usr/")), Some(Errno::EBADF));
+    assert_eq!(refused(&|places| places.pid = 4242), Some(Errno::ESRCH));
+    assert_eq!(refused(&|places| places.pid = u32::MAX), Some(Errno::EINVAL));
+
+    sim.task(Task::new(77));
+    let at = |offset, pid| sim.fire(Uprobe::at("/usr/bin/true", "", offset).task(pid).returns(0));
+    let all = link(&|_| ())?;
+    assert_eq!(at(0x10, 1)?.runs.len(), 1);
+    assert_eq!(at(0x20, 77)?.runs.len(), 1);
+    assert_eq!(at(0x30, 1)?.runs.len(), 0);
+    drop(all);
+    let one = link(&|places| (places.pid, places.returns) = (77, true))?;
+    assert_eq!((at(0x10, 1)?.runs.len(), at(0x10, 77)?.runs.len()), (0, 1));
+    drop(one);
+    assert_eq!(at(0x10, 77)?.runs.len(), 0);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use skep_sys::abi::{AttachType, Errno, ProgType};
 use skep_sys::request::{LinkCreate, LinkTarget};
 
-use crate::event::{Point, PointKind};
+use crate::event::{Code, Point, PointKind};
 use crate::fd::Access;
 use crate::features::Features;
 use crate::kernel::Inner;
@@ -61,6 +61,9 @@ pub(crate) fn link_create(kernel: &Inner, request: &LinkCreate<'_>) -> Result<Ow
         }
         ProgType::PERF_EVENT if request.attach_type == AttachType::PERF_EVENT => {
             link_perf_event(kernel, prog, request)
+        }
+        ProgType::KPROBE if request.attach_type == AttachType::TRACE_UPROBE_MULTI => {
+            link_uprobes(kernel, prog, request)
         }
         _ if request.attach_type == AttachType::XDP => Err(Errno::EINVAL),
         _ if is_net(prog.prog_type) => link_net(kernel, prog, request),
@@ -150,6 +153,45 @@ fn link_perf_event(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -
     }
     let points = vec![Point { kind: PointKind::Perf(Some(event)), cookie: None }];
     new_link(kernel, prog, Place::Points { points, multi: false }, request.cookie)
+}
+
+/// Attaches a program to places in a file (`bpf_uprobe_multi_link_attach`). There are no files here: each path is one of a
+/// program, and a place is its offset.
+fn link_uprobes(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
+    const MOST: usize = 1 << 20;
+    let LinkTarget::Uprobes(places) = request.target else { return Err(Errno::EINVAL) };
+    let count = places.offsets.len();
+    let of_each = |words: &[u64]| words.is_empty() || words.len() == count;
+    if !kernel.features().contains(Features::UPROBE_MULTI)
+        || prog.expected_attach_type != AttachType::TRACE_UPROBE_MULTI
+        || request.flags != 0
+        || request.cookie != 0
+        || count == 0
+        || !of_each(places.cookies)
+        || !of_each(places.counters)
+        || places.pid.cast_signed() < 0
+    {
+        return Err(Errno::EINVAL);
+    }
+    if count > MOST {
+        return Err(Errno::E2BIG);
+    }
+    // A directory.
+    let Some(path) = places.path.to_str().filter(|path| !path.ends_with('/')) else {
+        return Err(Errno::EBADF);
+    };
+    let process = match places.pid {
+        0 => None,
+        pid if kernel.world().tasks.get(pid).is_some_and(|task| task.tgid() == pid) => Some(pid),
+        _ => return Err(Errno::ESRCH),
+    };
+    let place = |(nth, &offset): (usize, &u64)| {
+        let code = Code { path: path.to_owned(), function: String::new(), offset, process };
+        let kind = if places.returns { PointKind::Uretprobe(code) } else { PointKind::Uprobe(code) };
+        Point { kind, cookie: Some(places.cookies.get(nth).copied().unwrap_or_default()) }
+    };
+    let points = places.offsets.iter().enumerate().map(place).collect();
+    new_link(kernel, prog, Place::Points { points, multi: true }, 0)
 }
 
 fn is_iterator(prog: &Prog, request: &LinkCreate<'_>) -> bool {

@@ -48,6 +48,8 @@ bitflags::bitflags! {
         const MODULE_BTF = 1 << 20;
         /// Links to perf events (Linux 5.15).
         const PERF_LINK = 1 << 21;
+        /// Links to many places in a program or library, by processes (Linux 6.10).
+        const UPROBE_MULTI = 1 << 28;
         /// Arguments of global functions that are tagged as the context (Linux 6.8).
         const ARG_CTX_TAG = 1 << 22;
         /// Memory is charged to control groups (Linux 5.11). Without it maps and programs together may take 64 KiB until

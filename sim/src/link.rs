@@ -193,7 +193,7 @@ impl Link {
 /// The kind of a link with such places.
 fn points_type(points: &[Point], multi: bool) -> LinkType {
     match points.first().map(|point| &point.kind) {
-        Some(PointKind::Uprobe { .. } | PointKind::Uretprobe { .. } | PointKind::Usdt { .. }) if multi => {
+        Some(PointKind::Uprobe(_) | PointKind::Uretprobe(_) | PointKind::Usdt { .. }) if multi => {
             LinkType::UPROBE_MULTI
         }
         _ if multi => LinkType::KPROBE_MULTI,

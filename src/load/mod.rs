@@ -413,7 +413,7 @@ impl Loader {
                 rewritten.as_ref().and_then(|rewritten| rewritten.func_info.get(index)?.as_deref());
             let taken = program::load(&context, program, func_info, &mut report)?;
             bind_constants(plan, program, &maps, &taken.program);
-            programs.push(Program::new(program, taken.program, taken.log));
+            programs.push(Program::new(program, taken));
         }
         for (map, fd) in plan.maps.iter().zip(&maps).filter(|(map, _)| map.struct_ops.is_none()) {
             let Some(fd) = fd else { continue };

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use skep_asm::Insn;
 use skep_btf::Btf;
-use skep_sys::abi::{Errno, MapType, UpdateFlags};
+use skep_sys::abi::{AttachType, Errno, MapType, ProgType, UpdateFlags};
 use skep_sys::request::{AttachTarget, LogBuffer, MapCreate, ProgLoad, Records};
 use skep_sys::{BtfFd, Feature, Kernel, LoadedProgram, MapError, MapFd};
 
@@ -14,6 +14,7 @@ use super::target::KernelTarget;
 use super::verifier::ProgramError;
 use super::{LoadError, fallback, hint};
 use crate::reloc::{JumpTablePlan, PlaceholderValue, ProgramPlan};
+use crate::spec::AutoAttach;
 
 /// Size of the first log buffer. It costs nothing until the kernel writes into it.
 const LOG_SIZE: usize = (u32::MAX >> 8) as usize;
@@ -43,6 +44,8 @@ pub(crate) struct Context<'l> {
 /// A loaded program, with the log that was asked for.
 pub(crate) struct Taken {
     pub(crate) program: LoadedProgram,
+    /// The attach type that it was verified for.
+    pub(crate) attach_type: AttachType,
     pub(crate) log: String,
 }
 
@@ -66,7 +69,7 @@ pub(crate) fn load(
     }
     let mut request = ProgLoad::new(plan.prog_type, &insns, context.license);
     request.name = &plan.kernel_name;
-    request.expected_attach_type = plan.attach_type;
+    request.expected_attach_type = attach_type(context.kernel, plan);
     request.flags = plan.flags;
     request.kern_version = match context.version {
         Some(version) => version,
@@ -119,13 +122,25 @@ pub(crate) fn load(
     explain(context, plan, &request, errno)
 }
 
+/// The attach type to verify a program for. One link for all places of a tracepoint of a program or library (USDT) wants
+/// another one than a link for each, and has to be decided before; it is better where a kernel has it.
+fn attach_type(kernel: &Kernel, plan: &ProgramPlan) -> AttachType {
+    let is_usdt = plan.auto_attach == AutoAttach::Usdt && plan.prog_type == ProgType::KPROBE;
+    if is_usdt && plan.attach_type.0 == 0 && kernel.has(Feature::UprobeMultiLink).is_supported() {
+        return AttachType::TRACE_UPROBE_MULTI;
+    }
+    plan.attach_type
+}
+
 fn attempt(context: &Context<'_>, request: &ProgLoad<'_>) -> Result<Taken, Errno> {
+    let attach_type = request.expected_attach_type;
     if context.log_level == 0 {
-        return context.kernel.prog_load(request, None).map(|program| Taken { program, log: String::new() });
+        let program = context.kernel.prog_load(request, None)?;
+        return Ok(Taken { program, attach_type, log: String::new() });
     }
     let mut log = LogBuffer::new(context.log_level, LOG_SIZE);
     let program = context.kernel.prog_load(request, Some(&mut log))?;
-    Ok(Taken { program, log: log.text().into_owned() })
+    Ok(Taken { program, attach_type, log: log.text().into_owned() })
 }
 
 /// Loads once more for the log. The second try may succeed, where the first was interrupted.
@@ -144,7 +159,10 @@ fn explain(
         answer = context.kernel.prog_load(request, Some(&mut log));
     }
     let errno = match answer {
-        Ok(program) => return Ok(Taken { program, log: log.text().into_owned() }),
+        Ok(program) => {
+            let attach_type = request.expected_attach_type;
+            return Ok(Taken { program, attach_type, log: log.text().into_owned() });
+        }
         // What was wrong with the program counts, not that its log is too long.
         Err(Errno::ENOSPC) => first,
         Err(errno) => errno,

@@ -300,7 +300,7 @@ impl ProgramBuilder {
             }
             taken => taken?,
         };
-        let mut program = Program::new(&plan, taken.program, taken.log);
+        let mut program = Program::new(&plan, taken);
         program.origin.index = None;
         Ok(program)
     }

@@ -50,6 +50,7 @@ use skep_sys::{Kernel, LoadedProgram};
 
 use crate::error::Error;
 use crate::load::pins;
+use crate::load::program::Taken;
 use crate::map::Map;
 use crate::reloc::ProgramPlan;
 use crate::spec::{AutoAttach, ProgramIndex};
@@ -87,7 +88,7 @@ struct Origin {
 }
 
 impl Program {
-    pub(crate) fn new(plan: &ProgramPlan, loaded: LoadedProgram, log: String) -> Self {
+    pub(crate) fn new(plan: &ProgramPlan, taken: Taken) -> Self {
         let origin = Origin {
             index: Some(plan.program),
             section: plan.section.clone(),
@@ -97,10 +98,10 @@ impl Program {
         Program {
             name: plan.name.clone(),
             origin,
-            attach_type: plan.attach_type,
+            attach_type: taken.attach_type,
             instructions: plan.insns.len(),
-            loaded,
-            log,
+            loaded: taken.program,
+            log: taken.log,
         }
     }
 

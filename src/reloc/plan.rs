@@ -128,7 +128,8 @@ pub struct ProgramPlan {
     pub section: String,
     /// Kind.
     pub prog_type: ProgType,
-    /// Attach type that the kernel verifies it for.
+    /// Attach type that the kernel verifies it for. Static tracepoints of binaries (USDT) have 0 here, and are loaded with
+    /// [`AttachType::TRACE_UPROBE_MULTI`] into a kernel that can link many places at once.
     pub attach_type: AttachType,
     /// Whether the attach type may be left out where a kernel does not know the field.
     pub attach_type_optional: bool,

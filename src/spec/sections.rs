@@ -53,7 +53,8 @@ pub struct SectionKind {
     pub attach_type_optional: bool,
     /// Whether the target is a kernel type that is looked up when the program is loaded.
     pub attach_btf: bool,
-    /// Whether it is a static tracepoint, which prefers multi-uprobe links.
+    /// Whether it is a static tracepoint of a binary. Where a kernel has links for many places in a binary, such a program is
+    /// loaded with their attach type.
     pub usdt: bool,
     /// Load flags.
     pub flags: ProgFlags,

@@ -33,6 +33,23 @@ pub(crate) struct Point {
     pub(crate) cookie: Option<u64>,
 }
 
+/// A place in a program or library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Code {
+    pub(crate) path: String,
+    /// Empty where the offset is one in the file.
+    pub(crate) function: String,
+    pub(crate) offset: u64,
+    /// The one process in which it counts.
+    pub(crate) process: Option<u32>,
+}
+
+impl Code {
+    fn new(path: impl Into<String>, function: impl Into<String>, offset: u64) -> Code {
+        Code { path: path.into(), function: function.into(), offset, process: None }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum PointKind {
     Kprobe {
@@ -50,15 +67,8 @@ pub(crate) enum PointKind {
         category: String,
         name: String,
     },
-    Uprobe {
-        path: String,
-        function: String,
-        offset: u64,
-    },
-    Uretprobe {
-        path: String,
-        function: String,
-    },
+    Uprobe(Code),
+    Uretprobe(Code),
     Usdt {
         path: String,
         provider: String,
@@ -125,17 +135,17 @@ impl AttachPoint {
 
     /// The start of a function of a program or library. Events name it by the same path.
     pub fn uprobe(path: impl Into<String>, function: impl Into<String>) -> AttachPoint {
-        Self::point(PointKind::Uprobe { path: path.into(), function: function.into(), offset: 0 })
+        Self::point(PointKind::Uprobe(Code::new(path, function, 0)))
     }
 
     /// The inside of a function of a program or library, or with an empty name an offset in its file.
     pub fn uprobe_at(path: impl Into<String>, function: impl Into<String>, offset: u64) -> AttachPoint {
-        Self::point(PointKind::Uprobe { path: path.into(), function: function.into(), offset })
+        Self::point(PointKind::Uprobe(Code::new(path, function, offset)))
     }
 
     /// The end of a function of a program or library.
     pub fn uretprobe(path: impl Into<String>, function: impl Into<String>) -> AttachPoint {
-        Self::point(PointKind::Uretprobe { path: path.into(), function: function.into() })
+        Self::point(PointKind::Uretprobe(Code::new(path, function, 0)))
     }
 
     /// A tracepoint of a program or library (USDT). Its event passes registers; where in them the arguments are is for the
@@ -215,6 +225,9 @@ impl SimKernel {
                 if points.is_empty() || !points.iter().all(fits) {
                     return Err(Errno::EINVAL);
                 }
+                // Programs of USDT are verified for one link to all places of a tracepoint.
+                let is_usdt = points.iter().any(|point| matches!(point.kind, PointKind::Usdt { .. }));
+                let multi = multi || is_usdt && prog.expected_attach_type == AttachType::TRACE_UPROBE_MULTI;
                 let place = Place::Points { points, multi };
                 new_link(kernel, prog, place, cookie)
             }

@@ -24,7 +24,7 @@ mod uprobe;
 
 pub use argument::Argument;
 pub use attach::AttachPoint;
-pub(crate) use attach::{Point, PointKind};
+pub(crate) use attach::{Code, Point, PointKind};
 pub use call::{CallOutcome, FunctionCall, Lsm, LsmOutcome};
 pub use outcome::{EventError, Run, Runs, TraceEffect};
 pub use packet::{Fate, Passage, Receive, Transmit, Verdict};

@@ -1,7 +1,7 @@
 //! Calls of functions of programs and libraries: uprobes, and USDT.
 
 use super::Event;
-use super::attach::PointKind;
+use super::attach::{Code, PointKind};
 use super::call::points;
 use super::outcome::{EventError, Runs, TraceEffect};
 use super::registers::Registers;
@@ -117,6 +117,17 @@ impl Event for Uprobe {
         if regs.ip() == 0 {
             regs.set_ip(self.address);
         }
+        let process = {
+            let world = kernel.0.world();
+            let pid = self.scene.task.unwrap_or_else(|| world.tasks.current(self.scene.cpu));
+            world.tasks.get(pid).map(|task| task.tgid())
+        };
+        let is_here = |code: &Code, name: &str, offset: u64| {
+            code.path == self.path
+                && code.function == name
+                && code.offset == offset
+                && (code.process.is_none() || code.process == process)
+        };
         let mut runs = Vec::new();
         let mut probe = |regs: &Registers, at: &dyn Fn(&PointKind) -> Option<()>| {
             for (link, (cookie, ())) in points(kernel, at) {
@@ -130,8 +141,8 @@ impl Event for Uprobe {
             }
         };
         probe(&regs, &|kind| match (kind, &self.what) {
-            (PointKind::Uprobe { path, function, offset }, Where::Function { name, offset: at }) => {
-                (*path == self.path && function == name && offset == at).then_some(())
+            (PointKind::Uprobe(code), Where::Function { name, offset }) => {
+                is_here(code, name, *offset).then_some(())
             }
             (PointKind::Usdt { path, provider, name }, Where::Usdt { provider: by, name: called }) => {
                 (*path == self.path && provider == by && name == called).then_some(())
@@ -141,8 +152,8 @@ impl Event for Uprobe {
         if let Some(value) = self.returns {
             regs.set_returned(value);
             probe(&regs, &|kind| match (kind, &self.what) {
-                (PointKind::Uretprobe { path, function }, Where::Function { name, offset: 0 }) => {
-                    (*path == self.path && function == name).then_some(())
+                (PointKind::Uretprobe(code), Where::Function { name, offset }) => {
+                    is_here(code, name, *offset).then_some(())
                 }
                 _ => None,
             });

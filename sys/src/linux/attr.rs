@@ -280,6 +280,25 @@ pub(super) struct LinkCreateAttr {
 }
 layout!(LinkCreateAttr, 32, target @ 4, options @ 16);
 
+/// `LinkCreateAttr` of places in programs and libraries.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct UprobesAttr {
+    pub(super) prog_fd: u32,
+    pub(super) target: u32,
+    pub(super) attach_type: u32,
+    pub(super) flags: u32,
+    pub(super) path: u64,
+    pub(super) offsets: u64,
+    pub(super) ref_ctr_offsets: u64,
+    pub(super) cookies: u64,
+    pub(super) cnt: u32,
+    pub(super) multi_flags: u32,
+    pub(super) pid: u32,
+    pub(super) pad: u32,
+}
+layout!(UprobesAttr, 64, path @ 16, offsets @ 24, ref_ctr_offsets @ 32, cookies @ 40, cnt @ 48, multi_flags @ 52, pid @ 56);
+
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(super) struct LinkUpdateAttr {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::attr::{
     Attr, EnableStatsAttr, IdAttr, InfoAttr, IterCreateAttr, LinkCreateAttr, LinkDetachAttr, LinkUpdateAttr,
     ObjAttr, RawBtfInfo, RawBtfInfoShort, RawLinkInfo, RawMapInfo, RawProgInfo, RawTracepointAttr,
-    TokenCreateAttr, cmd,
+    TokenCreateAttr, UprobesAttr, cmd,
 };
 use super::call::{address, address_mut, bpf, bpf_fd, errno, length, path, raw, raw_or_0, text};
 use super::system::check_kind;
@@ -24,7 +24,7 @@ use crate::abi::{
 use crate::backend::ObjectKind;
 use crate::request::{
     BtfInfo, LinkAnchor, LinkCreate, LinkInfo, LinkPlace, LinkTarget, LinkUpdate, MapInfo, OpenById, Pin,
-    ProgInfo,
+    ProgInfo, Uprobes,
 };
 
 /// Longest name of a BTF object or a tracepoint that is asked for: names of modules have at most 56 bytes, those of
@@ -299,6 +299,7 @@ pub(super) fn link_create(request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
         LinkTarget::Loaded => 0,
         LinkTarget::Ifindex(index) => index,
         LinkTarget::Fd(fd) => raw(fd),
+        LinkTarget::Uprobes(places) => return link_uprobes(request, &places),
     };
     // The map that an iterator goes through, in the first member of `union bpf_iter_link_info`.
     let iterated = [target];
@@ -333,6 +334,42 @@ pub(super) fn link_create(request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
     };
     // SAFETY: `iterated` is ours, and its length is told; for all other kinds whose options would hold an address they are
     // 0: those whose options hold none are in the match above.
+    unsafe { bpf_fd(cmd::LINK_CREATE, &mut attr) }
+}
+
+fn link_uprobes(request: &LinkCreate<'_>, places: &Uprobes<'_>) -> Result<OwnedFd, Errno> {
+    const RETURN: u32 = 1; // BPF_F_UPROBE_MULTI_RETURN
+    let path = path(places.path)?;
+    let count = places.offsets.len();
+    let of_each = |words: &[u64]| match words.len() {
+        0 => Ok(0),
+        len if len == count => Ok(address(words)),
+        _ => Err(Errno::EINVAL),
+    };
+    // The kernel takes no options of others with them, and no one cookie for all.
+    if request.cookie != 0 || request.anchor.flags() != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mut attr = UprobesAttr {
+        prog_fd: raw(request.prog),
+        target: 0,
+        attach_type: request.attach_type.0,
+        flags: request.flags,
+        path: address(path.as_bytes_with_nul()),
+        offsets: of_each(places.offsets)?,
+        ref_ctr_offsets: of_each(places.counters)?,
+        cookies: of_each(places.cookies)?,
+        cnt: u32::try_from(count).map_err(|_| Errno::E2BIG)?,
+        multi_flags: if places.returns { RETURN } else { 0 },
+        pid: places.pid,
+        pad: 0,
+    };
+    if request.attach_type != AttachType::TRACE_UPROBE_MULTI {
+        // The addresses would mean something else.
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: `path` is ours and ends with a NUL; the three arrays are borrowed, and those that are not null have as many
+    // words as `cnt` says.
     unsafe { bpf_fd(cmd::LINK_CREATE, &mut attr) }
 }
 

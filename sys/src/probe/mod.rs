@@ -58,6 +58,9 @@ pub enum Feature {
     MemcgAccount,
     /// Attach cookies (Linux 5.15).
     BpfCookie,
+    /// One link for many places in a program or library, which can be told to be for one process (Linux 6.6; before 6.10
+    /// that meant one thread, and such a kernel counts as one without).
+    UprobeMultiLink,
     /// Arguments of global functions can be tagged as the context (Linux 6.8).
     ArgCtxTag,
     /// Offsets of 512 MiB and more in loads of addresses inside of map values.
@@ -182,6 +185,7 @@ fn run(kernel: &Kernel, feature: Feature) -> Probe {
         Feature::PerfLink => program::perf_link(kernel),
         Feature::MemcgAccount => program::memcg_account(kernel),
         Feature::BpfCookie => program::cookie(kernel),
+        Feature::UprobeMultiLink => program::uprobe_multi_link(kernel),
         Feature::ArgCtxTag => program::arg_ctx_tag(kernel),
         Feature::LdImm64FullRangeOff => program::full_range_off(kernel),
         Feature::MapBatch => map::batch(kernel),

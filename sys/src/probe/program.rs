@@ -1,6 +1,7 @@
 //! Probes that load programs.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 
 use skep_asm::{Assembler, Insn, Reg, Size};
 
@@ -8,7 +9,9 @@ use super::{Feature, Inconclusive, Probe, attempt, btf, control};
 use crate::abi::{AttachType, Errno, MapType, ProgFlags, ProgType};
 use crate::kernel::Kernel;
 use crate::program_fd::LoadedProgram;
-use crate::request::{AttachTarget, LinkCreate, LinkTarget, LogBuffer, MapCreate, ProgLoad, Records};
+use crate::request::{
+    AttachTarget, LinkCreate, LinkTarget, LogBuffer, MapCreate, ProgLoad, Records, Uprobes,
+};
 
 const LOADING: &str = "load a program";
 
@@ -139,6 +142,35 @@ pub(super) fn perf_link(kernel: &Kernel) -> Probe {
     match kernel.link_create(&request) {
         Err(Errno::EBADF) => Probe::Supported,
         other => attempt("create a link", other),
+    }
+}
+
+/// Places in what is a directory: a kernel that knows such links looks at the file. It looks at the process before, once it
+/// does not take it for a thread any more.
+pub(super) fn uprobe_multi_link(kernel: &Kernel) -> Probe {
+    let insns = trivial();
+    let mut request = smallest(kernel, ProgType::KPROBE, &insns);
+    request.expected_attach_type = AttachType::TRACE_UPROBE_MULTI;
+    let prog = match kernel.prog_load(&request, None) {
+        Ok(prog) => prog,
+        Err(errno) => {
+            return attempt::<()>(LOADING, Err(errno))
+                .unless(|| loads_trivial(kernel, ProgType::SOCKET_FILTER));
+        }
+    };
+    let link = |pid| {
+        let mut places = Uprobes::new(Path::new("/"), &[0]);
+        places.pid = pid;
+        let target = LinkTarget::Uprobes(places);
+        kernel.link_create(&LinkCreate::new(prog.as_fd(), target, AttachType::TRACE_UPROBE_MULTI))
+    };
+    match link(0) {
+        Err(Errno::EBADF) => (),
+        other => return attempt("create a link", other),
+    }
+    match link(u32::MAX) {
+        Err(Errno::EINVAL) => Probe::Supported,
+        _ => Probe::Unsupported,
     }
 }
 

@@ -1,4 +1,5 @@
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use crate::abi::{AttachFlags, AttachType, LinkId, ProgId};
 
@@ -123,6 +124,34 @@ pub enum LinkTarget<'a> {
     Ifindex(u32),
     /// A cgroup, network namespace, perf event or map.
     Fd(BorrowedFd<'a>),
+    /// Places in a program or library ([`AttachType::TRACE_UPROBE_MULTI`], Linux 6.6).
+    Uprobes(Uprobes<'a>),
+}
+
+/// Places in one program or library (`struct bpf_link_create.uprobe_multi`, Linux 6.6).
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Uprobes<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// Offsets of instructions in the file, in bytes.
+    pub offsets: &'a [u64],
+    /// For each offset, the one in the file of a counter of 16 bits that says how many listen (a semaphore of USDT), 0 where
+    /// there is none; empty when there are none at all.
+    pub counters: &'a [u64],
+    /// For each offset the value that the program reads with `bpf_get_attach_cookie`; empty when there are none.
+    pub cookies: &'a [u64],
+    /// The one process in which the program runs, 0 for all.
+    pub pid: u32,
+    /// Whether the program runs when the function returns that begins at the offset (`BPF_F_UPROBE_MULTI_RETURN`).
+    pub returns: bool,
+}
+
+impl<'a> Uprobes<'a> {
+    /// Offsets in a file, without counters and cookies, in all processes.
+    pub fn new(path: &'a Path, offsets: &'a [u64]) -> Uprobes<'a> {
+        Uprobes { path, offsets, counters: &[], cookies: &[], pid: 0, returns: false }
+    }
 }
 
 impl<'a> LinkCreate<'a> {

@@ -15,7 +15,7 @@ mod program;
 pub use batch::{BatchRead, BatchWrite};
 pub use dump::{OwnedRecords, ProgDump};
 pub use info::{BtfInfo, LinkInfo, LinkPlace, MapInfo, MapUsage, ProgInfo};
-pub use link::{LinkAnchor, LinkCreate, LinkTarget, LinkUpdate, NetfilterHook};
+pub use link::{LinkAnchor, LinkCreate, LinkTarget, LinkUpdate, NetfilterHook, Uprobes};
 pub use map::{MapBtf, MapCreate, MapMemory};
 pub use object::{BtfLoad, OpenById, Pin, PinEntry, PinEntryKind};
 pub use perf::{PerfControl, PerfEventOpen, PerfMemory, PerfTarget, PerfWakeup};

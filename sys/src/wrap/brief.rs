@@ -258,6 +258,7 @@ brief! {
             LinkTarget::Loaded => "loaded".to_owned(),
             LinkTarget::Ifindex(index) => format!("ifindex{index}"),
             LinkTarget::Fd(fd) => fd.brief(names),
+            LinkTarget::Uprobes(places) => format!("{:?} uprobes={}", places.path, places.offsets.len()),
         },
         link.flags,
     );

@@ -1,8 +1,10 @@
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
 
-use skep_sys::abi::{AttachType, Errno, MapType, ProgType};
-use skep_sys::request::{LinkCreate, LinkPlace, LinkTarget, LogBuffer, ProgLoad, TestRun};
-use skep_sys::{Kernel, ObjectKind};
+use skep_asm::{Assembler, Reg, Size};
+use skep_sys::abi::{AttachType, Errno, MapType, ProgType, UpdateFlags};
+use skep_sys::request::{LinkCreate, LinkPlace, LinkTarget, LogBuffer, ProgLoad, TestRun, Uprobes};
+use skep_sys::{Feature, Kernel, ObjectKind};
 
 use crate::support::{
     DESCRIPTORS, PinDir, assert_above_streams, bpf_descriptors, kernel, map, program, returns, skip,
@@ -187,6 +189,70 @@ fn a_raw_tracepoint_link() {
         assert_eq!(kernel.link_by_id(info.id).unwrap().info().unwrap(), info);
         assert_eq!(kernel.prog_open_pinned(&path).unwrap_err(), Errno::EINVAL);
     }
+}
+
+/// What uprobes are attached to.
+#[inline(never)]
+extern "C" fn probed(value: u64) -> u64 {
+    std::hint::black_box(value) + 1
+}
+
+/// Where this program's file has a function of it.
+fn in_file(address: u64) -> Option<(PathBuf, u64)> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    maps.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
+        let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
+        let path = PathBuf::from(fields.nth(2)?);
+        (start..end).contains(&address).then(|| (path, address - start + offset))
+    })
+}
+
+#[test]
+fn uprobes_of_one_link() {
+    let name = "uprobes_of_one_link";
+    let Some(kernel) = kernel(name) else { return };
+    let hits = map(&kernel, MapType::ARRAY, 4, 8, 1);
+    // *hits += bpf_get_attach_cookie(ctx)
+    let mut asm = Assembler::new();
+    asm.call_helper(174).mov64_reg(Reg::R6, Reg::R0).ld_map_value(Reg::R1, hits.as_fd().as_raw_fd(), 0);
+    asm.ldx(Size::DW, Reg::R2, Reg::R1, 0).add64_reg(Reg::R2, Reg::R6).stx(Size::DW, Reg::R1, 0, Reg::R2);
+    let insns = asm.mov64_imm(Reg::R0, 0).exit().finish().unwrap();
+    let mut request = ProgLoad::new(ProgType::KPROBE, &insns, "GPL");
+    request.expected_attach_type = AttachType::TRACE_UPROBE_MULTI;
+    if !kernel.has(Feature::UprobeMultiLink).is_supported() {
+        println!("skip: {name}: this kernel links no uprobes (Linux 6.6, CONFIG_UPROBES)");
+        return;
+    }
+    let prog = kernel.prog_load(&request, None).unwrap();
+    let (path, offset) = in_file(probed as *const () as u64).unwrap();
+    let link = |change: &dyn Fn(&mut Uprobes<'_>)| {
+        let offsets = [offset];
+        let mut places = Uprobes::new(&path, &offsets);
+        change(&mut places);
+        let target = LinkTarget::Uprobes(places);
+        kernel.link_create(&LinkCreate::new(prog.as_fd(), target, AttachType::TRACE_UPROBE_MULTI))
+    };
+    let count = || {
+        let mut value = [0; 8];
+        hits.lookup(&0u32.to_ne_bytes(), &mut value, UpdateFlags::empty()).unwrap();
+        u64::from_ne_bytes(value)
+    };
+    // An array that is too short is not handed over.
+    assert_eq!(link(&|places| places.cookies = &[1, 2]).unwrap_err(), Errno::EINVAL);
+    assert_eq!(link(&|places| places.offsets = &[]).unwrap_err(), Errno::EINVAL);
+    assert_eq!(link(&|places| places.path = Path::new("/no/such/file")).unwrap_err(), Errno::ENOENT);
+    assert_eq!(link(&|places| places.pid = i32::MAX as u32).unwrap_err(), Errno::ESRCH);
+
+    let enter = link(&|places| (places.cookies, places.pid) = (&[3], std::process::id())).unwrap();
+    let leave = link(&|places| (places.cookies, places.returns) = (&[100], true)).unwrap();
+    assert_eq!((probed(1), count()), (2, 103));
+    drop(enter);
+    assert_eq!((probed(1), count()), (2, 203));
+    drop(leave);
+    assert_eq!((probed(1), count()), (2, 203));
 }
 
 #[test]

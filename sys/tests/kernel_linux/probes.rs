@@ -47,7 +47,7 @@ fn features_are_those_of_the_version() {
     for &(feature, since) in FEATURES {
         expect(&kernel, feature, since);
     }
-    for feature in [Feature::BtfLayout, Feature::LdImm64FullRangeOff] {
+    for feature in [Feature::BtfLayout, Feature::LdImm64FullRangeOff, Feature::UprobeMultiLink] {
         let probe = kernel.has(feature);
         println!("{feature:?}: {probe}");
         assert!(!matches!(probe, Probe::Unknown(_)), "{feature:?}: {probe}");
