@@ -87,6 +87,11 @@ impl Backend for Core {
         if tables::is_table(&map) {
             return tables::update(&self.0, &map, access, (key, value), flags);
         }
+        if map.takes_sockets()
+            && let Some(cookie) = self.0.socket_number(value)
+        {
+            return self.0.put_socket(&map, access, key, cookie, flags);
+        }
         map.update(access, key, value, flags, &|number| self.0.object_number(number))
     }
 
@@ -98,6 +103,11 @@ impl Backend for Core {
         flags: u64,
     ) -> Result<(), Errno> {
         let (map, access) = self.0.map(map.as_fd())?;
+        if map.takes_sockets()
+            && let Ok(Object::Socket(cookie)) = self.0.object(value)
+        {
+            return self.0.put_socket(&map, access, key, cookie, flags);
+        }
         map.update_fd(access, key, value, flags, &|number| self.0.object_number(number))
     }
 

@@ -56,6 +56,7 @@ mod releases;
 mod ring;
 mod run;
 mod snapshot;
+mod sockets;
 mod symbols;
 mod tables;
 mod vm;
@@ -65,9 +66,10 @@ mod world;
 pub use bare::BareMap;
 pub use builder::Builder;
 pub use event::{
-    Argument, AttachPoint, CallOutcome, Event, EventError, Fate, FunctionCall, Lsm, LsmOutcome, Passage,
-    PerfSample, RawTracepoint, Receive, Registers, Run, Runs, SocketCall, SocketOutcome, Syscall,
-    SyscallOutcome, TableCall, TraceEffect, Tracepoint, Transmit, Uprobe, UprobeOutcome, Verdict,
+    Argument, AttachPoint, CallOutcome, Event, EventError, Fate, FunctionCall, Lsm, LsmOutcome, Moved,
+    Passage, PerfSample, RawTracepoint, Receive, ReceiveBytes, Registers, Run, Runs, SendBytes, SockOp,
+    SockOpsRun, SocketCall, SocketOutcome, StreamOutcome, Syscall, SyscallOutcome, TableCall, TcpEvent,
+    TcpOutcome, TraceEffect, Tracepoint, Transmit, Uprobe, UprobeOutcome, Verdict,
 };
 pub use features::Features;
 pub use helper::{HelperCall, HelperMap};

@@ -31,6 +31,8 @@ pub(crate) enum Object {
     Cgroup(u64),
     /// The network namespace.
     Netns,
+    /// A socket of the simulated network, by its cookie.
+    Socket(u64),
     /// What keeps statistics on.
     Stats,
     /// The lock of a directory.
@@ -90,9 +92,12 @@ impl Object {
             Object::Link(link) => (3, Arc::as_ptr(link).addr()),
             Object::Perf(event) => (4, Arc::as_ptr(event).addr()),
             Object::Iter(iter) => (5, Arc::as_ptr(iter).addr()),
-            Object::Token | Object::Stats | Object::Lock(_) | Object::Cgroup(_) | Object::Netns => {
-                return None;
-            }
+            Object::Token
+            | Object::Stats
+            | Object::Lock(_)
+            | Object::Cgroup(_)
+            | Object::Netns
+            | Object::Socket(_) => return None,
         })
     }
 

@@ -71,10 +71,17 @@ pub(crate) fn is_open(inode: Inode) -> bool {
     entries.flatten().any(|entry| fs::metadata(entry.path()).is_ok_and(|meta| Inode::of(&meta) == inode))
 }
 
-/// A socket of the process, and what of its state decides whether a map takes it.
+/// Which socket it is: one of the process, or one of the simulated network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SocketKey {
+    Process(Inode),
+    Simulated,
+}
+
+/// A socket, and what of its state decides whether a map takes it.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    pub(crate) inode: Inode,
+    pub(crate) key: SocketKey,
     /// `SO_COOKIE`.
     pub(crate) cookie: u64,
     pub(crate) family: AddressFamily,
@@ -95,7 +102,7 @@ impl Socket {
         let name = rustix::net::getsockname(fd).ok();
         let inode = Inode::of_fd(fd)?;
         Ok(Socket {
-            inode,
+            key: SocketKey::Process(inode),
             cookie: cookie(fd, inode)?,
             family: family(fd, name.as_ref()),
             kind,
@@ -104,6 +111,22 @@ impl Socket {
             bound: name.and_then(port).is_some_and(|port| port != 0),
             reuses_port: sockopt::socket_reuseport(fd).unwrap_or(false),
         })
+    }
+
+    /// One of the simulated network.
+    pub(crate) fn simulated(cookie: u64, socket: &crate::net::Socket) -> Socket {
+        let family = u16::try_from(socket.family).unwrap_or(0);
+        Socket {
+            key: SocketKey::Simulated,
+            cookie,
+            family: AddressFamily::from_raw(family),
+            kind: SocketType::from_raw(socket.kind),
+            connected: socket.remote.is_some()
+                && (socket.protocol != 6 || socket.state == crate::net::ESTABLISHED),
+            listening: socket.state == crate::net::LISTEN,
+            bound: socket.local.port() != 0,
+            reuses_port: socket.reuse_port,
+        }
     }
 
     pub(crate) fn is_internet(&self) -> bool {

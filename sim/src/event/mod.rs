@@ -15,10 +15,13 @@ mod road;
 mod scene;
 mod section;
 mod site;
+mod sock_ops;
 mod socket;
+mod stream;
 mod syscall;
 mod syscalls;
 mod table;
+mod tcp;
 mod tracepoint;
 mod uprobe;
 
@@ -32,9 +35,12 @@ pub use perf::PerfSample;
 pub use registers::Registers;
 pub(crate) use scene::{Scene, run_prog};
 pub(crate) use site::{Branch, Site};
+pub use sock_ops::{SockOp, SockOpsRun};
 pub use socket::{SocketCall, SocketOutcome};
+pub use stream::{Moved, ReceiveBytes, SendBytes, StreamOutcome};
 pub use syscall::{Syscall, SyscallOutcome};
 pub use table::TableCall;
+pub use tcp::{TcpEvent, TcpOutcome};
 pub use tracepoint::{RawTracepoint, Tracepoint};
 pub use uprobe::{Uprobe, UprobeOutcome};
 

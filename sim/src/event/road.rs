@@ -1,5 +1,7 @@
 //! The way of a packet through the programs of a kernel.
 
+mod choose;
+
 use std::sync::Arc;
 
 use skep_sys::abi::{AttachType, ProgId};
@@ -8,11 +10,11 @@ use super::EventError;
 use super::packet::{Fate, Passage, Verdict};
 use crate::kernel::SimKernel;
 use crate::link::{Link, Place};
-use crate::net::{Destination, Dropper, Effect, Hook, Socket, SocketId};
-use crate::packet::flow::{Flow, TCP, UDP};
+use crate::net::{Destination, Dropper, Effect, Hook, SocketId};
+use crate::packet::flow::Flow;
 use crate::packet::skb::{ETH_IPV4, ETH_IPV6, packet_type};
 use crate::packet::xdp::{ETH_LEN, FRAME, HEADROOM, TAILROOM};
-use crate::packet::{Netfilter, Redirect, Rules, SkBuff, SkLookup, Skb, Xdp, netfilter_context};
+use crate::packet::{Netfilter, Redirect, Rules, SkBuff, Skb, Xdp, netfilter_context};
 use crate::prog::Prog;
 use crate::vm::{Fault, Trap, Vm};
 
@@ -454,53 +456,6 @@ impl<'k> Road<'k> {
             }
         }
         Ok(true)
-    }
-
-    /// The socket that a packet is for. Programs choose where there is no connection.
-    fn find_socket(&mut self, ifindex: u32, frame: &[u8]) -> Result<Option<u64>, EventError> {
-        let protocol = crate::packet::skb::ether_type(frame);
-        let Some(flow) = Flow::of(protocol, frame.get(ETH_LEN..)) else { return Ok(None) };
-        let Some((source, destination)) = flow.ports.filter(|_| matches!(flow.protocol, TCP | UDP)) else {
-            return Ok(None);
-        };
-        let (remote, local) = ((flow.source, source), (flow.destination, destination));
-        let found = self.kernel.0.world().net.find_socket(flow.protocol.into(), remote, local, ifindex);
-        let connected = |cookie: u64| {
-            let world = self.kernel.0.world();
-            world.net.socket(cookie).is_some_and(|socket: &Socket| socket.remote.is_some())
-        };
-        if found.is_some_and(connected) {
-            return Ok(found);
-        }
-        let attach_type = AttachType::SK_LOOKUP;
-        let (mut all_pass, mut selected) = (true, None);
-        for link in self.kernel.0.chain(&Hook::Netns { attach_type }) {
-            let prog = link.prog();
-            let mut vm = Vm::new(self.kernel, &prog, self.cpu);
-            let context = SkLookup {
-                family: if flow.source.is_ipv4() { 2 } else { 10 },
-                protocol: flow.protocol.into(),
-                remote,
-                local,
-                ingress_ifindex: ifindex,
-                selected,
-                selected_address: 0,
-                no_reuseport: false,
-            };
-            let address = vm.memory.add_context(Box::new(context)).map_err(|trap| trapped(&vm, trap))?;
-            let value = self.run(&mut vm, &prog, attach_type, address)?;
-            let chosen = vm.memory.context::<SkLookup>().and_then(|context| context.selected);
-            match value {
-                1 if chosen.is_some() => selected = chosen,
-                0 => all_pass = false,
-                _ => {}
-            }
-        }
-        Ok(match selected {
-            Some(cookie) => Some(cookie),
-            None if all_pass => found,
-            None => None,
-        })
     }
 
     /// A packet of this machine is sent.

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use skep_sys::abi::{AttachType, Errno, ProgId};
 
 use super::packet::Verdict;
+use super::sock_ops::{SockOpsRun, Tcp};
+use super::tcp::{self, is_tcp};
 use super::{Event, EventError};
 use crate::kernel::SimKernel;
 use crate::link::Place;
@@ -122,6 +124,10 @@ pub struct SocketOutcome {
     pub source: Option<IpAddr>,
     /// The programs that saw it, in order.
     pub verdicts: Vec<Verdict>,
+    /// The other end of a connection, where this kernel has the socket that listens there.
+    pub peer: Option<SocketId>,
+    /// The programs of TCP that were told of the connection, in order.
+    pub tcp: Vec<SockOpsRun>,
     /// What they did to the network, in order.
     pub effects: Vec<Effect>,
 }
@@ -172,7 +178,15 @@ impl Event for SocketCall {
         }
         let result = if retval < 0 { Err(Errno(-retval)) } else { Ok(()) };
         let source = context.source();
-        if result.is_ok() {
+        let mut tcp = Tcp::new(kernel, self.cpu);
+        let mut peer = None;
+        let mut result = result;
+        if result.is_ok() && self.call == Call::Connect && is_tcp(&socket) {
+            match tcp::connect(&mut tcp, self.socket.0, context.address())? {
+                Ok(other) => peer = other,
+                Err(errno) => result = Err(errno),
+            }
+        } else if result.is_ok() {
             self.carry_out(kernel, &socket, context.address());
         }
         Ok(SocketOutcome {
@@ -180,6 +194,8 @@ impl Event for SocketCall {
             address: context.address(),
             source: (!source.is_unspecified()).then_some(source),
             verdicts,
+            peer,
+            tcp: tcp.runs,
             effects: kernel.0.world().net.effects_since(start),
         })
     }

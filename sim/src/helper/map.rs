@@ -47,7 +47,11 @@ fn is_plain(kind: MapType) -> bool {
 }
 
 fn is_deleted(kind: MapType) -> bool {
-    is_plain(kind) || matches!(kind, MapType::SOCKMAP | MapType::SOCKHASH)
+    is_plain(kind) || is_of_sockets(kind)
+}
+
+fn is_of_sockets(kind: MapType) -> bool {
+    matches!(kind, MapType::SOCKMAP | MapType::SOCKHASH)
 }
 
 fn is_keyless(kind: MapType) -> bool {
@@ -96,6 +100,9 @@ fn lookup_on(vm: &mut Vm, map: &Arc<Map>, key: u64, cpu: u32) -> Result<u64, Tra
         if matches!(map.shape.kind, MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS) {
             return map.inner_map(key).map_or(Ok(0), |inner| vm.map_handle(&inner));
         }
+        if matches!(map.shape.kind, MapType::SOCKMAP | MapType::SOCKHASH) {
+            return map.simulated_socket(key).map_or(Ok(0), |cookie| vm.socket_address(cookie));
+        }
         match map.value(key, cpu) {
             Ok(Some(value)) => vm.value_address(map, &value),
             _ => Ok(0),
@@ -105,9 +112,18 @@ fn lookup_on(vm: &mut Vm, map: &Arc<Map>, key: u64, cpu: u32) -> Result<u64, Tra
 
 /// `bpf_map_update_elem(map, key, value, flags)`.
 fn update(vm: &mut Vm, [map, key, value, flags, _]: [u64; 5]) -> Result<u64, Trap> {
-    let map = map_of(vm, map, "bpf_map_update_elem", is_plain)?;
+    let map = map_of(vm, map, "bpf_map_update_elem", |kind| is_plain(kind) || is_of_sockets(kind))?;
     let (key_size, value_size) = (map.shape.key_size as usize, map.shape.value_size as usize);
     let cpu = vm.cpu;
+    if is_of_sockets(map.shape.kind) {
+        // The value is a socket.
+        let Some(cookie) = (if value == 0 { None } else { vm.socket_at(value) }) else {
+            return Ok(negative(Errno::EINVAL));
+        };
+        return memory::with_bytes(vm, key, key_size, |vm, key| {
+            Ok(answer(vm.kernel.0.put_socket_as_program(&map, key, cookie, flags, true)))
+        });
+    }
     memory::with_bytes(vm, key, key_size, |vm, key| {
         memory::with_bytes(vm, value, value_size, |_, value| {
             Ok(answer(map.program_update(key, value, flags, cpu)))

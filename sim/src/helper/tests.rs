@@ -87,15 +87,12 @@ const MOST_USED: [(i32, &str); 80] = [
     (205, "tcp_raw_gen_syncookie_ipv6"),
 ];
 
-/// Helpers for programs that are not simulated yet: those of TCP's options.
-const PENDING: &[i32] = &[59, 137, 143, 144];
-
 #[test]
 fn the_eighty_most_used_helpers_are_simulated() {
     let tail_call = 12; // which the interpreter does itself
     for (number, name) in MOST_USED {
         assert_eq!(skep_sys::abi::helper_name(number), Some(format!("bpf_{name}").as_str()));
-        let simulated = builtin(number).is_some() || number == tail_call || PENDING.contains(&number);
+        let simulated = builtin(number).is_some() || number == tail_call;
         assert!(simulated, "{name} is not simulated");
     }
 }

@@ -16,6 +16,7 @@ use super::storage::Owner;
 use super::table::Table;
 use super::value::Value;
 use crate::object::Object;
+use crate::outside::Socket;
 use crate::perf::PerfEvent;
 use crate::prog::Prog;
 
@@ -190,10 +191,27 @@ pub(crate) trait Elements: Debug + Send {
         None
     }
 
-    /// The cookie of the socket at a key.
-    fn socket(&self, key: &[u8]) -> Option<u64> {
+    /// Whether there is an open socket at a key.
+    fn has_socket(&self, key: &[u8]) -> bool {
+        let _ = key;
+        false
+    }
+
+    /// The cookie of the socket of the simulated network at a key.
+    fn simulated_socket(&self, key: &[u8]) -> Option<u64> {
         let _ = key;
         None
+    }
+
+    /// Puts a socket in. A busy one has programs of another map where this one has some, too.
+    fn put_socket(&mut self, key: &[u8], socket: &Socket, flags: u64, busy: bool) -> Result<(), Errno> {
+        let _ = (key, socket, flags, busy);
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Takes a socket of the simulated network out, wherever it is.
+    fn forget_socket(&mut self, cookie: u64) {
+        let _ = cookie;
     }
 
     // What a snapshot needs.

@@ -12,6 +12,8 @@ use super::fields::Fields;
 use super::storage::Owner;
 use super::value::Value;
 use super::{EXIST, LOCK, Map};
+use crate::fd::Access;
+use crate::outside::Socket;
 use crate::prog::Prog;
 
 impl Map {
@@ -56,10 +58,44 @@ impl Map {
         self.state().elements.target(key)
     }
 
-    /// The cookie of the open socket at a key of a map of sockets.
-    pub(crate) fn socket(&self, key: &[u8]) -> Option<u64> {
+    /// Whether there is an open socket at a key of a map of sockets.
+    pub(crate) fn has_socket(&self, key: &[u8]) -> bool {
+        self.check_key(key).is_ok() && self.state().elements.has_socket(key)
+    }
+
+    /// The cookie of the socket of the simulated network at a key of a map of sockets.
+    pub(crate) fn simulated_socket(&self, key: &[u8]) -> Option<u64> {
         self.check_key(key).ok()?;
-        self.state().elements.socket(key)
+        self.state().elements.simulated_socket(key)
+    }
+
+    /// Puts a socket of the simulated network into a map of sockets, as a program or, with its access, as user space does.
+    pub(crate) fn put_socket(
+        &self,
+        access: Option<Access>,
+        key: &[u8],
+        socket: &Socket,
+        flags: u64,
+        busy: bool,
+    ) -> Result<(), Errno> {
+        let mut state = self.state();
+        if let Some(access) = access {
+            self.check_writable(&state, access)?;
+        }
+        self.check_key(key)?;
+        state.elements.put_socket(key, socket, flags, busy)
+    }
+
+    /// Takes a socket of the simulated network out, which has gone.
+    pub(crate) fn forget_socket(&self, cookie: u64) {
+        self.state().elements.forget_socket(cookie);
+    }
+
+    /// Whether sockets are put into it.
+    pub(crate) fn takes_sockets(&self) -> bool {
+        use skep_sys::abi::MapType as M;
+
+        matches!(self.shape.kind, M::SOCKMAP | M::SOCKHASH | M::REUSEPORT_SOCKARRAY | M::XSKMAP)
     }
 
     /// The memory of an arena, which it is given now if it was not mapped before.

@@ -1,7 +1,8 @@
 //! Maps of sockets (`BPF_MAP_TYPE_SOCKMAP`, `_SOCKHASH`, `_REUSEPORT_SOCKARRAY`, `_XSKMAP`).
 //!
-//! The sockets are those of the process: the simulated kernel has none of its own. A map does not keep a socket open;
-//! once the process has closed it, it is in the map no more. One that lives on in another process is not seen there.
+//! The sockets are those of the simulated network, and those of the process. A map does not keep a socket open; once the
+//! process has closed it, or it has gone from the network, it is in the map no more. One of the process that lives on in another
+//! process is not seen there, and programs find only those of the network.
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
@@ -12,23 +13,30 @@ use skep_sys::abi::{Errno, MapType};
 use super::elements::{Elements, Resolve, copy, index, next_index};
 use super::hash::Table;
 use super::{EXIST, NOEXIST};
-use crate::fd::Inode;
-use crate::outside::{Socket, is_open, socket_inode};
+use crate::outside::{Socket, SocketKey, is_open, socket_inode};
 
 /// A socket in a map.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Held {
-    inode: Inode,
+    key: SocketKey,
     cookie: u64,
 }
 
 impl Held {
     fn of(socket: &Socket) -> Held {
-        Held { inode: socket.inode, cookie: socket.cookie }
+        Held { key: socket.key, cookie: socket.cookie }
     }
 
+    /// Those of the simulated network are taken out when they go.
     fn is_open(&self) -> bool {
-        is_open(self.inode)
+        match self.key {
+            SocketKey::Process(inode) => is_open(inode),
+            SocketKey::Simulated => true,
+        }
+    }
+
+    fn simulated(&self) -> Option<u64> {
+        (self.key == SocketKey::Simulated).then_some(self.cookie)
     }
 }
 
@@ -95,7 +103,7 @@ impl Sockets {
     }
 
     /// Whether a slot may hold a socket, in the kernel's order of questions.
-    fn check(&self, key: &[u8], socket: &Socket, flags: u64) -> Result<(), Errno> {
+    fn check(&self, key: &[u8], socket: &Socket, flags: u64, busy: bool) -> Result<(), Errno> {
         let held = self.held(key)?;
         match self.kind {
             MapType::REUSEPORT_SOCKARRAY => {
@@ -107,20 +115,20 @@ impl Sockets {
                 if !ready || !socket.reuses_port {
                     return Err(Errno::EINVAL);
                 }
-                let taken = self.slots.values().any(|held| held.inode == socket.inode);
+                let taken = self.slots.values().any(|held| *held == Held::of(socket));
                 if taken { Err(Errno::EBUSY) } else { Ok(()) }
             }
             MapType::XSKMAP => {
                 if !socket.is_xdp() {
                     return Err(Errno::EOPNOTSUPP);
                 }
-                let same = held.is_some_and(|held| held.inode == socket.inode);
+                let same = held == Some(Held::of(socket));
                 if same { Ok(()) } else { check_flags(flags, held.is_some()) }
             }
             _ => {
                 redirectable(socket)?;
                 self.check_place(key, flags)?;
-                check_flags(flags, held.is_some())
+                if busy { Err(Errno::EBUSY) } else { check_flags(flags, held.is_some()) }
             }
         }
     }
@@ -152,10 +160,17 @@ impl Elements for Sockets {
         if self.kind != MapType::SOCKMAP {
             self.check_place(key, flags)?;
         }
-        let socket = Socket::of(fd)?;
-        self.check(key, &socket, flags)?;
-        self.slots.insert(index(key)?, Held::of(&socket));
+        self.put_socket(key, &Socket::of(fd)?, flags, false)
+    }
+
+    fn put_socket(&mut self, key: &[u8], socket: &Socket, flags: u64, busy: bool) -> Result<(), Errno> {
+        self.check(key, socket, flags, busy)?;
+        self.slots.insert(index(key)?, Held::of(socket));
         Ok(())
+    }
+
+    fn forget_socket(&mut self, cookie: u64) {
+        self.slots.retain(|_, held| held.simulated() != Some(cookie));
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
@@ -175,8 +190,12 @@ impl Elements for Sockets {
         next_index(key, self.max_entries, next)
     }
 
-    fn socket(&self, key: &[u8]) -> Option<u64> {
-        self.held(key).ok().flatten().map(|held| held.cookie)
+    fn has_socket(&self, key: &[u8]) -> bool {
+        self.held(key).ok().flatten().is_some()
+    }
+
+    fn simulated_socket(&self, key: &[u8]) -> Option<u64> {
+        self.slots.get(&index(key).ok()?)?.simulated()
     }
 
     fn boxed(&self) -> Box<dyn Elements> {
@@ -204,11 +223,24 @@ impl Elements for SocketHash {
     }
 
     fn update_fd(&mut self, key: &[u8], fd: BorrowedFd<'_>, flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
-        let socket = Socket::of(fd)?;
-        redirectable(&socket)?;
+        self.put_socket(key, &Socket::of(fd)?, flags, false)
+    }
+
+    fn put_socket(&mut self, key: &[u8], socket: &Socket, flags: u64, busy: bool) -> Result<(), Errno> {
+        redirectable(socket)?;
         self.0.retain(Held::is_open);
+        if flags > EXIST {
+            return Err(Errno::EINVAL);
+        }
+        if busy {
+            return Err(Errno::EBUSY);
+        }
         self.0.check_flags(key, flags)?;
-        self.0.set(key, Held::of(&socket))
+        self.0.set(key, Held::of(socket))
+    }
+
+    fn forget_socket(&mut self, cookie: u64) {
+        self.0.retain(|held| held.simulated() != Some(cookie));
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
@@ -220,8 +252,12 @@ impl Elements for SocketHash {
         self.0.next_key_where(key, next, Held::is_open)
     }
 
-    fn socket(&self, key: &[u8]) -> Option<u64> {
-        self.0.get(key).filter(|held| held.is_open()).map(|held| held.cookie)
+    fn has_socket(&self, key: &[u8]) -> bool {
+        self.0.get(key).is_some_and(Held::is_open)
+    }
+
+    fn simulated_socket(&self, key: &[u8]) -> Option<u64> {
+        self.0.get(key)?.simulated()
     }
 
     fn boxed(&self) -> Box<dyn Elements> {

@@ -4,26 +4,32 @@ mod cgroup;
 mod effect;
 mod hook;
 mod interface;
+mod object;
+mod reuseport;
 mod route;
 mod socket;
+mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use skep_sys::abi::Errno;
 
 use crate::fd::Access;
 use crate::kernel::SimKernel;
 use crate::object::Object;
+use crate::prog::Prog;
 
 pub(crate) use cgroup::Cgroups;
 pub use effect::{Destination, Dropper, Effect};
 pub(crate) use hook::{Hook, is_net, link_net};
 pub use interface::Interface;
 pub use route::{Route, RouteKind};
-pub(crate) use socket::{AF_INET, AF_INET6, LISTEN, SOCK_STREAM};
+pub(crate) use socket::{AF_INET, AF_INET6, ESTABLISHED, LISTEN, SOCK_STREAM, Shared};
 pub use socket::{Socket, SocketId, TcpState};
+pub(crate) use stream::{Psock, SockVerdict, Stream};
 
 /// Most effects that are kept; older ones are forgotten.
 const EFFECTS_MAX: usize = 1 << 16;
@@ -37,6 +43,10 @@ pub(crate) struct Net {
     pub(crate) routes: Vec<Route>,
     pub(crate) neighbours: BTreeMap<(u32, IpAddr), [u8; 6]>,
     sockets: BTreeMap<u64, Socket>,
+    /// What is in them that tests do not see as a part of them.
+    streams: BTreeMap<u64, Stream>,
+    /// Programs that choose among sockets that share a port, by the socket that each was attached through.
+    pub(crate) reuseport: BTreeMap<Shared, Arc<Prog>>,
     next_cookie: u64,
     pub(crate) cgroups: Cgroups,
     effects: VecDeque<Effect>,
@@ -58,6 +68,8 @@ impl Net {
             routes: Vec::new(),
             neighbours: BTreeMap::new(),
             sockets: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            reuseport: BTreeMap::new(),
             next_cookie: 1,
             cgroups: Cgroups::default(),
             effects: VecDeque::new(),
@@ -143,7 +155,46 @@ impl Net {
     }
 
     pub(crate) fn remove_socket(&mut self, cookie: u64) -> Option<Socket> {
-        self.sockets.remove(&cookie)
+        self.streams.remove(&cookie);
+        for stream in self.streams.values_mut().filter(|stream| stream.peer == Some(cookie)) {
+            stream.peer = None;
+        }
+        let removed = self.sockets.remove(&cookie);
+        // A program goes with the last socket of its port.
+        let sockets = &self.sockets;
+        self.reuseport
+            .retain(|shared, _| sockets.values().any(|socket| socket.shared().as_ref() == Some(shared)));
+        removed
+    }
+
+    /// All sockets, in the order in which they were made.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = (u64, &Socket)> {
+        self.sockets.iter().map(|(cookie, socket)| (*cookie, socket))
+    }
+
+    /// The inside of a socket, if there is something.
+    pub(crate) fn stream(&self, cookie: u64) -> Option<&Stream> {
+        self.streams.get(&cookie)
+    }
+
+    /// The inside of a socket. One that is not there loses it again.
+    pub(crate) fn stream_mut(&mut self, cookie: u64) -> &mut Stream {
+        let sockets = &self.sockets;
+        self.streams.retain(|known, _| sockets.contains_key(known));
+        self.streams.entry(cookie).or_default()
+    }
+
+    /// The socket whose struct is at an address.
+    pub(crate) fn socket_of_struct(&self, address: u64) -> Option<u64> {
+        self.streams.iter().find(|(_, stream)| stream.object == Some(address)).map(|(cookie, _)| *cookie)
+    }
+
+    /// The sockets that share a port with one, in the order in which they were made.
+    pub(crate) fn sharing(&self, shared: &Shared) -> Vec<u64> {
+        self.sockets()
+            .filter(|(_, socket)| socket.shared().as_ref() == Some(shared))
+            .map(|(at, _)| at)
+            .collect()
     }
 
     /// The socket that a packet is for: the one of its connection, else the one that listens or is bound there.
@@ -278,7 +329,17 @@ impl SimKernel {
 
     /// Removes a socket. Answers what it was at last.
     pub fn remove_socket(&self, socket: SocketId) -> Option<Socket> {
-        self.0.world().net.remove_socket(socket.0)
+        self.0.forget_socket(socket.0)
+    }
+
+    /// Opens a socket: what maps of sockets are given
+    /// ([`MapFd::update_fd`](skep_sys::MapFd::update_fd)). Unlike on Linux, the socket stays when the descriptor is closed.
+    ///
+    /// # Errors
+    /// [`Errno::ENOENT`] when it is not there.
+    pub fn open_socket(&self, socket: SocketId) -> Result<OwnedFd, Errno> {
+        self.0.world().net.socket(socket.0).ok_or(Errno::ENOENT)?;
+        self.0.open(Object::Socket(socket.0), Access::ALL)
     }
 
     /// Makes a control group. Paths begin at the root, which is always there: `/system/web`.

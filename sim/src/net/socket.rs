@@ -67,6 +67,14 @@ pub struct Socket {
     pub options: BTreeMap<(i32, i32), Vec<u8>>,
 }
 
+/// What sockets have in common that share a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Shared {
+    pub(crate) protocol: u32,
+    pub(crate) family: u32,
+    pub(crate) local: SocketAddr,
+}
+
 /// What is known of a TCP connection (`struct bpf_tcp_sock`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -177,6 +185,29 @@ impl Socket {
     pub fn tcp_state(mut self, tcp: TcpState) -> Self {
         self.tcp = tcp;
         self
+    }
+
+    /// What sockets have in common that share a port: protocol, family and address. `None` for one that does not share, or that
+    /// takes no packets of others.
+    pub(crate) fn shared(&self) -> Option<Shared> {
+        let open = self.remote.is_none() && (self.protocol != 6 || self.state == LISTEN);
+        let there = self.reuse_port && open && self.local.port() != 0;
+        there.then_some(Shared { protocol: self.protocol, family: self.family, local: self.local })
+    }
+
+    /// What is known here of the other end of its connection.
+    pub(crate) fn other_end(&self) -> Socket {
+        let mut other = self.clone();
+        if let Some(remote) = self.remote {
+            (other.local, other.remote) = (remote, Some(self.local));
+        }
+        (other.tcp.snd_nxt, other.tcp.rcv_nxt) = (self.tcp.rcv_nxt, self.tcp.snd_nxt);
+        other
+    }
+
+    /// Whether what programs redirect can go through it.
+    pub(crate) fn takes_redirects(&self) -> bool {
+        if self.protocol == 6 { self.state != LISTEN } else { self.state == ESTABLISHED }
     }
 
     pub(crate) fn remote_ip(&self) -> IpAddr {

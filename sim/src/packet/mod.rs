@@ -1,20 +1,27 @@
 //! Packets, and the contexts through which programs see them.
 
-mod buffer;
+pub(crate) mod buffer;
 pub(crate) mod checksum;
 pub(crate) mod flow;
 mod lookup;
 mod netfilter;
+mod reuseport;
 mod sk_buff;
+mod sk_msg;
 pub(crate) mod skb;
 mod sock_addr;
+mod sock_ops;
+pub(crate) mod tcp;
 pub(crate) mod xdp;
 
 pub(crate) use lookup::SkLookup;
 pub(crate) use netfilter::Netfilter;
+pub(crate) use reuseport::SkReuseport;
 pub(crate) use sk_buff::{Rules, SkBuff};
+pub(crate) use sk_msg::{Message, SkMsg};
 pub(crate) use skb::{Skb, Tunnel};
 pub(crate) use sock_addr::SockAddr;
+pub(crate) use sock_ops::{Segment, SockOps};
 pub(crate) use xdp::Xdp;
 
 use std::sync::Arc;
@@ -34,6 +41,8 @@ pub(crate) struct PacketState {
     pub(crate) clones: Vec<(Destination, Vec<u8>)>,
     /// What the hook of a control group answers (`bpf_set_retval`).
     pub(crate) retval: i32,
+    /// The socket that a part of a stream goes to, and whether it is received there.
+    pub(crate) socket_redirect: Option<(u64, bool)>,
 }
 
 /// What a redirect was asked for.
@@ -72,6 +81,12 @@ impl Vm {
 
     /// The socket that the context is about, where it is no packet.
     pub(crate) fn context_socket(&mut self) -> Option<u64> {
+        if let Some(context) = self.memory.context::<SockOps>() {
+            return context.full.map(|(cookie, _)| cookie);
+        }
+        if let Some(context) = self.memory.context::<SkMsg>() {
+            return Some(context.cookie);
+        }
         self.memory.context::<SockAddr>().map(|context| context.cookie)
     }
 
@@ -89,7 +104,11 @@ impl Vm {
 
     /// The cookie of the socket at an address.
     pub(crate) fn socket_at(&self, address: u64) -> Option<u64> {
-        self.packet.sockets.iter().find(|(known, _)| *known == address).map(|(_, cookie)| *cookie)
+        let given = self.packet.sockets.iter().find(|(known, _)| *known == address);
+        let is_region = self.memory.region(address).is_some();
+        // Not one of the run: its struct in the kernel's memory.
+        let of_kernel = || if is_region { None } else { self.kernel.0.world().net.socket_of_struct(address) };
+        given.map(|(_, cookie)| *cookie).or_else(of_kernel)
     }
 
     /// Writes what a socket is now to where the program reads it.

@@ -51,12 +51,14 @@ errnos! {
     EMFILE = 24, "too many open files";
     ENOSPC = 28, "no space left";
     EROFS = 30, "read-only file system";
+    EPIPE = 32, "nobody reads there";
     ERANGE = 34, "out of range";
     EDEADLK = 35, "it would wait for itself";
     ENAMETOOLONG = 36, "name too long";
     ENOSYS = 38, "not implemented";
     ENOTEMPTY = 39, "directory not empty";
     ELOOP = 40, "too many levels";
+    ENOMSG = 42, "no message of that kind";
     ENODATA = 61, "no data";
     ENOLINK = 67, "link has been severed";
     EPROTO = 71, "protocol error";
@@ -69,7 +71,9 @@ errnos! {
     EOPNOTSUPP = 95, "operation not supported";
     EAFNOSUPPORT = 97, "address family not supported";
     ENETDOWN = 100, "network is down";
+    ENOTCONN = 107, "not connected";
     ETIMEDOUT = 110, "timed out";
+    ECONNREFUSED = 111, "connection refused";
     EALREADY = 114, "already in progress";
     ESTALE = 116, "stale handle";
     ENOTSUPP = 524, "not supported by this kernel object";

@@ -6,7 +6,10 @@ mod cookie;
 mod fib;
 mod redirect;
 mod skb;
+mod skc;
+mod sock_ops;
 mod socket;
+mod stream;
 mod tunnel;
 mod xdp;
 
@@ -78,10 +81,14 @@ pub(super) fn builtin(number: i32) -> Option<HelperFn> {
         189 => xdp::load_bytes,
         190 => xdp::store_bytes,
         192 => skb::set_tstamp,
-        _ => {
-            return cookie::HELPERS.iter().find(|(known, _)| *known == number).map(|(_, function)| *function);
-        }
+        _ => return of_sockets(number),
     })
+}
+
+/// The helpers of programs of sockets.
+fn of_sockets(number: i32) -> Option<HelperFn> {
+    let mut all = [cookie::HELPERS, skc::HELPERS, sock_ops::HELPERS, stream::HELPERS].into_iter().flatten();
+    all.find(|(known, _)| *known == number).map(|(_, function)| *function)
 }
 
 /// Whether an address is that of the context.

@@ -99,7 +99,7 @@ pub(super) fn map(vm: &mut Vm, [map, key, flags, ..]: [u64; 5]) -> Result<u64, T
         return Ok(XDP_REDIRECT);
     }
     if kind == MapType::XSKMAP {
-        if map.socket(&key.to_ne_bytes()).is_none() {
+        if !map.has_socket(&key.to_ne_bytes()) {
             return Ok(flags & ACTION);
         }
         simple(vm, Destination::Xsk(key));

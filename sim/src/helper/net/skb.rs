@@ -4,6 +4,7 @@ use skep_sys::abi::Errno;
 
 use super::with_skb;
 use crate::helper::{answer, negative};
+use crate::packet::SkReuseport;
 use crate::packet::checksum::{self, Sum};
 use crate::packet::skb::{Checksum, ETH_IPV4, ETH_IPV6};
 use crate::vm::{Trap, Vm};
@@ -32,9 +33,25 @@ fn load(
     Ok(answer(loaded.ok_or(Errno::EFAULT)))
 }
 
+/// As [`load`] in a program that chooses a socket.
+fn load_reuseport(vm: &mut Vm, at: u32, to: u64, len: u64, from_network: bool) -> Result<Option<u64>, Trap> {
+    if vm.memory.context::<SkReuseport>().is_none() {
+        return Ok(None);
+    }
+    let len = len as u32 as usize;
+    vm.memory.check(to, len, true)?;
+    let mut bytes = vec![0; len];
+    let loaded = super::stream::load_reuseport(vm, at as usize, from_network, &mut bytes);
+    vm.memory.write(to, &bytes)?;
+    Ok(Some(answer(if loaded == Some(true) { Ok(()) } else { Err(Errno::EFAULT) })))
+}
+
 /// `bpf_skb_load_bytes(skb, offset, to, len)`.
 pub(super) fn load_bytes(vm: &mut Vm, [context, at, to, len, _]: [u64; 5]) -> Result<u64, Trap> {
     let at = at as u32;
+    if let Some(loaded) = load_reuseport(vm, at, to, len, false)? {
+        return Ok(loaded);
+    }
     load(
         vm,
         context,
@@ -49,6 +66,12 @@ pub(super) fn load_bytes(vm: &mut Vm, [context, at, to, len, _]: [u64; 5]) -> Re
 /// `bpf_skb_load_bytes_relative(skb, offset, to, len, start)`: from the link header or the network header.
 pub(super) fn load_bytes_relative(vm: &mut Vm, [context, at, to, len, start]: [u64; 5]) -> Result<u64, Trap> {
     let at = at as u32;
+    // Its packet is known from the network header on.
+    if start as u32 == 1
+        && let Some(loaded) = load_reuseport(vm, at, to, len, true)?
+    {
+        return Ok(loaded);
+    }
     load(vm, context, to, len, |skb, memory, bytes| {
         let from = match start as u32 {
             0 => skb.mac,

@@ -1,0 +1,79 @@
+//! Programs of sockets do on the simulated kernel what they do on the running one.
+
+#![cfg(target_os = "linux")]
+#![allow(missing_docs, clippy::print_stdout)]
+
+mod socket_bodies;
+
+use skep_sys::Kernel;
+use skep_sys::abi::{Errno, MapType};
+use skep_sys::request::MapCreate;
+use socket_bodies::linux::Linux;
+use socket_bodies::simulated::Simulated;
+use socket_bodies::{Body, Network};
+
+/// Whether the kernel is of the version that the simulated one is like.
+fn is_like_simulated(kernel: &Kernel) -> bool {
+    kernel.version_code().is_ok_and(|code| code >> 8 == 6 << 8 | 18)
+}
+
+fn skip(test: &str, reason: &str) {
+    println!("skip: {test}: {reason}");
+}
+
+/// The running kernel and the process in a control group of its own; they share it, so it is one test.
+fn linux(test: &str) -> Option<Linux> {
+    let kernel = Kernel::linux();
+    match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
+        Err(Errno::EPERM) => {
+            let required = std::env::var_os("SKEP_REQUIRE_KERNEL").is_some_and(|v| v == "1");
+            assert!(!required, "skip: {test}: no right to create maps");
+            skip(test, "no right to create maps");
+            return None;
+        }
+        other => drop(other.unwrap()),
+    }
+    match Linux::new(kernel) {
+        Ok(linux) => Some(linux),
+        Err(reason) => {
+            skip(test, &reason);
+            None
+        }
+    }
+}
+
+/// The lines of both kernels, with what differs printed. Nothing where one has no such links.
+fn compare<'l>(
+    linux: &'l Linux,
+    bodies: &'l [Body<Linux>],
+    same: &'l [Body<Simulated>],
+) -> impl Iterator<Item = (bool, String)> + 'l {
+    bodies.iter().zip(same).filter_map(|((name, body), (_, simulated))| {
+        let Some(expected) = body(linux) else {
+            skip(name, "such programs cannot be attached by links");
+            return None;
+        };
+        let found = simulated(&Simulated::new()).unwrap();
+        if expected != found {
+            println!("{name}: Linux\n{}\nsimulated\n{}", expected.join("\n"), found.join("\n"));
+        }
+        Some((expected == found, format!("{name}\n{}\n", expected.join("\n"))))
+    })
+}
+
+#[test]
+fn sockets() {
+    let Some(linux) = linux("sockets") else { return };
+    let (bodies, same) = (socket_bodies::all(), socket_bodies::all());
+    let results: Vec<_> = compare(&linux, &bodies, &same).collect();
+    if !is_like_simulated(linux.kernel()) {
+        return;
+    }
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|v| v == "1") {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/golden/sockets_6.18.txt");
+        let lines: Vec<String> = results.iter().map(|(_, lines)| lines.clone()).collect();
+        std::fs::write(path, lines.join("\n")).unwrap();
+    }
+    let different = results.iter().filter(|(same, _)| !same).count();
+    assert_eq!(different, 0, "of {}", results.len());
+}
