@@ -30,4 +30,4 @@ fn kernel(name: &str) -> Option<Kernel> {
     Some(kernel)
 }
 
-program_conformance::tests! { kernel: built_with_maps built_with_records verifier_errors what_does_not_fit_together what_the_kernel_lacks built_for_a_tracepoint handles pins opening_errors bound_maps information statistics streams dumps_with_source dumps_with_names machine_code queries_of_programs queries_of_the_rest queries_of_pins queries_while_objects_go  }
+program_conformance::tests! { kernel: built_with_maps built_with_records verifier_errors what_does_not_fit_together what_the_kernel_lacks built_for_a_tracepoint handles pins opening_errors bound_maps information statistics streams dumps_with_source dumps_with_names machine_code queries_of_programs queries_of_the_rest queries_of_pins queries_while_objects_go indirect_jumps }

@@ -4,7 +4,6 @@
 
 use std::path::Path;
 
-use skep::sys::Feature;
 use skep::sys::abi::{Errno, MapType};
 use skep::sys::request::{MapCreate, TestRun};
 use skep::{Error, Kernel, Loader, Object, Spec};
@@ -127,33 +126,4 @@ fn a_function_of_another_program_is_replaced() {
         }
         Err(error) => panic!("{}", chain(&error)),
     }
-}
-
-#[test]
-fn indirect_jumps_lead_where_their_tables_say() {
-    let name = "indirect_jumps_lead_where_their_tables_say";
-    let Some(kernel) = kernel(name) else { return };
-    let spec = open("jump_tables.o");
-    if kernel.has(Feature::MapType(MapType::INSN_ARRAY)).is_unsupported() {
-        let error = Loader::new(&kernel).load(&spec).expect_err("this kernel has no indirect jumps");
-        assert!(chain(&error).contains("compile with -mcpu=v3"), "{}", chain(&error));
-        return skip(name, "this kernel has no indirect jumps (Linux 6.19)");
-    }
-    let object = Loader::new(&kernel).load(&spec).expect("it loads");
-    for mark in 0..20u32 {
-        // `struct __sk_buff`, as far as the mark.
-        let mut ctx = [0; 192];
-        ctx[8..12].copy_from_slice(&mark.to_ne_bytes());
-        let run = |program: &str| {
-            let mut run = TestRun::default();
-            (run.data_in, run.ctx_in) = (&[0; 64], &ctx);
-            object.program(program).expect("it is there").test_run(&mut run).expect("it runs").retval
-        };
-        let counted = |number: u32| if number < 16 { 2 } else { 1 };
-        let priority = if mark < 15 { mark * mark + 1 } else { 1000 };
-        assert_eq!(run("choose"), counted(mark) + priority, "mark {mark}");
-        assert_eq!(run("only_counts"), counted(mark + 3), "mark {mark}");
-    }
-    let seen = object.global::<[u64; 16]>("seen").expect("it can be read");
-    assert!(seen.iter().filter(|&&number| number > 0).count() > 12, "{seen:?}");
 }

@@ -5,6 +5,7 @@
 mod building;
 mod dumps;
 mod handles;
+mod jumps;
 mod queries;
 
 use skep::asm::Reg;
@@ -38,6 +39,7 @@ pub(crate) const BODIES: &[Body] = &[
     ("queries_of_the_rest", queries::the_rest),
     ("queries_of_pins", queries::pins),
     ("queries_while_objects_go", queries::while_objects_go),
+    ("indirect_jumps", jumps::indirect_jumps),
 ];
 
 /// Runs the body of that name.

@@ -11,6 +11,7 @@ use skep_sys::request::MapMemory;
 
 use super::Map;
 use super::arena::Arena;
+use super::instructions::Instructions;
 use super::ring::Ring;
 use super::storage::Owner;
 use super::table::Table;
@@ -231,6 +232,11 @@ pub(crate) trait Elements: Debug + Send {
 
     /// The table of programs, for kinds that are one.
     fn table(&mut self) -> Option<&mut Table> {
+        None
+    }
+
+    /// The places of instructions, for kinds that hold them.
+    fn instructions(&mut self) -> Option<&mut Instructions> {
         None
     }
 

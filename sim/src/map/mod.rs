@@ -48,6 +48,7 @@ pub(crate) use arena::Arena;
 pub(crate) use create::{Shape, check};
 pub(crate) use elements::{Elements, Resolve, StackFlags};
 pub(crate) use fields::{FieldKind, Fields, check_structures};
+pub(crate) use instructions::PlacesHold;
 pub(crate) use objects::InnerShape;
 pub(crate) use request::{check_attributes, types_of};
 pub(crate) use ring::{Ring, Sample, Wake};
@@ -120,7 +121,7 @@ impl Map {
         info.value_size = self.shape.value_size;
         info.max_entries = self.shape.max_entries;
         info.flags = self.shape.flags;
-        if matches!(self.shape.kind, MapType::DEVMAP | MapType::DEVMAP_HASH) {
+        if matches!(self.shape.kind, MapType::DEVMAP | MapType::DEVMAP_HASH | MapType::INSN_ARRAY) {
             // Set by the kernel so that programs cannot write the values that they are handed.
             info.flags |= MapFlags::RDONLY_PROG;
         }

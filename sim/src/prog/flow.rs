@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use skep_asm::{Insn, opcode as op};
 
-use super::layout::successors;
+use super::layout::{Indirect, successors};
 use crate::map::Map;
 
 /// What is known of a register.
@@ -73,10 +73,18 @@ const START: Registers = {
 };
 /// Programs longer than this are not followed: everything in them counts as reachable.
 const INSNS_MAX: usize = 1 << 16;
+/// So are those with more ways out of their indirect jumps, all together.
+const WAYS_MAX: usize = 1 << 18;
 
 /// Follows a program from its start.
-pub(super) fn walk(insns: &[Insn], maps: &[Arc<Map>], loads: &BTreeMap<usize, (usize, u32)>) -> Walk {
-    if insns.len() > INSNS_MAX {
+pub(super) fn walk(
+    insns: &[Insn],
+    indirect: &Indirect,
+    maps: &[Arc<Map>],
+    loads: &BTreeMap<usize, (usize, u32)>,
+) -> Walk {
+    let ways = indirect.values().fold(0, |ways: usize, targets| ways.saturating_add(targets.len()));
+    if insns.len() > INSNS_MAX || ways > WAYS_MAX {
         return Walk { live: firsts(insns).collect(), accesses: Vec::new() };
     }
     // What is known before each instruction. A register's value only ever changes to unknown, so this ends after at
@@ -103,6 +111,8 @@ pub(super) fn walk(insns: &[Insn], maps: &[Arc<Map>], loads: &BTreeMap<usize, (u
         let next =
             successors(insns, index).filter(|&next| Some(next) != callee || next == index + insn.slots());
         open.extend(next.map(|next| (next, registers)));
+        let jumps = indirect.get(&index).into_iter().flat_map(|targets| targets.iter());
+        open.extend(jumps.map(|target| (*target, registers)));
     }
     let mut walk = Walk { live: Vec::new(), accesses: Vec::new() };
     for slot in firsts(insns) {

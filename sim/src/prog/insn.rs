@@ -134,6 +134,10 @@ fn check_jump(subject: &Subject<'_>, insn: &Insn) -> Result<(), Reject> {
         op::EXIT => check_that(imm == 0 && src == 0 && dst == 0, "BPF_EXIT uses reserved fields"),
         op::JA => check_that(imm == 0 && src == 0 && dst == 0, "BPF_JA uses reserved fields"),
         op::GOTOL => check_that(off == 0 && src == 0 && dst == 0, "BPF_JA uses reserved fields"),
+        op::GOTOX => {
+            check_that(off == 0 && imm == 0 && src == 0, "BPF_JA|BPF_X uses reserved fields")?;
+            check_registers(insn, false)
+        }
         op::MAY_GOTO => {
             if dst != 0 || src != 0 || imm != 0 {
                 return Err(invalid(format!("invalid may_goto imm {imm}")));

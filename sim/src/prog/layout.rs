@@ -1,11 +1,13 @@
 //! Where sub-programs and jumps lie.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use skep_asm::{Insn, opcode as op};
 use skep_sys::abi::Errno;
 
 use super::verify::{Reject, reject};
+use crate::map::Map;
 
 /// Most sub-programs of a program (`BPF_MAX_SUBPROGS`).
 const SUBPROGS_MAX: usize = 256;
@@ -37,7 +39,7 @@ pub(super) fn check_jumps(insns: &[Insn], starts: &[usize]) -> Result<(), Reject
                     format!("jump out of range from insn {index} to {target}"),
                 ));
             }
-            let leaves = matches!(insn.opcode, op::EXIT | op::JA | op::GOTOL);
+            let leaves = matches!(insn.opcode, op::EXIT | op::JA | op::GOTOL | op::GOTOX);
             if index + 1 == end && !leaves {
                 return Err(reject(Errno::EINVAL, "last insn is not an exit or jmp"));
             }
@@ -46,10 +48,49 @@ pub(super) fn check_jumps(insns: &[Insn], starts: &[usize]) -> Result<(), Reject
     Ok(())
 }
 
-/// The slots that control can go to after the instruction at `index`, calls of sub-programs included.
+/// Where indirect jumps go, by their slots: ascending.
+pub(super) type Indirect = BTreeMap<usize, Arc<[usize]>>;
+
+/// Finds where indirect jumps go: to what is in those tables of the program whose first target is in the jump's own
+/// function (`create_jt`).
+pub(super) fn indirect(insns: &[Insn], starts: &[usize], maps: &[Arc<Map>]) -> Result<Indirect, Reject> {
+    let jumps = insns.iter().enumerate().filter(|(_, insn)| insn.opcode == op::GOTOX).map(|(slot, _)| slot);
+    let mut tables: Option<Vec<Vec<usize>>> = None;
+    let mut known: BTreeMap<usize, Arc<[usize]>> = BTreeMap::new();
+    let mut indirect = Indirect::new();
+    for slot in jumps {
+        let number = starts.partition_point(|start| *start <= slot);
+        let start = number.checked_sub(1).and_then(|number| starts.get(number)).copied().unwrap_or(0);
+        let end = starts.get(number).copied().unwrap_or(insns.len());
+        if let Some(targets) = known.get(&start) {
+            indirect.insert(slot, targets.clone());
+            continue;
+        }
+        let tables = tables.get_or_insert_with(|| maps.iter().filter_map(|map| map.jump_table()).collect());
+        let function = start..end;
+        let theirs =
+            tables.iter().filter(|table| table.first().is_some_and(|first| function.contains(first)));
+        let targets: BTreeSet<usize> = theirs.flatten().copied().collect();
+        if targets.is_empty() {
+            let text = format!("no jump tables found for subprog starting at {start}");
+            return Err(reject(Errno::EINVAL, text));
+        }
+        if targets.iter().any(|target| !function.contains(target)) {
+            let text = format!("jump table for insn {slot} points outside of the subprog [{start},{end}]");
+            return Err(reject(Errno::EINVAL, text));
+        }
+        let targets: Arc<[usize]> = targets.into_iter().collect();
+        known.insert(start, targets.clone());
+        indirect.insert(slot, targets);
+    }
+    Ok(indirect)
+}
+
+/// The slots that control can go to after the instruction at `index`, calls of sub-programs included, but not where an
+/// indirect jump goes.
 pub(super) fn successors(insns: &[Insn], index: usize) -> impl Iterator<Item = usize> {
     let insn = insns.get(index).copied().unwrap_or_default();
-    let falls_through = !matches!(insn.opcode, op::EXIT | op::JA | op::GOTOL);
+    let falls_through = !matches!(insn.opcode, op::EXIT | op::JA | op::GOTOL | op::GOTOX);
     let next = falls_through.then(|| index + insn.slots());
     let jump = insn.jump_target(index).or(insn.func_target(index));
     let jump = jump.and_then(|target| usize::try_from(target).ok());
@@ -57,7 +98,12 @@ pub(super) fn successors(insns: &[Insn], index: usize) -> impl Iterator<Item = u
 }
 
 /// Checks that every instruction can be reached, and that none is entered in its middle.
-pub(super) fn check_reachable(insns: &[Insn], callback: Option<usize>) -> Result<(), Reject> {
+pub(super) fn check_reachable(
+    insns: &[Insn],
+    indirect: &Indirect,
+    callback: Option<usize>,
+) -> Result<(), Reject> {
+    let mut followed: Vec<&Arc<[usize]>> = Vec::new();
     let mut seen = vec![false; insns.len()];
     let mut open: Vec<usize> = callback.into_iter().chain([0]).collect();
     while let Some(index) = open.pop() {
@@ -66,6 +112,13 @@ pub(super) fn check_reachable(insns: &[Insn], callback: Option<usize>) -> Result
             _ => continue,
         }
         open.extend(successors(insns, index));
+        // All indirect jumps of a function go to the same places.
+        if let Some(targets) = indirect.get(&index)
+            && !followed.iter().any(|known| Arc::ptr_eq(known, targets))
+        {
+            followed.push(targets);
+            open.extend(targets.iter());
+        }
     }
     let mut index = 0;
     while let Some(insn) = insns.get(index) {
@@ -88,7 +141,7 @@ pub(super) fn certain(insns: &[Insn]) -> BTreeSet<usize> {
         && slots.insert(slot)
     {
         slot = match insn.jump_target(slot) {
-            None if insn.is_exit() => break,
+            None if insn.is_exit() || insn.opcode == op::GOTOX => break,
             None => slot + insn.slots(),
             Some(target) if matches!(insn.opcode, op::JA | op::GOTOL) => match usize::try_from(target) {
                 Ok(target) => target,

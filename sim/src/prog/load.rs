@@ -15,6 +15,7 @@ use crate::features::Features;
 use crate::helper::{self, Function};
 use crate::kernel::Inner;
 use crate::log::Log;
+use crate::map::PlacesHold;
 use crate::name::check_name;
 use crate::vm::{Callee, Code, References};
 
@@ -23,11 +24,12 @@ const INSNS_MAX: usize = 1_000_000;
 
 /// A program that was accepted and has no id yet.
 #[derive(Debug)]
-pub(crate) struct Draft(Prog);
+pub(crate) struct Draft(Prog, Vec<PlacesHold>);
 
 impl Draft {
     pub(crate) fn with_id(mut self, id: u32) -> Prog {
         self.0.id = id;
+        self.1.into_iter().for_each(PlacesHold::keep);
         self.0
     }
 }
@@ -50,10 +52,11 @@ pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) ->
         return Err(Errno::EACCES);
     }
     let subject = Subject { kernel, request, gpl_compatible: is_gpl_compatible(request.license) };
-    let Verified { loads, kfuncs, lines } = verify(&subject, btf.as_deref(), target.as_ref(), log)?;
+    let Verified { loads, indirect, kfuncs, lines } = verify(&subject, btf.as_deref(), target.as_ref(), log)?;
     let references = Found { kernel, loads: &loads, kfuncs: &kfuncs };
-    let code = Code::new(request.insns, loads.maps.clone(), loads.symbols.clone(), &references);
-    Ok(Draft(Prog {
+    let mut code = Code::new(request.insns, loads.maps.clone(), loads.symbols.clone(), &references);
+    code.set_indirect(indirect);
+    let prog = Prog {
         id: 0,
         prog_type: request.prog_type,
         expected_attach_type: request.expected_attach_type,
@@ -72,7 +75,8 @@ pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) ->
         typed: has_typed_pointers(request),
         load_time: kernel.now(),
         uid: kernel.uid(),
-    }))
+    };
+    Ok(Draft(prog, loads.places))
 }
 
 /// Whether a program may have pointers that the kernel gave it with a type: as arguments, or from helpers and functions of

@@ -10,7 +10,7 @@ use skep_sys::abi::{Errno, MapType, ProgFlags};
 use super::verify::{Reject, Subject, reject};
 use crate::btf::BtfObject;
 use crate::features::Features;
-use crate::map::Map;
+use crate::map::{Map, PlacesHold};
 use crate::vm::Symbol;
 
 /// Most maps of a program (`MAX_USED_MAPS`).
@@ -31,6 +31,8 @@ pub(super) struct Loads {
     pub(super) symbols: Vec<Symbol>,
     /// By slot, the place of the symbol among `symbols`.
     pub(super) symbol_by_slot: BTreeMap<usize, usize>,
+    /// Holds of the maps of instructions, each of which is for one program.
+    pub(super) places: Vec<PlacesHold>,
 }
 
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Reject {
@@ -40,6 +42,7 @@ fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Reject {
 /// Checks the form of loads and opcodes, and finds the maps (`resolve_pseudo_ldimm64`).
 pub(super) fn resolve(subject: &Subject<'_>) -> Result<Loads, Reject> {
     let insns = subject.request.insns;
+    let indirect = subject.kernel.features().contains(Features::INSN_ARRAY);
     let mut loads = Loads::default();
     let mut index = 0;
     while let Some(insn) = insns.get(index) {
@@ -49,7 +52,7 @@ pub(super) fn resolve(subject: &Subject<'_>) -> Result<Loads, Reject> {
             && (!matches!(insn.opcode & op::MODE_MASK, op::MODE_MEM | op::MODE_MEMSX) || insn.imm != 0)
         {
             return Err(invalid("BPF_LDX uses reserved fields"));
-        } else if !is_known(insn.opcode) {
+        } else if !(is_known(insn.opcode) || indirect && insn.opcode == op::GOTOX) {
             return Err(invalid(format!("unknown opcode {:02x}", insn.opcode)));
         }
         index += insn.slots();
@@ -99,6 +102,9 @@ fn resolve_load(
         None => {
             check_arena(loads, &map)?;
             loads.maps.push(map.clone());
+            let hold = map.hold_places(subject.request.insns);
+            let hold = hold.map_err(|errno| reject(errno, "Failed to properly initialize insn array"))?;
+            loads.places.extend(hold);
             loads.maps.len() - 1 // one was pushed
         }
     };
@@ -145,6 +151,11 @@ fn check_value(map: &Map, offset: u32) -> Result<(), Reject> {
     let errno = match map.shape.kind {
         MapType::ARRAY if map.shape.max_entries != 1 => Errno::ENOTSUPP,
         MapType::ARRAY if offset >= size => Errno::EINVAL,
+        // The values of a map of instructions are addresses.
+        MapType::INSN_ARRAY if !offset.is_multiple_of(8) || offset / 8 >= map.shape.max_entries => {
+            Errno::EACCES
+        }
+        MapType::INSN_ARRAY => return Ok(()),
         // The values of an arena are its pages.
         MapType::ARENA if u64::from(offset) >= u64::from(map.shape.max_entries) << 12 => Errno::ERANGE,
         MapType::ARRAY | MapType::ARENA => return Ok(()),

@@ -11,6 +11,7 @@ use skep_sys::request::{KnownRecords, ProgLoad};
 
 use super::helpers::Helpers;
 use super::info::{self, Lines};
+use super::layout::Indirect;
 use super::refs::{self, Loads};
 use super::{Target, entry, exception, flow, insn, layout, stack};
 use crate::btf::BtfObject;
@@ -71,6 +72,7 @@ pub(super) struct Subject<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Verified {
     pub(super) loads: Loads,
+    pub(super) indirect: Indirect,
     /// Names of the kernel functions that are called, by slot.
     pub(super) kfuncs: BTreeMap<usize, String>,
     pub(super) lines: Lines,
@@ -141,9 +143,10 @@ fn check(
     info::check_returns(btf.map(|btf| &btf.btf), &functions, insns, &starts)?;
     found.loads = refs::resolve(subject)?;
     let Loads { maps, by_slot, .. } = &found.loads;
-    layout::check_reachable(insns, callback)?;
+    found.indirect = layout::indirect(insns, &starts, maps)?;
+    layout::check_reachable(insns, &found.indirect, callback)?;
     check_target(subject, target)?;
-    let walk = flow::walk(insns, maps, by_slot);
+    let walk = flow::walk(insns, &found.indirect, maps, by_slot);
     let mut accesses = walk.accesses.iter().peekable();
     let context = insn::Context {
         subject,

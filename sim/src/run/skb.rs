@@ -80,9 +80,9 @@ pub(super) fn skb(
     }
     let cookie = kernel.0.world().net.add_socket(socket.clone()).0;
     skb.socket = Some(cookie);
-    let ran = repeat(kernel, prog, run.repeat, vm, skb, rules, &socket);
+    let ran = repeat(kernel, prog, run.repeat, &mut vm, skb, rules, &socket);
     kernel.0.world().net.remove_socket(cookie);
-    let (mut vm, skb, outcome) = ran?;
+    let (skb, outcome) = ran?;
 
     let frame = if rules.has_link_header() {
         skb.buffer.bytes(&vm.memory).to_vec()
@@ -106,28 +106,28 @@ fn repeat(
     kernel: &SimKernel,
     prog: &Arc<Prog>,
     times: u32,
-    mut vm: Vm,
+    vm: &mut Vm,
     skb: Skb,
     rules: Rules,
     socket: &Socket,
-) -> Result<(Vm, Skb, Outcome), Errno> {
+) -> Result<(Skb, Outcome), Errno> {
     let no_memory = |_| Errno::ENOMEM;
     let mut outcome = Outcome { runs: times.max(1), ..Outcome::default() };
     let cookie = skb.socket.unwrap_or_default();
-    let mut address = start(&mut vm, SkBuff::new(skb, rules), cookie, socket)?;
+    let mut address = start(vm, SkBuff::new(skb, rules), cookie, socket)?;
     for _ in 0..outcome.runs {
         if vm.memory.regions() > REGIONS {
             let mut next = Vm::new(kernel, prog, 0);
-            let mut skb = vm.memory.context::<SkBuff>().ok_or(Errno::EFAULT)?.skb.clone();
+            let mut skb = vm.memory.take_context::<SkBuff>().ok_or(Errno::EFAULT)?.skb;
             skb.buffer.migrate(&mut vm.memory, &mut next.memory).map_err(no_memory)?;
             address = start(&mut next, SkBuff::new(skb, rules), cookie, socket)?;
-            vm = next;
+            *vm = next;
         }
-        outcome.retval = once(&mut vm, prog, address)? as u32;
+        outcome.retval = once(vm, prog, address)? as u32;
         outcome.instructions = outcome.instructions.saturating_add(vm.executed());
     }
-    let skb = vm.memory.context::<SkBuff>().ok_or(Errno::EFAULT)?.skb.clone();
-    Ok((vm, skb, outcome))
+    let skb = vm.memory.take_context::<SkBuff>().ok_or(Errno::EFAULT)?.skb;
+    Ok((skb, outcome))
 }
 
 /// Puts a context into the memory of a run. Answers its address.

@@ -84,7 +84,7 @@ pub(super) fn xdp(
     let mut vm = Vm::new(kernel, prog, 0);
     let mut packet = make(&mut vm)?;
     packet.frags = frags;
-    let (vm, packet, outcome) = repeat(kernel, prog, run.repeat, vm, packet)?;
+    let (packet, outcome) = repeat(kernel, prog, run.repeat, &mut vm, packet)?;
     if let Some(context) = &mut context {
         let (buffer, size) = (&packet.buffer, |len: usize| u32::try_from(len).unwrap_or(u32::MAX));
         put(context, 0, &size(buffer.data - buffer.meta).to_ne_bytes()); // metadata is before the packet
@@ -113,23 +113,23 @@ fn repeat(
     kernel: &SimKernel,
     prog: &Arc<Prog>,
     times: u32,
-    mut vm: Vm,
+    vm: &mut Vm,
     packet: Xdp,
-) -> Result<(Vm, Xdp, Outcome), Errno> {
+) -> Result<(Box<Xdp>, Outcome), Errno> {
     let no_memory = |_| Errno::ENOMEM;
     let mut outcome = Outcome { runs: times.max(1), ..Outcome::default() };
     let mut address = vm.memory.add_context(Box::new(packet)).map_err(no_memory)?;
     for _ in 0..outcome.runs {
         if vm.memory.regions() > REGIONS {
             let mut next = Vm::new(kernel, prog, 0);
-            let mut packet = vm.memory.context::<Xdp>().ok_or(Errno::EFAULT)?.clone();
+            let mut packet = vm.memory.take_context::<Xdp>().ok_or(Errno::EFAULT)?;
             packet.buffer.migrate(&mut vm.memory, &mut next.memory).map_err(no_memory)?;
-            address = next.memory.add_context(Box::new(packet)).map_err(no_memory)?;
-            vm = next;
+            address = next.memory.add_context(packet).map_err(no_memory)?;
+            *vm = next;
         }
-        outcome.retval = once(&mut vm, prog, address)? as u32;
+        outcome.retval = once(vm, prog, address)? as u32;
         outcome.instructions = outcome.instructions.saturating_add(vm.executed());
     }
-    let packet = vm.memory.context::<Xdp>().ok_or(Errno::EFAULT)?.clone();
-    Ok((vm, packet, outcome))
+    let packet = vm.memory.take_context::<Xdp>().ok_or(Errno::EFAULT)?;
+    Ok((packet, outcome))
 }

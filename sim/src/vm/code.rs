@@ -1,5 +1,6 @@
 //! Programs as the interpreter wants them: every instruction decoded, everything that it refers to at hand.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use skep_asm::{AluOp, AtomicOp, Cond, Imm64, Insn, Op, Operand, Size, Width};
@@ -213,6 +214,8 @@ pub(crate) struct Code {
     pub(super) maps: Vec<Arc<Map>>,
     pub(super) symbols: Vec<Symbol>,
     pub(super) calls: Vec<Callee>,
+    /// Where indirect jumps may go, by their slots: ascending.
+    indirect: BTreeMap<usize, Arc<[usize]>>,
 }
 
 /// `bpf_tail_call`, which no function does.
@@ -222,6 +225,16 @@ impl Code {
     /// The maps that the instructions refer to.
     pub(crate) fn maps(&self) -> &[Arc<Map>] {
         &self.maps
+    }
+
+    /// Says where indirect jumps may go, by their slots: ascending.
+    pub(crate) fn set_indirect(&mut self, indirect: BTreeMap<usize, Arc<[usize]>>) {
+        self.indirect = indirect;
+    }
+
+    /// Whether the indirect jump in a slot may go to another one.
+    pub(super) fn may_jump(&self, slot: usize, to: usize) -> bool {
+        self.indirect.get(&slot).is_some_and(|targets| targets.binary_search(&to).is_ok())
     }
 
     /// Decodes a program whose structure was checked. What is still no instruction faults when it is executed.

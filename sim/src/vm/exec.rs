@@ -283,7 +283,7 @@ impl Vm {
                         };
                     }
                     Opcode::Jump => { pc = step.imm as usize; continue; }
-                    Opcode::JumpRegister => { pc = at!(self.jump_target(&prog, reg!(dst))); continue; }
+                    Opcode::JumpRegister => { pc = at!(self.jump_target(&prog, pc, reg!(dst))); continue; }
                     Opcode::MayGoto => {
                         if self.loops == 0 { pc = step.imm as usize; continue; }
                         self.loops -= 1; // it is not 0

@@ -5,7 +5,7 @@
 //! and small numbers lead nowhere. Addresses that a test gave to its own memory image are the image's business.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +26,8 @@ use crate::prog::Prog;
 const BASE: u64 = 1 << 63;
 /// Most regions of one run, so that a program that makes new ones in a loop ends.
 const REGIONS_MAX: usize = 1 << 20;
+/// Room for those that most runs have.
+const REGIONS_USUAL: usize = 8;
 
 /// What lies at a range of addresses.
 #[derive(Debug)]
@@ -70,6 +72,11 @@ pub(crate) enum Handle {
     Map(Arc<Map>),
     /// The code of a program; the place inside counts slots, times eight.
     Code(Arc<Prog>),
+    /// A map of instructions, whose elements are read as addresses of the code that begins there.
+    Table {
+        map: Arc<Map>,
+        code: u64,
+    },
     /// What only helpers know: a socket, a task, a file.
     Other(&'static str, Arc<dyn Any + Send + Sync>),
 }
@@ -105,7 +112,7 @@ pub(crate) struct Memory {
     kernel: SimKernel,
     regions: Vec<Region>,
     /// Regions of shared words by where these are, so that one value has one address.
-    shared: HashMap<(usize, usize), u32>,
+    shared: BTreeMap<(usize, usize), u32>,
     context: Option<Box<dyn Context>>,
     /// Whether a load from where nothing is answers 0, as loads through typed pointers do.
     probes: bool,
@@ -116,8 +123,8 @@ impl Memory {
     pub(crate) fn new(kernel: &SimKernel) -> Memory {
         Memory {
             kernel: kernel.clone(),
-            regions: Vec::new(),
-            shared: HashMap::new(),
+            regions: Vec::with_capacity(REGIONS_USUAL),
+            shared: BTreeMap::new(),
             arena: None,
             context: None,
             probes: false,
@@ -202,6 +209,12 @@ impl Memory {
     /// The context, as the kind that it is.
     pub(crate) fn context<C: Context>(&mut self) -> Option<&mut C> {
         self.context.as_mut()?.as_any().downcast_mut()
+    }
+
+    /// Takes the context out, as the kind that it is, when the run is over.
+    pub(crate) fn take_context<C: Context>(&mut self) -> Option<Box<C>> {
+        let context: Box<dyn Any> = self.context.take()?;
+        context.downcast().ok()
     }
 
     /// Does something with the context and the rest of the memory.
@@ -292,6 +305,10 @@ impl Memory {
                     Region::Handle(Handle::Map(map)) => {
                         let fields = self.kernel.0.map_fields();
                         fields.and_then(|fields| fields.read(map, offset(address), to))
+                    }
+                    Region::Handle(Handle::Table { map, code }) => {
+                        let slot = map.table_entry(offset(address)).filter(|_| len == 8);
+                        slot.map(|slot| to.copy_from_slice(&(code + u64::from(slot) * 8).to_ne_bytes()))
                     }
                     _ => None,
                 };
@@ -547,6 +564,9 @@ impl Memory {
                 format!("it is map `{}`, not one of its values", map.name)
             }
             Some(Region::Handle(Handle::Code(_))) => "it is code".to_owned(),
+            Some(Region::Handle(Handle::Table { map, .. })) => {
+                format!("of map of instructions `{}` only whole addresses can be loaded", map.name)
+            }
             Some(Region::Handle(Handle::Other(what, _))) => {
                 format!("it is a {what} that only helpers look into")
             }

@@ -19,6 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use skep_asm::kernel_text;
+use skep_sys::abi::MapType;
 
 use crate::event::Site;
 use crate::helper::{CustomFunction, Held, HelperCall};
@@ -80,6 +81,8 @@ pub(crate) struct Vm {
     stacks: Vec<u64>,
     /// Addresses of the maps and the code of programs that were asked for.
     map_addresses: Vec<(Arc<Map>, u64)>,
+    /// The same of what maps of instructions hold.
+    table_addresses: Vec<(Arc<Map>, u64)>,
     code_addresses: Vec<(Arc<Prog>, u64)>,
     budget: u64,
     /// Instructions that may still be executed.
@@ -113,6 +116,7 @@ impl Vm {
             frames: Vec::new(),
             stacks: Vec::new(),
             map_addresses: Vec::new(),
+            table_addresses: Vec::new(),
             code_addresses: Vec::new(),
             budget,
             left: budget,
@@ -276,10 +280,13 @@ impl Vm {
         self.map_handle(map)
     }
 
-    fn map_value_address(&mut self, prog: &Prog, place: usize, at: u32) -> Result<u64, Trap> {
+    fn map_value_address(&mut self, prog: &Arc<Prog>, place: usize, at: u32) -> Result<u64, Trap> {
         let map = prog.code.maps.get(place).ok_or(FaultKind::Jump)?;
         if map.is_arena() {
             return Ok(self.arena_of(map)?.user.wrapping_add(at.into()));
+        }
+        if map.shape.kind == MapType::INSN_ARRAY {
+            return Ok(self.jump_table(prog, map)? + u64::from(at));
         }
         let value = map.value(&0u32.to_ne_bytes(), self.cpu).ok().flatten();
         let value = value.ok_or(FaultKind::NotA { what: "map with a value to point at", address: 0 })?;
@@ -314,12 +321,27 @@ impl Vm {
         Ok(address.ok_or_else(unknown)?)
     }
 
-    /// The slot that an indirect jump goes to.
-    fn jump_target(&self, prog: &Arc<Prog>, address: u64) -> Result<usize, Trap> {
-        match self.memory.handle(address) {
-            Some(Handle::Code(code)) if Arc::ptr_eq(code, prog) => Ok(offset(address) / 8),
-            _ => Err(FaultKind::Jump.into()),
+    /// The slot that the indirect jump in a slot goes to.
+    fn jump_target(&self, prog: &Arc<Prog>, slot: usize, address: u64) -> Result<usize, Trap> {
+        let target = match self.memory.handle(address) {
+            Some(Handle::Code(code)) if Arc::ptr_eq(code, prog) => offset(address),
+            _ => return Err(FaultKind::Jump.into()),
+        };
+        if target.is_multiple_of(8) && prog.code.may_jump(slot, target / 8) {
+            return Ok(target / 8);
         }
+        Err(FaultKind::Jump.into())
+    }
+
+    /// The address of a map of instructions as programs see it: what is loaded from there are addresses of their code.
+    fn jump_table(&mut self, prog: &Arc<Prog>, map: &Arc<Map>) -> Result<u64, Trap> {
+        if let Some((_, address)) = self.table_addresses.iter().find(|(known, _)| Arc::ptr_eq(known, map)) {
+            return Ok(*address);
+        }
+        let code = self.code_address(prog, 0)?;
+        let address = self.memory.add(Region::Handle(Handle::Table { map: map.clone(), code }))?;
+        self.table_addresses.push((map.clone(), address));
+        Ok(address)
     }
 
     /// The program that a tail call goes on with.
