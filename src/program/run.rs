@@ -1,5 +1,6 @@
 //! Test runs.
 
+use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -242,13 +243,13 @@ impl Program {
             gives.and_then(|takes| takes.growth).map_or(0, |growth| input.data.len().saturating_add(growth));
         let in_place = matches!(known, Some(Takes { ctx: Ctx::InPlace(_), .. }));
         let ctx_back = gives.is_some_and(|takes| matches!(takes.ctx, Ctx::InOut(_) | Ctx::Needed(_)));
-        let mut data_out = vec![0; room];
+        let mut data_out = Room::take(room);
         let mut ctx_out = vec![0; if ctx_back && !ctx.is_empty() { ctx.len().max(CTX) } else { 0 }];
         let mut again = false;
         loop {
             let mut run = TestRun::default();
             run.data_in = input.data;
-            run.data_out = &mut data_out;
+            run.data_out = data_out.bytes();
             run.ctx_out = &mut ctx_out;
             if in_place {
                 run.ctx = &mut ctx;
@@ -259,19 +260,18 @@ impl Program {
                 (input.repeat, input.flags, input.cpu, input.batch_size);
             match self.loaded().test_run(&mut run) {
                 Ok(result) => {
-                    data_out.truncate(result.data_size_out as usize);
                     ctx_out.truncate(result.ctx_size_out as usize);
                     return Ok(RunOutput {
                         retval: result.retval,
                         duration: Duration::from_nanos(result.duration_ns.into()),
-                        data: data_out,
+                        data: data_out.give_back(result.data_size_out as usize),
                         ctx: if in_place { ctx } else { ctx_out },
                     });
                 }
                 Err((Errno::ENOSPC, result)) if !again => {
                     again = true;
                     if room > 0 {
-                        data_out.resize(data_out.len().max(result.data_size_out as usize), 0);
+                        data_out = Room::take(room.max(result.data_size_out as usize));
                     }
                     if !ctx_out.is_empty() {
                         ctx_out.resize(ctx_out.len().max(result.ctx_size_out as usize), 0);
@@ -288,6 +288,48 @@ impl Program {
                 }
             }
         }
+    }
+}
+
+/// Room for the packet that a kernel gives back. Only zeros are in it at first.
+///
+/// A packet may grow to many times its size, and to make so much room anew takes longer than most programs run. So a
+/// thread keeps it, with zeros where something was written.
+struct Room {
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+thread_local! {
+    static KEPT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Room {
+    /// More than this is not kept.
+    const KEPT_MAX: usize = 4 * GROWTH;
+
+    fn take(len: usize) -> Room {
+        let mut bytes = if len > 0 { KEPT.take() } else { Vec::new() };
+        if bytes.len() < len {
+            bytes = vec![0; len];
+        }
+        Room { bytes, len }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(..self.len).unwrap_or_default()
+    }
+
+    /// The packet that a kernel has written. What is written otherwise, when it fails, is not kept.
+    fn give_back(mut self, size: usize) -> Vec<u8> {
+        let size = size.min(self.len);
+        let Some(written) = self.bytes.get_mut(..size) else { return Vec::new() };
+        let packet = written.to_vec();
+        written.fill(0);
+        if self.len > 0 && self.bytes.len() <= Room::KEPT_MAX {
+            KEPT.set(self.bytes);
+        }
+        packet
     }
 }
 
