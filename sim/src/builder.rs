@@ -42,6 +42,10 @@ pub struct Builder {
     pub(crate) delegating: Option<PathBuf>,
     /// What random numbers follow from.
     pub(crate) seed: u64,
+    /// What stacks hold before programs write to them.
+    pub(crate) stack_fill: u8,
+    /// How far addresses are from where they begin otherwise.
+    pub(crate) address_shift: u16,
     /// Most instructions of a run.
     pub(crate) budget: u64,
     /// Helpers of the test, by number, and kernel functions by name.
@@ -119,6 +123,8 @@ impl Default for Builder {
             syscall_wrapper: true,
             delegating: None,
             seed: 0,
+            stack_fill: 0,
+            address_shift: 0,
             budget: 100_000_000,
             helpers: BTreeMap::new(),
             kfuncs: BTreeMap::new(),
@@ -254,6 +260,36 @@ impl Builder {
     /// What the random numbers of programs follow from. The same seed gives the same ones, and it is 0 by default.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// What each byte of a stack holds before the program writes to it: 0 by default. A kernel lets privileged programs read
+    /// what was left there. One that does other things with another byte here reads what it did not write:
+    ///
+    /// ```
+    /// use skep_asm::{Assembler, Reg, Size};
+    /// use skep_sim::SimKernel;
+    /// # use skep_sys::{Kernel, abi::ProgType, request::{ProgLoad, TestRun}};
+    ///
+    /// // Returns a byte of its stack that it never wrote to.
+    /// let insns = Assembler::new().ldx(Size::B, Reg::R0, Reg::R10, -8).exit().finish()?;
+    /// let run = |fill| -> Result<u32, Box<dyn std::error::Error>> {
+    ///     let kernel = Kernel::new(SimKernel::builder().stack_fill(fill).build()?);
+    ///     let prog = kernel.prog_load(&ProgLoad::new(ProgType::RAW_TRACEPOINT, &insns, "GPL"), None)?;
+    ///     Ok(prog.test_run(&mut TestRun::default()).map_err(|(errno, _)| errno)?.retval)
+    /// };
+    /// assert_ne!(run(0)?, run(0xa5)?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stack_fill(mut self, byte: u8) -> Self {
+        self.stack_fill = byte;
+        self
+    }
+
+    /// Moves the addresses of everything that programs see: 0 by default. What a program does must not depend on it, and one
+    /// that does other things with another number here lets an address out, or decides by it.
+    pub fn address_shift(mut self, shift: u16) -> Self {
+        self.address_shift = shift;
         self
     }
 

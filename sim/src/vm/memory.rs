@@ -121,9 +121,11 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn new(kernel: &SimKernel) -> Memory {
+        let mut regions = Vec::with_capacity(REGIONS_USUAL);
+        regions.extend((0..kernel.0.config().address_shift).map(|_| Region::Gone("nothing is there")));
         Memory {
             kernel: kernel.clone(),
-            regions: Vec::with_capacity(REGIONS_USUAL),
+            regions,
             shared: BTreeMap::new(),
             arena: None,
             context: None,
@@ -544,7 +546,8 @@ impl Memory {
         let why = match self.region(address) {
             Some(Region::Own(own)) if write && !own.writable => format!("{} may only be read", own.what),
             Some(Region::Own(own)) if matches!(own.what, What::Stack) => {
-                format!("offset {} of a stack frame of {} bytes", at as i64 - own.end as i64, own.end)
+                let size = own.end - own.start.min(own.end);
+                format!("offset {} of a stack frame of {size} bytes", at as i64 - own.end as i64)
             }
             Some(Region::Own(own)) => {
                 let size = own.end - own.start.min(own.end);

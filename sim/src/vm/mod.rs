@@ -365,8 +365,12 @@ impl Vm {
     /// The frame pointer of the frame at a depth.
     fn stack(&mut self, depth: usize) -> Result<u64, Trap> {
         while self.stacks.len() <= depth {
-            let start = self.memory.add_own(What::Stack, vec![0; STACK_SIZE], true)?;
-            self.stacks.push(start + STACK_SIZE as u64);
+            let config = self.kernel.0.config();
+            // Frames stay aligned to 8 bytes wherever they are.
+            let start = usize::from(config.address_shift) * 8;
+            let (bytes, end) = (vec![config.stack_fill; start + STACK_SIZE], start + STACK_SIZE);
+            let stack = Own { what: What::Stack, bytes, start, end, writable: true };
+            self.stacks.push(self.memory.add(Region::Own(stack))? + end as u64);
         }
         self.stacks.get(depth).copied().ok_or_else(|| FaultKind::CallDepth.into())
     }
