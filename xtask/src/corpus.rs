@@ -79,6 +79,8 @@ enum Command {
     /// Runs the programs on the running and on a simulated kernel, on packets and contexts of many kinds, and compares results,
     /// packets and maps. Exit 1: a difference that no line of known-runs.json explains, or a line that explains nothing.
     Runs(runs::Args),
+    /// Tests well-known tools of the corpus on the simulated kernel: what they see of events, and what they do to packets.
+    Tools,
 }
 
 /// Runs `cargo xtask corpus`.
@@ -101,6 +103,7 @@ pub(crate) fn run(args: Args) -> Result<u8> {
             malformed::run(&dir, &manifest()?, &testdata().join("known-malformed.json"), &args)
         }
         Command::Runs(args) => runs::run(&dir, &manifest()?, &testdata().join("known-runs.json"), &args),
+        Command::Tools => run::tools(&dir),
     }
 }
 

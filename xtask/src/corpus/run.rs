@@ -87,3 +87,11 @@ pub(super) fn verify(dir: &Path, manifest: &Manifest, skep: Option<PathBuf>, tim
     println!("{} objects: {}", objects.len(), output.display());
     Ok(0)
 }
+
+/// `corpus tools`.
+pub(super) fn tools(dir: &Path) -> Result<u8> {
+    let mut test = Command::new("cargo");
+    test.args(["test", "-p", "skep", "--test", "corpus_tools"]).current_dir(root());
+    archive::run(test.env("SKEP_CORPUS_DIR", dir).env("SKEP_REQUIRE_CORPUS", "1"))?;
+    Ok(0)
+}
