@@ -28,7 +28,7 @@ const DST: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 const SRC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
 
 /// Packets as they come by: of each family and protocol, tagged, fragmented, tunnelled, cut, and noise.
-fn packets() -> Vec<(String, Vec<u8>)> {
+pub(super) fn packets() -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<(String, Vec<u8>)> = Vec::new();
     let mut add = |name: &str, packet: Vec<u8>| all.push((name.to_owned(), packet));
     let http = b"GET /index.html HTTP/1.1\r\nHost: example.org\r\n\r\n";

@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn every_reason_is_given_in_words() {
-        for list in ["known.json", "known-deep.json", "known-malformed.json"] {
+        for list in ["known.json", "known-deep.json", "known-malformed.json", "known-runs.json"] {
             let known = Known::read(&testdata().join(list)).unwrap();
             for entry in known.0 {
                 assert!(entry.why.contains(' '), "{entry:?}");
