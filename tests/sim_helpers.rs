@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod helper_conformance;
+mod helper_rows;
 
 use std::time::Duration;
 
@@ -92,6 +93,13 @@ fn an_exception_ends_in_the_callback_of_its_program() {
     assert_eq!(object.global::<u64>("seen").unwrap(), 21);
     // Without a callback the program returns the cookie.
     assert_eq!(run("throws_without_callback"), 9);
+}
+
+#[test]
+fn recorded_rows_hold() {
+    let played = helper_rows::play(&Kernel::new(SimKernel::builder().cpus(2).build().unwrap()));
+    assert_eq!((played.differ, played.skipped), (Vec::<String>::new(), Vec::<String>::new()));
+    assert_eq!(played.rows, 149);
 }
 
 helper_conformance::tests! {

@@ -9,6 +9,8 @@ pub(super) const HELPERS: &[(i32, HelperFn)] = &[
     (7, prandom),
     (8, |vm, _| Ok(vm.cpu.into())),
     // All CPUs are on one node.
+    // `bpf_get_cgroup_classid`: no class is given to tasks here, as where there is no `net_cls`.
+    (17, |_, _| Ok(0)),
     (42, |_, _| Ok(0)),
     (118, jiffies),
     // The machine never sleeps.

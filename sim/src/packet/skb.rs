@@ -518,7 +518,8 @@ impl Skb {
         }
         let flow =
             super::flow::Flow::of(self.protocol, self.buffer.room(memory).get(self.network..self.buffer.end));
-        let hash = flow.map_or(0, |flow| flow.hash());
+        // 0 says that there is none: what belongs to no flow has one too.
+        let hash = flow.map_or(1, |flow| flow.hash());
         *self.hash.insert(hash)
     }
 

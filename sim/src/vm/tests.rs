@@ -269,11 +269,15 @@ fn tail_calls_in_functions_begin_anew() {
 #[test]
 fn a_helper_that_is_not_simulated_says_so() {
     let sim = SimKernel::new();
-    let mut call = asm();
-    call.call_helper(17).exit();
-    let (index, text) = fault(&sim, &call);
-    assert_eq!(index, 0);
-    assert!(text.contains("get_cgroup_classid#17"), "{text}");
+    let insns = asm().call_helper(151).exit().finish().unwrap();
+    let prog = sim.prog_load(&ProgLoad::new(ProgType::SCHED_CLS, &insns, "GPL"), None).unwrap();
+    let mut run = TestRun::default();
+    run.data_in = &[0; 64];
+    assert_eq!(sim.prog_test_run(prog.as_fd(), &mut run).unwrap_err().0, Errno::EFAULT);
+    let fault = sim.last_fault().unwrap();
+    assert_eq!(fault.index, 0);
+    let text = fault.kind.to_string();
+    assert!(text.contains("skb_cgroup_classid#151"), "{text}");
 }
 
 /// A map that programs look into is a `struct bpf_map` where the kernel's types say.

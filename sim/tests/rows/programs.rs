@@ -110,6 +110,9 @@ fn loads(s: &mut Script<'_>) {
     let mut log = LogBuffer::new(2, 16);
     let loaded = s.kernel.prog_load(&ProgLoad::new(ProgType::XDP, &valid, "GPL"), Some(&mut log));
     s.row(label, loaded);
+    let mut log = LogBuffer::new(2, 1);
+    let loaded = s.kernel.prog_load(&ProgLoad::new(ProgType::XDP, &valid, "GPL"), Some(&mut log));
+    s.row("log_size=1 (too small)", format!("{} | read {}", loaded.text(), log.text().len()));
 }
 
 fn attributes(s: &mut Script<'_>) {
@@ -189,6 +192,7 @@ fn links(s: &mut Script<'_>) {
     };
     let lo = kernel.backend().ifindex("lo".as_ref()).unwrap();
     s.row("LINK_CREATE xdp bad ifindex", link(0x7fff_ff00));
+    s.row("LINK_CREATE target -1", link(u32::MAX));
     let linked = link(lo);
     s.row("second xdp link on lo", link(lo));
     let Ok(linked) = linked else { return s.row("LINK_CREATE xdp on lo", linked) };

@@ -1,5 +1,7 @@
 //! Test runs: which kinds can be run, with what input, and what they answer.
 
+mod details;
+
 use std::os::fd::AsFd;
 
 use skep_asm::{Assembler, Cond, Reg, Size};
@@ -26,6 +28,7 @@ pub(super) fn all(kernel: &Kernel, lines: &mut Vec<String>) {
     ] {
         buffers(Script::new(kernel, subject, lines), prog_type);
     }
+    details::sched_cls(Script::new(kernel, "sched_cls", lines));
     xdp(Script::new(kernel, "xdp", lines));
     raw_tp(Script::new(kernel, "raw_tp", lines));
     syscall(Script::new(kernel, "syscall", lines));
@@ -249,6 +252,7 @@ fn buffers(mut s: Script<'_>, prog_type: ProgType) {
     let mut tail = vec![0; 200];
     tail[199] = 1;
     s.row("ctx_in size=200 nonzero tail", context(&tail, 256));
+    details::context_fields(&mut s, &prog);
     s.row("ctx_out=100", context(&[0; 192], 100));
     for len in [1500, 1514, 3000, 3520, 4000, 65535] {
         s.row(&format!("data_in len={len}"), text(&run(&prog, &packet(len), |_| {})));
@@ -306,6 +310,7 @@ fn xdp(mut s: Script<'_>) {
         };
         s.row(label, outcome);
     }
+    details::xdp(&mut s);
     let pass = load(&|code| {
         code.mov64_imm(Reg::R0, 2);
     });
@@ -438,6 +443,12 @@ fn syscall(mut s: Script<'_>) {
     let ran = run(&prog, &[], |r| r.ctx = &mut context);
     s.row("ctx_out=0 with ctx_in=16", text(&ran));
     s.row("ctx_in buffer itself modified in place", context[..8].to_vec().text().replace("ok:", ""));
+    // A length of the output is refused, whatever it is.
+    for size in [0, 4, 8, 16, 65535, 65536] {
+        let (mut context, mut out) = (vec![0; size], vec![0; size.min(64)]);
+        let ran = run(&prog, &[], |r| (r.ctx, r.ctx_out) = (&mut context, &mut out));
+        s.row(&format!("ctx_in={size} ctx_out=min(..,64)"), text(&ran));
+    }
     let refused = |change: fn(&mut TestRun<'_>)| {
         let mut context = vec![0; 16];
         let mut request = TestRun::default();
