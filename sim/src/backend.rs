@@ -53,6 +53,9 @@ impl Backend for Core {
         };
         let access = Access::from_flags(open_flags(request.flags))?;
         map::check(&shape)?;
+        if shape.has_long_key() && !kernel.features().contains(Features::LONG_KEYS) {
+            return Err(Errno::E2BIG);
+        }
         let mut shape = shape.without_access();
         check_name(request.name)?;
         let inner = match request.map_type {
@@ -133,14 +136,21 @@ impl Backend for Core {
         flags: u64,
     ) -> Result<(), Errno> {
         let (map, access) = self.0.map(map.as_fd())?;
-        if map.is_hash() && !self.0.features().contains(Features::HASH_TAKE) {
-            return Err(Errno::ENOTSUPP);
+        let features = self.0.features();
+        // The flag came with hashes.
+        if flags != 0 && !features.contains(Features::HASH_TAKE) || flags & !map::LOCK != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if map.is_hash() && !features.contains(Features::HASH_TAKE)
+            || map.shape.kind == MapType::STACK_TRACE && !features.contains(Features::STACK_TRACE_TAKE)
+        {
+            return Err(map.refusal(access, true, true));
         }
         map.lookup_and_delete(access, key, value, flags)
     }
 
     fn map_lookup_batch(&self, map: MapRef<'_>, batch: &mut BatchRead<'_>) -> Result<u32, (Errno, u32)> {
-        let (map, access) = self.0.batch_map(map)?;
+        let (map, access) = self.0.batch_map(map, true, false)?;
         map.read_batch(access, batch, false)
     }
 
@@ -149,17 +159,17 @@ impl Backend for Core {
         map: MapRef<'_>,
         batch: &mut BatchRead<'_>,
     ) -> Result<u32, (Errno, u32)> {
-        let (map, access) = self.0.batch_map(map)?;
+        let (map, access) = self.0.batch_map(map, true, true)?;
         map.read_batch(access, batch, true)
     }
 
     fn map_update_batch(&self, map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)> {
-        let (map, access) = self.0.batch_map(map)?;
+        let (map, access) = self.0.batch_map(map, false, true)?;
         map.update_batch(access, batch, &|number| self.0.object_number(number))
     }
 
     fn map_delete_batch(&self, map: MapRef<'_>, batch: &BatchWrite<'_>) -> Result<u32, (Errno, u32)> {
-        let (map, access) = self.0.batch_map(map)?;
+        let (map, access) = self.0.batch_map(map, false, true)?;
         map.delete_batch(access, batch)
     }
 
@@ -185,7 +195,7 @@ impl Backend for Core {
             return Err(Errno::EINVAL);
         }
         let (map, access) = self.0.map(map)?;
-        map.freeze(access)
+        map.freeze(access, self.0.features().contains(Features::FREEZE_NEEDS_WRITE))
     }
 
     fn prog_load(&self, request: &ProgLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {

@@ -128,6 +128,6 @@ impl BareMap {
     /// # Errors
     /// [`Errno::EPERM`] when it is frozen already.
     pub fn freeze(&self) -> Result<(), Errno> {
-        self.0.freeze(Access::ALL)
+        self.0.freeze(Access::ALL, true)
     }
 }

@@ -63,8 +63,19 @@ bitflags::bitflags! {
         const MAP_BATCH = 1 << 24;
         /// Look up and delete an element of a hash in one step (Linux 5.14).
         const HASH_TAKE = 1 << 25;
-        /// Reading and writing one CPU's value of an element, and writing all with one value (Linux 7.0).
+        /// Reading and writing one CPU's value of an element, and writing all with one value (Linux 7.0). Since then bytes
+        /// between the values of CPUs are 0, and `BPF_NOEXIST` and `BPF_EXIST` together stand for neither with per-CPU maps.
         const CPU_FLAGS = 1 << 26;
+        /// Keys of hashes that are longer than 512 bytes (Linux 5.11).
+        const LONG_KEYS = 1 << 32;
+        /// Many elements of LPM tries and of per-CPU arrays in one call (Linux 5.13).
+        const LPM_BATCH = 1 << 28;
+        /// Many elements of maps of maps in one call (Linux 5.19).
+        const MAP_IN_MAP_BATCH = 1 << 29;
+        /// `BPF_MAP_FREEZE` takes a descriptor that may write, instead of a capability (Linux 6.5).
+        const FREEZE_NEEDS_WRITE = 1 << 30;
+        /// Look up and delete a stack trace in one step (Linux 6.18).
+        const STACK_TRACE_TAKE = 1 << 31;
         /// Maps of instructions (Linux 6.19).
         const INSN_ARRAY = 1 << 42;
         /// Ring buffers that overwrite their oldest records (Linux 6.19). Not among the defaults.

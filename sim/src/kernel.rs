@@ -387,12 +387,27 @@ impl Inner {
         Ok((object.map()?.clone(), access))
     }
 
-    /// As [`map`](Inner::map), for calls with many elements, which an old kernel does not have.
-    pub(crate) fn batch_map(&self, map: MapRef<'_>) -> Result<(Arc<Map>, Access), (Errno, u32)> {
+    /// As [`map`](Inner::map), for calls with many elements, which an old kernel does not have, or not for all kinds.
+    pub(crate) fn batch_map(
+        &self,
+        map: MapRef<'_>,
+        reads: bool,
+        writes: bool,
+    ) -> Result<(Arc<Map>, Access), (Errno, u32)> {
         if !self.features().contains(Features::MAP_BATCH) {
             return Err((Errno::EINVAL, 0));
         }
-        self.map(map.as_fd()).map_err(|errno| (errno, 0))
+        let (map, access) = self.map(map.as_fd()).map_err(|errno| (errno, 0))?;
+        let needs = match map.shape.kind {
+            MapType::LPM_TRIE | MapType::PERCPU_ARRAY => Features::LPM_BATCH,
+            MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS => Features::MAP_IN_MAP_BATCH,
+            _ => Features::empty(),
+        };
+        if self.features().contains(needs) {
+            Ok((map, access))
+        } else {
+            Err((map.refusal(access, reads, writes), 0))
+        }
     }
 
     /// The link on a network device, if one is attached.

@@ -1,6 +1,6 @@
 //! Flags that choose whose value of a per-CPU element is meant (`BPF_F_CPU`, `BPF_F_ALL_CPUS`), and how long values are.
 
-use skep_sys::abi::Errno;
+use skep_sys::abi::{Errno, MapType};
 
 use super::elements::Resolve;
 use super::{ALL_CPUS, CPU, EXIST, LOCK, Map, NOEXIST, State};
@@ -89,6 +89,16 @@ impl Map {
             }
             // Linux 7.2 does not look at the others for hashes.
             let flags = if self.is_hash() { 0 } else { flags & (NOEXIST | EXIST) };
+            return state.elements.update(key, &all, flags, resolve);
+        }
+        if self.shape.cpu_flags && self.shape.kind.is_per_cpu() {
+            let size = self.shape.value_size as usize;
+            let mut all = value.to_vec();
+            for one in all.chunks_exact_mut(size.next_multiple_of(8)) {
+                one.get_mut(size..).unwrap_or_default().fill(0);
+            }
+            let is_storage = self.shape.kind == MapType::PERCPU_CGROUP_STORAGE;
+            let flags = if flags == NOEXIST | EXIST && !is_storage { 0 } else { flags & !LOCK };
             return state.elements.update(key, &all, flags, resolve);
         }
         // Whoever asks for the lock writes in place what is there.

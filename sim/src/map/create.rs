@@ -69,6 +69,19 @@ impl Shape {
     }
 
     /// The shape as the kernel keeps it: what a descriptor may do is the descriptor's.
+    /// Whether it is a hash whose keys are longer than a program's stack.
+    pub(crate) fn has_long_key(&self) -> bool {
+        let is_hash = matches!(
+            self.kind,
+            MapType::HASH
+                | MapType::HASH_OF_MAPS
+                | MapType::LRU_HASH
+                | MapType::PERCPU_HASH
+                | MapType::LRU_PERCPU_HASH
+        );
+        is_hash && self.key_size > STACK_MAX
+    }
+
     pub(crate) fn without_access(mut self) -> Shape {
         self.flags -= MapFlags::RDONLY | MapFlags::WRONLY;
         self
@@ -128,6 +141,8 @@ impl Shape {
     }
 }
 
+/// Longest keys of hashes in kernels that know no longer ones (`MAX_BPF_STACK`).
+const STACK_MAX: u32 = 512;
 /// Largest allocation for one hash element (`KMALLOC_MAX_SIZE`).
 const ELEMENT_MAX: u64 = 4 << 20;
 /// Largest per-CPU allocation (`PCPU_MIN_UNIT_SIZE`).

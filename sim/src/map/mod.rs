@@ -91,7 +91,7 @@ struct State {
 /// Flags of element calls.
 const NOEXIST: u64 = 1;
 const EXIST: u64 = 2;
-const LOCK: u64 = 4;
+pub(crate) const LOCK: u64 = 4;
 const CPU: u64 = 8;
 const ALL_CPUS: u64 = 16;
 
@@ -217,6 +217,9 @@ impl Map {
         if flags & LOCK != 0 || !matches!(self.shape.value_len(), 4 | 8) {
             return Err(Errno::EINVAL);
         }
+        if self.shape.cpu_flags {
+            self.check_flags(flags, u64::from(u32::MAX))?;
+        }
         self.check_key(key)?;
         state.elements.update_fd(key, value, flags, resolve)
     }
@@ -281,13 +284,25 @@ impl Map {
         Ok(())
     }
 
-    pub(crate) fn freeze(&self, access: Access) -> Result<(), Errno> {
+    /// The error of an operation that the kernel does not have for the kind of map, or of a descriptor that it looks at before.
+    pub(crate) fn refusal(&self, access: Access, reads: bool, writes: bool) -> Errno {
+        if reads && !access.read {
+            return Errno::EPERM;
+        }
+        let allowed = if writes { self.check_writable(&self.state(), access) } else { Ok(()) };
+        allowed.err().unwrap_or(Errno::ENOTSUPP)
+    }
+
+    /// Forbids writing from now on. Whether a descriptor has to be one that may write depends on the kernel.
+    pub(crate) fn freeze(&self, access: Access, needs_write: bool) -> Result<(), Errno> {
         let mut state = self.state();
         if !self.shape.fields.is_empty() || self.shape.kind == MapType::STRUCT_OPS {
             return Err(Errno::ENOTSUPP);
         }
-        self.check_writable(&state, access)?;
-        if Arc::strong_count(&state.writers) > 1 {
+        if needs_write {
+            self.check_writable(&state, access)?;
+        }
+        if Arc::strong_count(&state.writers) > 1 || state.frozen {
             return Err(Errno::EBUSY);
         }
         state.frozen = true;
