@@ -39,9 +39,15 @@ pub(crate) fn link_create(kernel: &Inner, request: &LinkCreate<'_>) -> Result<Ow
         return tables::link(kernel, map, request);
     }
     let prog = object.prog()?;
-    if request.cookie != 0 && !kernel.features().contains(Features::COOKIE) {
-        return Err(Errno::E2BIG);
+    let is_known = request.attach_type.0 <= kernel.config().last_attach_type.0;
+    let makes_links = match prog.prog_type {
+        ProgType::SK_MSG | ProgType::SK_SKB => kernel.features().contains(Features::SOCKMAP_LINK),
+        _ => true,
+    };
+    if !is_known || !makes_links {
+        return Err(Errno::EINVAL);
     }
+    check_options(kernel, request)?;
     match prog.prog_type {
         ProgType::XDP => link_xdp(kernel, prog, request),
         ProgType::TRACING if is_iterator(prog, request) => link_iterator(kernel, prog, request),
@@ -65,10 +71,45 @@ pub(crate) fn link_create(kernel: &Inner, request: &LinkCreate<'_>) -> Result<Ow
         ProgType::KPROBE if request.attach_type == AttachType::TRACE_UPROBE_MULTI => {
             link_uprobes(kernel, prog, request)
         }
+        ProgType::PERF_EVENT | ProgType::TRACEPOINT if request.attach_type != AttachType::PERF_EVENT => {
+            Err(Errno::EINVAL)
+        }
         _ if request.attach_type == AttachType::XDP => Err(Errno::EINVAL),
         _ if is_net(prog.prog_type) => link_net(kernel, prog, request),
         _ if matches!(request.target, LinkTarget::Fd(_)) => Err(Errno::EBADF),
         _ => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+/// Refuses a place in an order where there is none, and a cookie where no program could read it.
+fn check_options(kernel: &Inner, request: &LinkCreate<'_>) -> Result<(), Errno> {
+    use AttachType as A;
+
+    let attach_type = request.attach_type;
+    let is_ordered =
+        matches!(attach_type, A::TCX_INGRESS | A::TCX_EGRESS | A::NETKIT_PRIMARY | A::NETKIT_PEER)
+            || attach_type.name().is_some_and(|name| name.starts_with("cgroup_"));
+    if request.anchor.flags() != 0 && !is_ordered {
+        return Err(Errno::EINVAL);
+    }
+    // Where there is an order, what would be the cookie stands for something else, and it is not passed.
+    if request.cookie == 0 || is_ordered || attach_type == A::NETFILTER {
+        return Ok(());
+    }
+    let is_read = matches!(
+        attach_type,
+        A::PERF_EVENT
+            | A::TRACE_RAW_TP
+            | A::TRACE_FENTRY
+            | A::TRACE_FEXIT
+            | A::MODIFY_RETURN
+            | A::TRACE_FSESSION
+            | A::LSM_MAC
+    );
+    match kernel.features().contains(Features::COOKIE) {
+        true if is_read => Ok(()),
+        false if is_read => Err(Errno::E2BIG),
+        _ => Err(Errno::EINVAL),
     }
 }
 
@@ -150,6 +191,10 @@ fn link_perf_event(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -
     let Ok(Object::Perf(event)) = kernel.object(fd) else { return Err(Errno::EBADF) };
     if request.flags != 0 || prog.prog_type != ProgType::PERF_EVENT {
         return Err(Errno::EINVAL);
+    }
+    // An event has one program.
+    if kernel.links_of_event(&event) {
+        return Err(Errno::EEXIST);
     }
     let points = vec![Point { kind: PointKind::Perf(Some(event)), cookie: None }];
     new_link(kernel, prog, Place::Points { points, multi: false }, request.cookie)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use skep_btf::{Btf, BtfError};
-use skep_sys::abi::{Errno, MapType, ProgType};
+use skep_sys::abi::{AttachType, Errno, MapType, ProgType};
 use skep_sys::wrap::Command;
 
 use crate::features::Features;
@@ -32,6 +32,8 @@ pub struct Builder {
     /// The last kinds of maps and programs that there are.
     pub(crate) last_map_type: MapType,
     pub(crate) last_prog_type: ProgType,
+    /// The last of the attach points that links can be made at.
+    pub(crate) last_attach_type: AttachType,
     pub(crate) config: Bytes,
     pub(crate) symbols: Bytes,
     /// The mappings of processes.
@@ -116,6 +118,7 @@ impl Default for Builder {
             missing_helpers: BTreeSet::new(),
             last_map_type: MapType(u32::MAX),
             last_prog_type: ProgType(u32::MAX),
+            last_attach_type: AttachType(u32::MAX),
             config: Bytes::from_static(CONFIG),
             symbols: Bytes::new(),
             processes: BTreeMap::new(),
@@ -149,7 +152,8 @@ impl Builder {
     }
 
     /// Makes it a kernel like that release of Linux, from 4.18 on: its number, its [features](Features), its helper functions
-    /// (as far as [`SimKernel`] has them at all) and its kinds of maps and programs. Answers that changed otherwise are
+    /// (as far as [`SimKernel`] has them at all) and its kinds of maps, programs
+    /// and attach points. Answers that changed otherwise are
     /// those of 6.18.
     ///
     /// ```
@@ -166,6 +170,7 @@ impl Builder {
         self.missing_helpers = (releases::last_helper(release) + 1..=HELPER_LAST).collect();
         self.last_map_type = releases::last_map_type(release);
         self.last_prog_type = releases::last_prog_type(release);
+        self.last_attach_type = releases::last_attach_type(release);
         self
     }
 

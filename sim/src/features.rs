@@ -66,6 +66,10 @@ bitflags::bitflags! {
         /// Reading and writing one CPU's value of an element, and writing all with one value (Linux 7.0). Since then bytes
         /// between the values of CPUs are 0, and `BPF_NOEXIST` and `BPF_EXIST` together stand for neither with per-CPU maps.
         const CPU_FLAGS = 1 << 26;
+        /// Links to maps of sockets (Linux 6.10).
+        const SOCKMAP_LINK = 1 << 33;
+        /// Programs of control groups have places in their order (Linux 6.17, and 6.12 in its stable releases).
+        const CGROUP_ORDER = 1 << 34;
         /// Keys of hashes that are longer than 512 bytes (Linux 5.11).
         const LONG_KEYS = 1 << 32;
         /// Many elements of LPM tries and of per-CPU arrays in one call (Linux 5.13).

@@ -416,6 +416,12 @@ impl Inner {
         links.into_iter().find(|link| link.place.is_xdp(ifindex) && link.is_attached())
     }
 
+    /// Whether a program is attached to a perf event.
+    pub(crate) fn links_of_event(&self, event: &Arc<PerfEvent>) -> bool {
+        let links: Vec<_> = self.swept().links.iter().collect();
+        links.into_iter().any(|link| link.is_attached() && link.place.is_event(event))
+    }
+
     /// Lets go of an object that was unpinned.
     pub(crate) fn release(&self, object: Object) {
         let Object::Map(map) = object else { return };

@@ -9,6 +9,7 @@ use crate::event::{Point, PointKind};
 use crate::map::Map;
 use crate::net::Hook;
 use crate::object::Object;
+use crate::perf::PerfEvent;
 use crate::prog::Prog;
 
 /// A link. Whoever is attached to holds it weakly, so that it is detached when it goes.
@@ -63,6 +64,13 @@ impl Place {
     /// Whether it is XDP on that network device.
     pub(crate) fn is_xdp(&self, device: u32) -> bool {
         matches!(self, Place::Xdp { ifindex } if *ifindex == device)
+    }
+
+    /// Whether it is that perf event.
+    pub(crate) fn is_event(&self, event: &Arc<PerfEvent>) -> bool {
+        let is_it =
+            |point: &Point| matches!(&point.kind, PointKind::Perf(Some(one)) if Arc::ptr_eq(one, event));
+        matches!(self, Place::Points { points, .. } if points.iter().any(is_it))
     }
 }
 
@@ -160,6 +168,9 @@ impl Link {
         let mut state = self.state();
         if !matches!(self.place, Place::Xdp { .. } | Place::Net(_)) {
             return Err(Errno::EINVAL);
+        }
+        if matches!(self.place, Place::Net(Hook::Netfilter(_))) {
+            return Err(Errno::EOPNOTSUPP);
         }
         if !state.attached {
             return Err(Errno::ENOLINK);

@@ -1,6 +1,6 @@
 //! What releases of Linux can do, so that a kernel of any of them can be simulated.
 
-use skep_sys::abi::{MapType, ProgType};
+use skep_sys::abi::{AttachType, MapType, ProgType};
 
 use crate::features::Features;
 
@@ -38,6 +38,9 @@ const FEATURES: &[(Features, Release)] = &[
     (Features::BTF_QMARK_DATASEC, (6, 5)),
     (Features::FREEZE_NEEDS_WRITE, (6, 5)),
     (Features::ARG_CTX_TAG, (6, 8)),
+    (Features::SOCKMAP_LINK, (6, 10)),
+    // 6.12 got it in its stable releases.
+    (Features::CGROUP_ORDER, (6, 12)),
     (Features::PROG_STREAMS, (6, 17)),
     (Features::SHA256_TAG, (6, 18)),
     (Features::STACK_TRACE_TAKE, (6, 18)),
@@ -107,6 +110,26 @@ const PROG_TYPES: &[(ProgType, Release)] = &[
     (ProgType::NETFILTER, (6, 4)),
 ];
 
+/// The last attach type of releases that added some.
+const ATTACH_TYPES: &[(AttachType, Release)] = &[
+    (AttachType::CGROUP_UDP6_RECVMSG, (5, 2)),
+    (AttachType::CGROUP_SETSOCKOPT, (5, 3)),
+    (AttachType::TRACE_FEXIT, (5, 5)),
+    (AttachType::LSM_MAC, (5, 7)),
+    (AttachType::XDP_DEVMAP, (5, 8)),
+    (AttachType::XDP, (5, 9)),
+    (AttachType::SK_SKB_VERDICT, (5, 13)),
+    (AttachType::SK_REUSEPORT_SELECT_OR_MIGRATE, (5, 14)),
+    (AttachType::PERF_EVENT, (5, 15)),
+    (AttachType::TRACE_KPROBE_MULTI, (5, 18)),
+    (AttachType::LSM_CGROUP, (6, 0)),
+    (AttachType::NETFILTER, (6, 4)),
+    (AttachType::TRACE_UPROBE_MULTI, (6, 6)),
+    (AttachType::NETKIT_PEER, (6, 7)),
+    (AttachType::TRACE_KPROBE_SESSION, (6, 10)),
+    (AttachType::TRACE_UPROBE_SESSION, (6, 13)),
+];
+
 /// The last of a table that a release has.
 fn last<T: Copy>(table: &[(T, Release)], release: Release) -> Option<T> {
     table.iter().rev().find(|(_, since)| *since <= release).map(|(last, _)| *last)
@@ -133,6 +156,16 @@ pub(crate) fn last_prog_type(release: Release) -> ProgType {
     last(PROG_TYPES, release).unwrap_or(ProgType::LIRC_MODE2)
 }
 
+/// The last attach type.
+pub(crate) fn last_attach_type(release: Release) -> AttachType {
+    let newest = ATTACH_TYPES.last().map_or((0, 0), |(_, since)| *since);
+    // Those that came since are not looked at.
+    if release > newest {
+        return AttachType(u32::MAX);
+    }
+    last(ATTACH_TYPES, release).unwrap_or(AttachType::LIRC_MODE2)
+}
+
 #[cfg(test)]
 mod tests {
     use skep_sys::abi::{Errno, UpdateFlags};
@@ -150,6 +183,7 @@ mod tests {
         assert!(HELPERS.is_sorted() && HELPERS.is_sorted_by_key(|(_, since)| since));
         assert!(MAP_TYPES.is_sorted_by_key(|(kind, since)| (kind.0, *since)));
         assert!(PROG_TYPES.is_sorted_by_key(|(kind, since)| (kind.0, *since)));
+        assert!(ATTACH_TYPES.is_sorted_by_key(|(kind, since)| (kind.0, *since)));
     }
 
     /// What the types of these kernels say.

@@ -7,6 +7,7 @@ use skep_sys::abi::{AttachType, Errno, LinkType, MapId, MapType, ProgType};
 use skep_sys::request::{LinkAnchor, LinkCreate, LinkPlace, LinkTarget, NetfilterHook};
 
 use crate::fd::Access;
+use crate::features::Features;
 use crate::kernel::Inner;
 use crate::link::{Link, Place};
 use crate::object::Object;
@@ -99,6 +100,7 @@ pub(crate) fn link_net(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_
     if request.flags != 0 {
         return Err(Errno::EINVAL);
     }
+    let is_cgroup = matches!(hook, Hook::Cgroup { .. });
     let ordered = matches!(hook, Hook::Tcx { .. } | Hook::Netkit { .. } | Hook::Cgroup { .. });
     if !ordered && request.anchor.flags() != 0 {
         return Err(Errno::EINVAL);
@@ -124,7 +126,11 @@ pub(crate) fn link_net(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_
                 let tcx = matches!(hook, Hook::Tcx { .. } | Hook::Netkit { .. });
                 return Err(if tcx { Errno::ERANGE } else { Errno::E2BIG });
             }
-            if ordered {
+            if is_cgroup && !kernel.features().contains(Features::CGROUP_ORDER) {
+                if request.anchor.flags() != 0 {
+                    return Err(Errno::EINVAL);
+                }
+            } else if ordered {
                 check_revision(kernel, &hook, request.expected_revision)?;
             }
             // A program is in the order of a device once.
@@ -132,7 +138,7 @@ pub(crate) fn link_net(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_
             if matches!(hook, Hook::Tcx { .. } | Hook::Netkit { .. }) && chain.iter().any(again) {
                 return Err(Errno::EEXIST);
             }
-            anchored(kernel, &chain, request.anchor)?
+            anchored(kernel, &hook, &chain, request.anchor)?
         }
     };
     let link = kernel.state().links.add(|id| Link::new(id, prog.clone(), Place::Net(hook)))?;
@@ -194,11 +200,11 @@ fn place(kernel: &Inner, prog: &Prog, request: &LinkCreate<'_>) -> Result<Hook, 
                 _ => Ok(Hook::Netfilter(hook)),
             }
         }
-        (ProgType::SK_LOOKUP | ProgType::FLOW_DISSECTOR, LinkTarget::Fd(fd)) => match object(fd)? {
+        (ProgType::SK_LOOKUP | ProgType::FLOW_DISSECTOR, LinkTarget::Fd(fd)) => match kernel.object(fd)? {
             Object::Netns => Ok(Hook::Netns { attach_type }),
             _ => Err(Errno::EINVAL),
         },
-        (ProgType::SK_MSG | ProgType::SK_SKB, LinkTarget::Fd(fd)) => match object(fd)? {
+        (ProgType::SK_MSG | ProgType::SK_SKB, LinkTarget::Fd(fd)) => match kernel.object(fd)? {
             Object::Map(map) if matches!(map.shape.kind, MapType::SOCKMAP | MapType::SOCKHASH) => {
                 Ok(Hook::Sockmap { map: map.id, attach_type })
             }
@@ -218,7 +224,13 @@ fn check_revision(kernel: &Inner, hook: &Hook, expected: u64) -> Result<(), Errn
 }
 
 /// The place in an order that an anchor means.
-fn anchored(kernel: &Inner, chain: &[Arc<Link>], anchor: LinkAnchor<'_>) -> Result<usize, Errno> {
+fn anchored(
+    kernel: &Inner,
+    hook: &Hook,
+    chain: &[Arc<Link>],
+    anchor: LinkAnchor<'_>,
+) -> Result<usize, Errno> {
+    let missing = if matches!(hook, Hook::Cgroup { .. }) { Errno::EINVAL } else { Errno::ENOENT };
     let by_prog = |prog: &Arc<Prog>| chain.iter().position(|link| Arc::ptr_eq(&link.prog(), prog));
     let by_link = |link: &Arc<Link>| chain.iter().position(|known| Arc::ptr_eq(known, link));
     let prog = |fd| Ok::<_, Errno>(by_prog(kernel.object(fd)?.prog()?));
@@ -235,7 +247,7 @@ fn anchored(kernel: &Inner, chain: &[Arc<Link>], anchor: LinkAnchor<'_>) -> Resu
         LinkAnchor::AfterLinkId(id) => (chain.iter().position(|link| link.id == id.0), true),
         _ => return Ok(chain.len()),
     };
-    Ok(found.ok_or(Errno::ENOENT)? + usize::from(after))
+    Ok(found.ok_or(missing)? + usize::from(after))
 }
 
 impl Inner {
