@@ -1,0 +1,186 @@
+//! What programs of every kind of tracing note of something that happens: the same, whether it happens or a test says that it does.
+
+#![allow(clippy::print_stdout)]
+
+use std::path::Path;
+
+use skep::program::Program;
+use skep::sys::Kernel;
+use skep::{Loader, Object, Spec};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A file that there is not.
+pub(crate) const PATH: &str = "/skep/no/such/file";
+/// A program that can be executed by this name, and how its name begins.
+pub(crate) const EXECUTED: &str = "/tmp/skep-events";
+/// `SIGURG`, which by default does nothing.
+pub(crate) const SIGNAL: i32 = 23;
+const ENOENT: i64 = -2;
+const EPERM: i64 = 1;
+const AT_FDCWD: i64 = -100;
+
+/// Where a program is attached that does not say it itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// What its section says.
+    Section,
+    Kprobe(&'static str),
+    Kretprobe(&'static str),
+    Tracepoint(&'static str, &'static str),
+    /// A function of the C library.
+    Uprobe(&'static str),
+    Uretprobe(&'static str),
+}
+
+/// Attaches programs, and does what they note.
+pub(crate) trait Stage {
+    fn kernel(&self) -> &Kernel;
+    /// The thread that does all of it.
+    fn thread(&self) -> u32;
+    /// Answers what keeps the program attached.
+    fn attach(&self, program: &Program, place: Place) -> Result<Box<dyn std::any::Any>, String>;
+    /// Opens [`PATH`], to read.
+    fn open(&self);
+    /// Sends [`SIGNAL`] to its own process; answers the error.
+    fn signal(&self) -> i32;
+    /// Calls `getpgid` of the C library with its own process id.
+    fn call(&self) -> [i64; 2];
+    /// Executes [`EXECUTED`] in a new process.
+    fn execute(&self);
+}
+
+#[derive(Clone, Copy, PartialEq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Record {
+    numbers: [i64; 4],
+    text: [u8; 32],
+}
+
+impl Record {
+    fn new(numbers: &[i64], text: &str) -> Record {
+        let mut record = Record { numbers: [0; 4], text: [0; 32] };
+        record.numbers[..numbers.len()].copy_from_slice(numbers);
+        record.text[..text.len()].copy_from_slice(text.as_bytes());
+        record
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Action {
+    Open,
+    Signal,
+    Call,
+    Execute,
+}
+
+impl Action {
+    /// Does it. Answers the argument and the result of a call, or the error of a signal.
+    fn happens(self, stage: &dyn Stage) -> [i64; 2] {
+        match self {
+            Action::Open => stage.open(),
+            Action::Signal => return [SIGNAL.into(), stage.signal().into()],
+            Action::Call => return stage.call(),
+            Action::Execute => stage.execute(),
+        }
+        [0, 0]
+    }
+}
+
+struct Case {
+    program: &'static str,
+    place: Place,
+    action: Action,
+    /// What it notes of what happens.
+    notes: fn([i64; 2]) -> Record,
+}
+
+/// The start of the opening of a file.
+fn open(_: [i64; 2]) -> Record {
+    Record::new(&[AT_FDCWD], PATH)
+}
+
+/// Its end.
+fn opened(_: [i64; 2]) -> Record {
+    Record::new(&[ENOENT], "")
+}
+
+/// A signal that is ignored (`TRACE_SIGNAL_IGNORED`), comes from a process, and is for the whole of one.
+fn generated([number, error]: [i64; 2]) -> Record {
+    assert_eq!(error, 0);
+    Record::new(&[number, 0, 1, 1], "")
+}
+
+/// A signal that the program forbids.
+fn denied([number, error]: [i64; 2]) -> Record {
+    assert_eq!(error, EPERM);
+    Record::new(&[number], "")
+}
+
+fn called([argument, _]: [i64; 2]) -> Record {
+    Record::new(&[argument], "")
+}
+
+fn returned([_, result]: [i64; 2]) -> Record {
+    Record::new(&[result], "")
+}
+
+fn executed(_: [i64; 2]) -> Record {
+    Record::new(&[1], EXECUTED)
+}
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    Case { program: "kprobe_open", place: Place::Kprobe("do_sys_openat2"), action: Action::Open, notes: open },
+    Case { program: "kretprobe_open", place: Place::Kretprobe("do_sys_openat2"), action: Action::Open, notes: opened },
+    Case { program: "fentry_open", place: Place::Section, action: Action::Open, notes: open },
+    Case { program: "fexit_open", place: Place::Section, action: Action::Open, notes: opened },
+    Case { program: "tracepoint_open", place: Place::Tracepoint("syscalls", "sys_enter_openat"), action: Action::Open, notes: open },
+    Case { program: "tracepoint_opened", place: Place::Tracepoint("syscalls", "sys_exit_openat"), action: Action::Open, notes: opened },
+    Case { program: "raw_tp_open", place: Place::Section, action: Action::Open, notes: open },
+    Case { program: "tp_btf_open", place: Place::Section, action: Action::Open, notes: open },
+    Case { program: "raw_tp_signal", place: Place::Section, action: Action::Signal, notes: generated },
+    Case { program: "tp_btf_signal", place: Place::Section, action: Action::Signal, notes: generated },
+    Case { program: "tracepoint_signal", place: Place::Tracepoint("signal", "signal_generate"), action: Action::Signal, notes: generated },
+    Case { program: "fmod_ret_kill", place: Place::Section, action: Action::Signal, notes: denied },
+    Case { program: "lsm_kill", place: Place::Section, action: Action::Signal, notes: denied },
+    Case { program: "uprobe_call", place: Place::Uprobe("getpgid"), action: Action::Call, notes: called },
+    Case { program: "uretprobe_call", place: Place::Uretprobe("getpgid"), action: Action::Call, notes: returned },
+    Case { program: "tracepoint_exec", place: Place::Tracepoint("sched", "sched_process_exec"), action: Action::Execute, notes: executed },
+];
+
+/// Runs all of it. Answers what could not be done, with the reason.
+pub(crate) fn run(stage: &dyn Stage) -> Vec<String> {
+    let cases = CASES.iter();
+    cases
+        .filter_map(|case| play(stage, case).err().map(|reason| format!("{}: {reason}", case.program)))
+        .collect()
+}
+
+fn play(stage: &dyn Stage, case: &Case) -> Result<(), String> {
+    let Case { program, place, action, notes } = case;
+    let mut spec = Spec::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/run/events.o")).unwrap();
+    let index = spec.program_index(program).expect("a program of that name");
+    spec.load_only(index);
+    let object = Loader::new(stage.kernel()).load(&spec).map_err(|error| {
+        let cause = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
+        format!("{error}: {cause}")
+    })?;
+    object.set_global("thread", &stage.thread()).unwrap();
+    let noted = |object: &Object| {
+        let count = object.global::<u32>("count").unwrap() as usize;
+        object.set_global("count", &0u32).unwrap();
+        object.global::<[Record; 16]>("seen").unwrap()[..count].to_vec()
+    };
+    let held = stage.attach(object.program(program).unwrap(), *place)?;
+    noted(&object);
+    let happened = action.happens(stage);
+    println!("{program}: {happened:?}");
+    assert_eq!(noted(&object), [notes(happened)], "{program}");
+    // What is not attached any more notes nothing, and forbids nothing.
+    drop(held);
+    noted(&object);
+    let happened = action.happens(stage);
+    assert!(!matches!(action, Action::Signal) || happened[1] == 0, "{program} after it was detached");
+    assert_eq!(noted(&object), [], "{program} after it was detached");
+    Ok(())
+}
