@@ -1,11 +1,12 @@
 //! Looking at programs of the simulated kernel: coverage by C source line, each instruction, a debugger.
 
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
 use skep::asm::Reg;
 use skep::program::{ProgramBuilder, RunInput};
 use skep::sim::{Debugger, FaultKind, SimKernel, Stop};
-use skep::sys::abi::ProgType;
+use skep::sys::abi::{Errno, ProgType};
 use skep::{Kernel, Loader, Object, Spec};
 
 const COUNTER: &[u8] = include_bytes!("../examples/packet_counter.bpf.o");
@@ -212,4 +213,40 @@ fn a_fault_can_be_looked_at() {
         },
     );
     result.unwrap_err();
+}
+
+/// Why, where, which line of C, and what the registers held: in the words that a person reads.
+#[test]
+fn a_fault_is_told_with_its_line_and_registers() {
+    let kernel = Kernel::new(SimKernel::new());
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/bad_null_deref.o");
+    let object = Loader::new(&kernel).load(&Spec::open(path).unwrap()).unwrap();
+    let program = object.program("no_check").unwrap();
+    assert_eq!(kernel.backend().prog_fault(program.as_fd()), Err(Errno::ENOENT), "it has not run");
+    let error = program.run(&RunInput::packet(&[0; 64])).unwrap_err();
+    let text = kernel.backend().prog_fault(program.as_fd()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[..3],
+        [
+            "program `no_check` faulted: invalid read of 8 bytes at 0x0: it is a null pointer",
+            "  at instruction 9: (79) r2 = *(u64 *)(r0 +0)",
+            "  source: ./bad_null_deref.c:12: *value += skb->len; // here",
+        ]
+    );
+    let registers: Vec<(&str, &str)> = lines[3]
+        .strip_prefix("  registers: ")
+        .unwrap()
+        .split(' ')
+        .map(|register| register.split_once('=').unwrap())
+        .collect();
+    let names: Vec<&str> = registers.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10"]);
+    // What was looked up, and not found.
+    assert_eq!(registers[0].1, "0x0");
+    assert!(registers[10].1.starts_with("0x8"), "the stack: {text}");
+    assert_eq!(lines.len(), 4);
+    // The error of the run has it too.
+    let told = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
+    assert!(format!("{error}: {told}").contains(&text), "{error}: {told}");
 }

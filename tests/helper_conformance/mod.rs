@@ -11,6 +11,7 @@ mod loops;
 mod maps;
 mod objects;
 mod rings;
+mod storage;
 mod strings;
 mod text;
 mod timers;
@@ -65,6 +66,9 @@ pub(crate) const BODIES: &[Body] = &[
     ("comparisons", strings::comparisons),
     ("string_functions", strings::functions),
     ("clocks", timers::clocks),
+    ("times_of_day", timers::times_of_day),
+    ("storage_of_tasks", storage::of_tasks),
+    ("storage_of_sockets", storage::of_sockets),
     ("timers", timers::timers),
     ("timer_errors", timers::errors),
     ("work_queues", timers::work_queues),

@@ -65,6 +65,37 @@ pub(super) fn clocks(world: &World<'_>) {
     assert!(noted.get(5).is_none_or(|ticks| *ticks == 1));
 }
 
+/// The clock that only ticks is behind the other by less than a tick, and international atomic time goes with it.
+pub(super) fn times_of_day(world: &World<'_>) {
+    if [160, 208].iter().any(|helper| !has_helper(world, "times_of_day", *helper, ProgType::SOCKET_FILTER)) {
+        return;
+    }
+    let mut script = Script::of(world, ProgType::SOCKET_FILTER);
+    for helper in [160, 5, 208, 5] {
+        script.call(helper, &[]).note();
+    }
+    let program = script.exit(0).program();
+    let run = || {
+        let mut run = TestRun::default();
+        run.data_in = &[0; 64];
+        program.test_run(&mut run).unwrap();
+        <[u64; 4]>::try_from(script.notes()).unwrap()
+    };
+    let first = run();
+    (world.wait)(Duration::from_millis(20));
+    let second = run();
+    // The slowest clock ticks a hundred times a second.
+    for [coarse, before, _, _] in [first, second] {
+        assert!(coarse <= before && before - coarse < 20_000_000, "{coarse} {before}");
+    }
+    assert!(second[0] - first[0] >= 10_000_000, "{first:?} {second:?}");
+    // Between the two looks at the other clock.
+    let between = second[1] - first[3]..=second[3] - first[1];
+    assert!(between.contains(&(second[2] - first[2])), "{first:?} {second:?}");
+    // Of this century.
+    assert!(first[2] > 946_684_800_000_000_000, "{first:?}");
+}
+
 /// A map of elements with a timer or a work queue at 16, and a number at 0.
 fn timed(world: &World<'_>, field: &str) -> Map {
     let map = locked(world, MapType::ARRAY, field, 16, 8);
