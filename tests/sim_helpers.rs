@@ -95,6 +95,23 @@ fn an_exception_ends_in_the_callback_of_its_program() {
     assert_eq!(run("throws_without_callback"), 9);
 }
 
+/// What was recorded on 6.12 otherwise than on 6.18.
+#[test]
+fn rows_of_an_older_kernel_hold() {
+    let sim = SimKernel::builder().cpus(2).linux(6, 12).build().unwrap();
+    let played = helper_rows::play(&Kernel::new(sim));
+    let expected = [
+        "(0,0,(void*)b,8,0): 33751039, and Linux 6.18 514",
+        "((void*)b,4,(void*)b,8,0): 33751039, and Linux 6.18 514",
+        "(0,0,(void*)z,8,0): 1765077165, and Linux 6.18 23010",
+        "(0,0,(void*)z,8,0xffff): 1765142700, and Linux 6.18 23010",
+        "((void*)z,8,0,0,0): 2529890130, and Linux 6.18 42525",
+        "((void*)z,4,(void*)(z+4),4,7): 2022213775, and Linux 6.18 280",
+    ];
+    assert_eq!(played.differ, expected.map(|row| format!("xdp_side: bpf_csum_diff{row}")));
+    assert_eq!((played.rows, played.skipped), (149, Vec::new()));
+}
+
 #[test]
 fn recorded_rows_hold() {
     let played = helper_rows::play(&Kernel::new(SimKernel::builder().cpus(2).build().unwrap()));

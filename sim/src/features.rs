@@ -66,6 +66,8 @@ bitflags::bitflags! {
         /// Reading and writing one CPU's value of an element, and writing all with one value (Linux 7.0). Since then bytes
         /// between the values of CPUs are 0, and `BPF_NOEXIST` and `BPF_EXIST` together stand for neither with per-CPU maps.
         const CPU_FLAGS = 1 << 26;
+        /// `bpf_csum_diff` answers 16 bits; before it answered 32, or `EINVAL` for more than 512 bytes (Linux 6.13).
+        const CSUM_DIFF_FOLDS = 1 << 35;
         /// Links to maps of sockets (Linux 6.10).
         const SOCKMAP_LINK = 1 << 33;
         /// Programs of control groups have places in their order (Linux 6.17, and 6.12 in its stable releases).

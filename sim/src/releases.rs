@@ -41,6 +41,7 @@ const FEATURES: &[(Features, Release)] = &[
     (Features::SOCKMAP_LINK, (6, 10)),
     // 6.12 got it in its stable releases.
     (Features::CGROUP_ORDER, (6, 12)),
+    (Features::CSUM_DIFF_FOLDS, (6, 13)),
     (Features::PROG_STREAMS, (6, 17)),
     (Features::SHA256_TAG, (6, 18)),
     (Features::STACK_TRACE_TAKE, (6, 18)),

@@ -3,6 +3,7 @@
 use skep_sys::abi::Errno;
 
 use super::with_skb;
+use crate::features::Features;
 use crate::helper::negative;
 use crate::packet::checksum::{Sum, replace, replace_by, replace16};
 use crate::packet::skb::Checksum;
@@ -19,14 +20,36 @@ const MANGLED_0: u16 = 0xffff;
 /// Most inner checksums that a card checks (`SKB_MAX_CSUM_LEVEL`).
 const LEVEL_MAX: u8 = 3;
 
+/// What older kernels could take at once, in bytes (`MAX_BPF_STACK`).
+const DIFF_MAX: u32 = 512;
+
+/// The difference in 32 bits, as older kernels answer it on x86: the sum of the words and of the opposite of those before.
+fn wide_diff(old: &[u8], new: &[u8], seed: u32) -> u64 {
+    let words = |bytes: &[u8], flip: u32| -> u64 {
+        let words = bytes.as_chunks::<4>().0.iter();
+        words.map(|word| u64::from(u32::from_ne_bytes(*word) ^ flip)).sum() // not more than 128
+    };
+    let sum = words(old, u32::MAX) + words(new, 0) + u64::from(seed);
+    // What is carried is added, which may carry once more.
+    let once = (sum >> 32) + (sum & u64::from(u32::MAX));
+    (once >> 32) + (once & u64::from(u32::MAX))
+}
+
 /// `bpf_csum_diff(from, from_size, to, to_size, seed)`: the difference in 16 bits.
 pub(super) fn diff(vm: &mut Vm, [from, from_size, to, to_size, seed]: [u64; 5]) -> Result<u64, Trap> {
     let (from_size, to_size, seed) = (from_size as u32, to_size as u32, Sum(seed as u32));
     if (from_size | to_size) % 4 != 0 {
         return Ok(negative(Errno::EINVAL));
     }
+    let folds = vm.kernel.0.features().contains(Features::CSUM_DIFF_FOLDS);
+    if !folds && from_size.saturating_add(to_size) > DIFF_MAX {
+        return Ok(negative(Errno::EINVAL));
+    }
     let old = if from_size > 0 { vm.memory.bytes(from, from_size as usize)? } else { Vec::new() };
     let new = if to_size > 0 { vm.memory.bytes(to, to_size as usize)? } else { Vec::new() };
+    if !folds {
+        return Ok(wide_diff(&old, &new, seed.0));
+    }
     let sum = match (from_size, to_size) {
         (0, 0) => seed,
         (0, _) => seed.add_bytes(&new),
