@@ -14,7 +14,10 @@ const E2BIG: u64 = errno(Errno::E2BIG);
 const ERANGE: u64 = errno(Errno::ERANGE);
 
 pub(super) fn memory(world: &World<'_>) {
-    if !has_helper(world, "dynptrs", FROM_MEM, ProgType::SOCKET_FILTER) {
+    // Kernels without that function do not let go of a dynptr by writing another one in its place.
+    if !has_helper(world, "dynptrs", FROM_MEM, ProgType::SOCKET_FILTER)
+        || !has_functions(world, "dynptrs", &["bpf_dynptr_adjust"])
+    {
         return;
     }
     let mut script = Script::new(world);

@@ -34,11 +34,11 @@ pub(super) fn tail_calls(world: &World<'_>) {
     let program = script.exit(5).program();
     programs.update_fd(&0u32.to_ne_bytes(), &program, UpdateFlags::empty()).unwrap();
     let result = program.test_run(&mut TestRun::default()).unwrap();
-    // Only the last one gets to its end. Kernels before 5.16 counted one less where they did not count 34 calls.
+    // Only the last one gets to its end. Older kernels counted calls that lead nowhere, and some of them one more or less.
     let noted = script.notes();
-    assert!(matches!(noted[0], 33..=35), "{noted:?}");
+    assert!(matches!(noted[0], 16..=18 | 33..=35), "{noted:?}");
     assert_eq!((result.retval, noted[1]), (5, 1));
-    if world.kernel.has(skep::sys::Feature::Helper(ProgType::SOCKET_FILTER, 181)).is_supported() {
+    if !super::is_narrow(world) {
         assert_eq!(noted[0], 34);
     }
 }
@@ -158,14 +158,15 @@ pub(super) fn locked(world: &World<'_>, map_type: MapType, field: &str, size: u3
 pub(super) fn locks(world: &World<'_>) {
     let array = locked(world, MapType::ARRAY, "bpf_spin_lock", 4, 4);
     array.update(&0u32.to_ne_bytes(), &[1; 24], UpdateFlags::empty()).unwrap();
-    let mut script = Script::of(world, ProgType::SYSCALL);
+    // Not one that sleeps, which older kernels keep from locks.
+    let mut script = Script::of(world, ProgType::SCHED_CLS);
     script.stack(-8, 0).call(1, &[M(&array), Stack(-8)]);
     let asm = script.builder.asm();
     asm.jmp64_imm(Cond::Eq, Reg::R0, 0, "none").mov64_reg(Reg::R6, Reg::R0);
     asm.mov64_reg(Reg::R1, Reg::R6).add64_imm(Reg::R1, 4).call_helper(93);
     asm.st(Size::W, Reg::R6, 0, 5);
     asm.mov64_reg(Reg::R1, Reg::R6).add64_imm(Reg::R1, 4).call_helper(94).label("none");
-    script.exit(0).run();
+    script.exit(0).run_on(&[0; 64]);
     // Nobody sees the lock.
     let value = array.lookup(&0u32.to_ne_bytes()).unwrap().unwrap();
     assert_eq!(value[..12], [5, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1]);

@@ -128,11 +128,20 @@ fn has_functions(world: &World<'_>, test: &str, names: &[&str]) -> bool {
 /// Whether a kernel has a helper, by its number, for programs of a kind.
 fn has_helper(world: &World<'_>, test: &str, helper: i32, prog_type: ProgType) -> bool {
     let feature = skep::sys::Feature::Helper(prog_type, helper.cast_unsigned());
-    let has = !world.kernel.has(feature).is_unsupported();
+    let lacks = |feature| world.kernel.has(feature).is_unsupported();
+    let has = !lacks(feature) && !lacks(skep::sys::Feature::ProgType(prog_type));
     if !has {
         skip(test, &format!("this kernel has no helper {helper}"));
     }
     has
+}
+
+/// Whether errors of operations on maps have 32 bits.
+fn is_narrow(world: &World<'_>) -> bool {
+    let hash = map(world, MapType::HASH, 4, 8, 1);
+    let mut script = Script::new(world);
+    script.stack(-8, 1).call(3, &[Arg::Map(&hash), Arg::Stack(-8)]).note();
+    script.exit(0).run() == [u64::from(-2i32 as u32)]
 }
 
 /// An argument of a call.
@@ -326,6 +335,19 @@ impl Script {
         let program = self.program();
         program.test_run(&mut TestRun::default()).unwrap();
         self.notes()
+    }
+
+    /// As [`run`](Script::run), with results of operations on maps, of which older kernels answer the lower half.
+    fn run_wide(&mut self, world: &World<'_>) -> Vec<u64> {
+        let noted = self.run();
+        if !is_narrow(world) {
+            return noted;
+        }
+        let widen = |number: u64| match u32::try_from(number) {
+            Ok(number) if number > 0xffff_f000 => i64::from(number.cast_signed()).cast_unsigned(),
+            _ => number,
+        };
+        noted.into_iter().map(widen).collect()
     }
 
     /// As [`run`](Script::run), on a packet.

@@ -84,9 +84,9 @@ pub(super) fn times_of_day(world: &World<'_>) {
     let first = run();
     (world.wait)(Duration::from_millis(20));
     let second = run();
-    // The slowest clock ticks a hundred times a second.
+    // The slowest clock ticks a hundred times a second, and where a machine is emulated ticks are late.
     for [coarse, before, _, _] in [first, second] {
-        assert!(coarse <= before && before - coarse < 20_000_000, "{coarse} {before}");
+        assert!(coarse <= before && before - coarse < 1_000_000_000, "{coarse} {before}");
     }
     assert!(second[0] - first[0] >= 10_000_000, "{first:?} {second:?}");
     // Between the two looks at the other clock.
@@ -143,10 +143,10 @@ pub(super) fn timers(world: &World<'_>) {
     script.call(INIT, &[R(Reg::R7), M(&map), Imm(1)]).note();
     script.call(INIT, &[R(Reg::R7), M(&map), Imm(1)]).note();
     script.call(SET_CALLBACK, &[R(Reg::R7), Func("tick")]).note();
-    script.call(START, &[R(Reg::R7), Imm(5 * MILLISECOND), Imm(0)]).note();
+    script.call(START, &[R(Reg::R7), Imm(100 * MILLISECOND), Imm(0)]).note();
     script.exit(0).counting("tick");
     assert_eq!(script.run(), [0, errno(Errno::EBUSY), 0, 0]);
-    let later = Duration::from_millis(200);
+    let later = Duration::from_millis(400);
     assert_eq!(count(&map, 1), 0);
     (world.wait)(later);
     assert_eq!((count(&map, 0), count(&map, 1)), (0, 2));
@@ -163,9 +163,11 @@ pub(super) fn timers(world: &World<'_>) {
     script.builder.asm().mov64_reg(Reg::R2, Reg::R0).add64_imm(Reg::R2, 5_000_000);
     script.call(START, &[R(Reg::R7), R(Reg::R2), Imm(1)]).note();
     script.exit(0).counting("tick");
-    assert_eq!(script.run(), [0, 1, 0, EINVAL, 0, 0]);
+    // Times to start at came with the loops over numbers.
+    let knows_times = has_functions(world, "absolute times", &["bpf_iter_num_new"]);
+    assert_eq!(script.run(), [0, 1, 0, EINVAL, 0, if knows_times { 0 } else { EINVAL }]);
     (world.wait)(later);
-    assert_eq!(count(&map, 1), 4);
+    assert_eq!(count(&map, 1), if knows_times { 4 } else { 3 });
 
     // An array's values are never removed, but what is written over one ends its timer.
     let mut script = Script::of(world, ProgType::SYSCALL);
@@ -203,6 +205,11 @@ pub(super) fn work_queues(world: &World<'_>) {
     if !has_functions(world, "work_queues", &["bpf_wq_init", "bpf_wq_set_callback_impl", "bpf_wq_start"]) {
         return;
     }
+    // Since 7.0 the kernel gives its last argument by itself, and the function has another name.
+    let newer = "bpf_wq_set_callback";
+    let has_newer =
+        world.kernel.btf().is_ok_and(|btf| btf.find(newer.as_bytes(), skep::btf::Kind::FUNC).is_some());
+    let set_callback = if has_newer { newer } else { "bpf_wq_set_callback_impl" };
     let map = timed(world, "bpf_wq");
     let mut script = Script::of(world, ProgType::SYSCALL);
     script.element(&map, 1);
@@ -215,7 +222,7 @@ pub(super) fn work_queues(world: &World<'_>) {
         ("bpf_wq_init", vec![R(Reg::R7), M(&map), Imm(1)]),
         ("bpf_wq_init", vec![R(Reg::R7), M(&map), Imm(0)]),
         ("bpf_wq_init", vec![R(Reg::R7), M(&map), Imm(0)]),
-        ("bpf_wq_set_callback_impl", vec![R(Reg::R7), Func("tick"), Imm(0), Imm(0)]),
+        (set_callback, vec![R(Reg::R7), Func("tick"), Imm(0), Imm(0)]),
         ("bpf_wq_start", vec![R(Reg::R7), Imm(1)]),
         ("bpf_wq_start", vec![R(Reg::R7), Imm(0)]),
     ] {
