@@ -357,3 +357,34 @@ fn configurations_may_be_packed() {
     endless.resize(20 << 20, b'\n');
     assert_eq!(hz(pack(&endless)), Ok(100));
 }
+
+/// Another name of a program is a whole program: what its instructions refer to, its relocations and its records are those of
+/// the first.
+#[test]
+fn another_name_of_a_program_is_a_program() {
+    let spec = open("aliases.o");
+    let target = BtfTarget::new(Btf::parse(vmlinux()).expect("the fixture is BTF"));
+    let plan = spec.relocate(&target).expect("it fits");
+    let [one, other] = ["count", "count_too"].map(|name| plan.program(name).expect("it is there"));
+    assert_eq!(one.decisions.len(), 1);
+    assert_eq!(one.placeholders.len(), 1);
+    assert!(!one.func_info.is_empty() && !one.line_info.is_empty());
+    assert_eq!((&one.insns, &one.placeholders), (&other.insns, &other.placeholders));
+    assert_eq!((&one.func_info, &one.line_info), (&other.func_info, &other.line_info));
+    let kernel = Kernel::new(sim());
+    let object = Loader::new(&kernel).load(&spec).expect("it loads");
+    let tag = |name: &str| object.program(name).expect("it is there").info().expect("it is known").tag;
+    assert_eq!(tag("count"), tag("count_too"));
+}
+
+/// Variables of an arena where no map is declared are left out, as libbpf does; who refers to them is told.
+#[test]
+fn variables_of_no_arena_are_left_out() {
+    let mut bytes = std::fs::read(testdata("arena.o")).expect("testdata can be read");
+    let places: Vec<_> =
+        bytes.windows(6).enumerate().filter(|(_, it)| it == b".maps\0").map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|at| bytes[at + 1] = b'x'); // another name, for the section and for its types
+    let error = Spec::parse("arena", &bytes).expect_err("its programs refer to what is no arena");
+    assert!(chain(&error).contains("holds neither maps nor data"), "{}", chain(&error));
+}

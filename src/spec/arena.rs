@@ -3,6 +3,7 @@
 use skep_sys::abi::MapType;
 
 use super::elf::{Elf, Section};
+use super::maps::MAPS;
 use super::{MapIndex, MapSpec, SpecError};
 
 /// The section that compilers put variables of an arena into.
@@ -26,6 +27,10 @@ pub(super) fn read(elf: &Elf<'_>, maps: &mut [MapSpec]) -> Result<Option<(usize,
         return Ok(None);
     };
     let Some((map_index, map)) = arena else {
+        // As libbpf: an object without any declared map has variables that nothing can use.
+        if elf.section_named(MAPS).is_none() {
+            return Ok(None);
+        }
         return Err(SpecError::section(ARENA, "variables of an arena, and no map of type arena is declared"));
     };
     map.contents = section.data.to_vec();

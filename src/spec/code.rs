@@ -1,5 +1,7 @@
 //! Functions and programs from the symbols of executable sections.
 
+use std::collections::HashMap;
+
 use object::elf;
 use skep_asm::Endian;
 use skep_sys::abi::{AttachType, ProgFlags, ProgType};
@@ -34,6 +36,42 @@ impl Code {
         let function = functions.get(index)?;
         (insn - u64::from(function.offset) < function.insns.len() as u64)
             .then_some(FunctionIndex(start + index))
+    }
+
+    /// Gives functions that are other names of one (aliases) what their instructions refer to and what records say of them,
+    /// which only the last of them was given.
+    pub(super) fn share(&mut self) {
+        let Code { functions, sections, core_order } = self;
+        let mut others = HashMap::new();
+        let mut end = functions.len();
+        while let Some(last) = end.checked_sub(1) {
+            let place = |at: usize| {
+                let function = functions.get(at)?;
+                Some((sections.get(at)?, function.offset, function.insns.len()))
+            };
+            let of_last = place(last);
+            let start = (0..last).rev().take_while(|at| place(*at) == of_last).last().unwrap_or(last);
+            // A file cannot make many copies: what has more names keeps what it has under one.
+            if let Some([names @ .., last]) = functions.get_mut(start..end)
+                && names.len() < MAX_COVER as usize
+            {
+                for name in &mut *names {
+                    name.references.clone_from(&last.references);
+                    name.core_relos.clone_from(&last.core_relos);
+                    name.func_info.clone_from(&last.func_info);
+                    name.line_info.clone_from(&last.line_info);
+                }
+                if !names.is_empty() && !last.core_relos.is_empty() {
+                    others.insert(FunctionIndex(end - 1), start..end - 1); // not empty, so end is not 0
+                }
+            }
+            end = start;
+        }
+        if !others.is_empty() {
+            let names = |last: FunctionIndex| others.get(&last).cloned().unwrap_or_default();
+            let all = |last| names(last).map(FunctionIndex).chain([last]);
+            *core_order = core_order.iter().copied().flat_map(all).collect();
+        }
     }
 }
 

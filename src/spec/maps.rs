@@ -76,7 +76,9 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Declared, SpecErr
             return Err(fail(format!("{size} bytes at {offset} do not fit the section's {}", section.size)));
         }
         if var.linkage() != Some(Linkage::GLOBAL) {
-            return Err(fail("its definition is static or extern: make it a global".into()));
+            return Err(fail(
+                "its definition is static, hidden or extern: make it a global that others see".into(),
+            ));
         }
         let definition = btf.peel(var.type_id()).map_err(|error| fail(error.to_string()))?;
         if definition.kind() != Kind::STRUCT {

@@ -190,6 +190,7 @@ fn parse(name: &str, bytes: &[u8], options: &SpecOptions) -> Result<Spec, SpecEr
     if let Some(btf) = btf {
         read_ext(&elf, btf, needs_btf, &mut code, &mut notes)?;
     }
+    code.share();
     note_sections(&elf, &mut notes);
     let hidden: Vec<&str> = code
         .functions
