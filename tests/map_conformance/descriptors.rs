@@ -10,9 +10,9 @@ use skep::map::{
     AttachedCgroupStorage, CgroupArray, CgroupStorage, CpuMap, DevMap, DevMapHash, InodeStorage, Map,
     MapError, PerCpuAttachedCgroupStorage, ReuseportArray, SkStorage, SockHash, SockMap, TaskStorage, XskMap,
 };
-use skep::sys::abi::{AttachType, Errno, MapFlags, MapType, ProgId, ProgType};
+use skep::sys::abi::{AttachType, MapFlags, MapType, ProgId, ProgType};
 use skep::sys::request::{MapBtf, MapCreate, ProgLoad};
-use skep::sys::{Kernel, LoadedProgram};
+use skep::sys::{Feature, Kernel, LoadedProgram};
 
 pub(super) fn is_simulated(kernel: &Kernel) -> bool {
     kernel.backend().name() == "simulated"
@@ -22,18 +22,16 @@ pub(super) fn is_simulated(kernel: &Kernel) -> bool {
 pub(super) fn try_map(kernel: &Kernel, map_type: MapType, key: u32, value: u32, entries: u32) -> Option<Map> {
     let mut request = MapCreate::new(map_type, key, value, entries);
     request.name = "under_test";
-    created(map_type, Map::create(kernel, &request))
+    created(kernel, &request)
 }
 
-pub(super) fn created(map_type: MapType, map: Result<Map, skep::map::MapError>) -> Option<Map> {
-    match map {
-        Ok(map) => Some(map),
-        Err(error) if error.errno() == Some(Errno::EINVAL) => {
-            println!("skip: {map_type}: this kernel has none, or none of this shape");
-            None
-        }
-        Err(error) => panic!("{error}"),
+pub(super) fn created(kernel: &Kernel, request: &MapCreate<'_>) -> Option<Map> {
+    let map_type = request.map_type;
+    if kernel.has(Feature::MapType(map_type)).is_unsupported() {
+        println!("skip: {map_type}: this kernel has none");
+        return None;
     }
+    Some(Map::create(kernel, request).unwrap_or_else(|error| panic!("{map_type}: {error}")))
 }
 
 /// Local storage of a 32-bit integer.
@@ -45,7 +43,7 @@ pub(super) fn storage(kernel: &Kernel, map_type: MapType) -> Option<Map> {
     request.name = "under_test";
     request.flags = MapFlags::NO_PREALLOC;
     request.btf = Some(MapBtf { btf: types.as_fd(), key_type: int, value_type: int });
-    created(map_type, Map::create(kernel, &request))
+    created(kernel, &request)
 }
 
 /// A view refuses maps of another kind, with other keys, or with values of another length.

@@ -422,7 +422,7 @@ pub(super) fn other_kinds(kernel: &Kernel) {
         if map_type == MapType::LPM_TRIE {
             request.flags = MapFlags::NO_PREALLOC;
         }
-        let Some(map) = super::descriptors::created(map_type, Map::create(kernel, &request)) else {
+        let Some(map) = super::descriptors::created(kernel, &request) else {
             continue;
         };
         let filled = matches!(map_type, MapType::QUEUE | MapType::STACK | MapType::LPM_TRIE);

@@ -1,5 +1,5 @@
 use skep::asm::{Cond, Reg, Size};
-use skep::btf::{Btf, BtfBuilder, FuncInfo, IntEncoding, LineInfo, Linkage};
+use skep::btf::{Btf, BtfBuilder, FuncInfo, IntEncoding, Kind, LineInfo, Linkage};
 use skep::program::ProgramBuilder;
 use skep::sys::Kernel;
 use skep::sys::abi::{AttachType, Errno, MapType, ProgType};
@@ -146,7 +146,12 @@ pub(super) fn for_a_tracepoint(kernel: &Kernel) {
             assert_eq!(program.attach_type(), AttachType::TRACE_RAW_TP);
             drop(program.attach().unwrap());
             let info = program.info().unwrap();
+            let told = kernel.btf().is_ok_and(|btf| {
+                let info = btf.find(b"bpf_prog_info", Kind::STRUCT).and_then(|id| btf.ty(id).ok());
+                info.is_some_and(|info| info.members().any(|member| member.name_bytes() == b"attach_btf_id"))
+            });
             if info.attach_btf_id == 0 {
+                assert!(!told, "it names what it attaches to");
                 skip("what a program attaches to", "this kernel does not tell (Linux 5.17)");
             } else {
                 assert_ne!(info.attach_btf_obj_id.0, 0);

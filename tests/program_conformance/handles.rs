@@ -5,7 +5,7 @@ use std::time::Duration;
 use skep::asm::{Reg, Size};
 use skep::program::{self, Program, ProgramBuilder};
 use skep::sys::abi::{Errno, MapType, ProgId, ProgType, StreamId};
-use skep::sys::{Kernel, LoadedProgram};
+use skep::sys::{Feature, Kernel, LoadedProgram};
 use skep::{Error, ErrorKind};
 
 use super::{map, returning, skip};
@@ -93,7 +93,8 @@ pub(super) fn bound_maps(kernel: &Kernel) {
     let id = bound.id().unwrap();
     match program.bind_map(&bound) {
         Ok(()) => {}
-        Err(error) if error.errno() == Some(Errno::EINVAL) => {
+        Err(error) if kernel.has(Feature::ProgBindMap).is_unsupported() => {
+            assert_eq!(error.errno(), Some(Errno::EINVAL));
             return skip("binding maps", "this kernel cannot (Linux 5.10)");
         }
         Err(error) => panic!("{error}"),

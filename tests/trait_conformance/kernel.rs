@@ -1,9 +1,9 @@
 use skep::map::{
     Array, BloomFilter, HashMap, Ipv4Prefix, LpmTrie, Map, MapError, PerCpuArray, PerCpuHashMap, Queue, Stack,
 };
-use skep::sys::Kernel;
-use skep::sys::abi::{Errno, MapFlags, MapType};
+use skep::sys::abi::{MapFlags, MapType};
 use skep::sys::request::MapCreate;
+use skep::sys::{Feature, Kernel};
 
 use super::Maps;
 
@@ -74,13 +74,11 @@ impl Maps for KernelMaps {
     }
 
     fn bloom(&self, entries: u32) -> Option<Self::Bloom> {
-        match self.without_keys(MapType::BLOOM_FILTER, entries) {
-            Err(error) if error.errno() == Some(Errno::EINVAL) => {
-                println!("skip: bloom: this kernel has no bloom filters");
-                None
-            }
-            map => Some(map.unwrap().typed().unwrap()),
+        if self.0.has(Feature::MapType(MapType::BLOOM_FILTER)).is_unsupported() {
+            println!("skip: bloom: this kernel has no bloom filters");
+            return None;
         }
+        Some(self.without_keys(MapType::BLOOM_FILTER, entries).unwrap().typed().unwrap())
     }
 
     fn freeze_hash(map: &Self::Hash) -> Result<(), MapError> {

@@ -10,9 +10,9 @@ use skep::map::{
     ArrayOfMaps, CpuMap, DevMap, DevMapHash, Device, HashOfMaps, Map, MapErrorKind, ProgramArray, SkStorage,
     SockMap,
 };
-use skep::sys::LoadedProgram;
 use skep::sys::abi::{Errno, MapFlags, MapId, MapType, ProgType, UpdateFlags};
 use skep::sys::request::{MapBtf, MapCreate, ProgLoad};
+use skep::sys::{Feature, LoadedProgram};
 
 use super::{ANY, KernelMaps, assert_error};
 
@@ -21,13 +21,11 @@ const LO: u32 = 1;
 
 /// None, which is said, where the kernel has no such maps.
 pub(super) fn created(request: &MapCreate<'_>, maps: &KernelMaps) -> Option<Map> {
-    match Map::create(&maps.0, request) {
-        Err(error) if error.errno() == Some(Errno::EINVAL) => {
-            println!("skip: {}: this kernel has none", request.map_type);
-            None
-        }
-        map => Some(map.unwrap()),
+    if maps.0.has(Feature::MapType(request.map_type)).is_unsupported() {
+        println!("skip: {}: this kernel has none", request.map_type);
+        return None;
     }
+    Some(Map::create(&maps.0, request).unwrap())
 }
 
 fn request(map_type: MapType, value: u32) -> MapCreate<'static> {
