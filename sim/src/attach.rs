@@ -51,6 +51,7 @@ pub(crate) fn link_create(kernel: &Inner, request: &LinkCreate<'_>) -> Result<Ow
     match prog.prog_type {
         ProgType::XDP => link_xdp(kernel, prog, request),
         ProgType::TRACING if is_iterator(prog, request) => link_iterator(kernel, prog, request),
+        ProgType::LSM if request.attach_type == AttachType::LSM_CGROUP => link_net(kernel, prog, request),
         ProgType::TRACING | ProgType::LSM | ProgType::EXT => {
             if request.attach_type != prog.expected_attach_type
                 || !matches!(request.target, LinkTarget::Loaded)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use skep_sys::abi::{Errno, MapFlags, MapType, OpenFlags, StatsType, StreamId};
+use skep_sys::request::{AttachedProgs, ProgAttach, ProgDetach, ProgQuery};
 use skep_sys::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
     MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad, ReadSeek,
@@ -26,6 +27,7 @@ use crate::kernel::{Core, SimKernel};
 use crate::log::Log;
 use crate::map::{self, Fields, InnerShape, Map, Shape};
 use crate::name::check_name;
+use crate::net;
 use crate::object::Object;
 use crate::prog;
 use crate::run;
@@ -439,6 +441,18 @@ impl Backend for Core {
 
     fn link_create(&self, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
         link_create(&self.0, request)
+    }
+
+    fn prog_attach(&self, request: &ProgAttach<'_>) -> Result<(), Errno> {
+        net::prog_attach(&self.0, request)
+    }
+
+    fn prog_detach(&self, request: &ProgDetach<'_>) -> Result<(), Errno> {
+        net::prog_detach(&self.0, request)
+    }
+
+    fn prog_query(&self, request: &ProgQuery<'_>) -> Result<AttachedProgs, Errno> {
+        net::prog_query(&self.0, request)
     }
 
     fn link_update(&self, request: &LinkUpdate<'_>) -> Result<(), Errno> {

@@ -95,6 +95,8 @@ pub(crate) struct State {
     pub(crate) progs: Ids<Prog>,
     pub(crate) btfs: Ids<BtfObject>,
     pub(crate) links: Ids<Link>,
+    /// Programs that are attached without a link.
+    pub(crate) direct: Vec<Arc<Link>>,
     pub(crate) memlock_raised: bool,
     pub(crate) offline: BTreeSet<u32>,
     /// The last id of a perf event.
@@ -232,6 +234,7 @@ impl Inner {
             progs: Ids::default(),
             btfs,
             links: Ids::default(),
+            direct: Vec::new(),
             memlock_raised: false,
             offline: BTreeSet::new(),
             perf_events: 0,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use skep_sys::abi::{AttachType, Errno, LinkId, LinkType, ProgId};
+use skep_sys::abi::{AttachFlags, AttachType, Errno, LinkId, LinkType, ProgId};
 use skep_sys::request::{LinkInfo, LinkPlace};
 
 use crate::event::{Point, PointKind};
@@ -19,6 +19,8 @@ pub(crate) struct Link {
     pub(crate) place: Place,
     /// What programs of tracing read with `bpf_get_attach_cookie`.
     pub(crate) cookie: u64,
+    /// How it was attached, in control groups.
+    flags: AttachFlags,
     state: Mutex<State>,
 }
 
@@ -76,13 +78,28 @@ impl Place {
 
 impl Link {
     pub(crate) fn new(id: u32, prog: Arc<Prog>, place: Place) -> Link {
-        Link { id, place, cookie: 0, state: Mutex::new(State { prog, attached: true, table: None, rank: 0 }) }
+        let state = State { prog, attached: true, table: None, rank: 0 };
+        Link { id, place, cookie: 0, flags: AttachFlags::empty(), state: Mutex::new(state) }
+    }
+
+    /// A program that is attached without a link: nobody has it but its place, and it has no id.
+    pub(crate) fn direct(prog: Arc<Prog>, place: Place, flags: AttachFlags) -> Link {
+        Link { flags, ..Link::new(0, prog, place) }
+    }
+
+    /// Whether it stands for a program that is attached without a link.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.id == 0
+    }
+
+    pub(crate) fn flags(&self) -> AttachFlags {
+        self.flags
     }
 
     /// A link that registers a table; `prog` is one of its programs.
     pub(crate) fn of_table(id: u32, prog: Arc<Prog>, table: &Arc<Map>) -> Link {
         let state = State { prog, attached: true, table: Some(table.clone()), rank: 0 };
-        Link { id, place: Place::StructOps, cookie: 0, state: Mutex::new(state) }
+        Link { id, place: Place::StructOps, cookie: 0, flags: AttachFlags::empty(), state: Mutex::new(state) }
     }
 
     /// The table that it has registered.
@@ -118,6 +135,11 @@ impl Link {
     /// The same with a cookie.
     pub(crate) fn with_cookie(self, cookie: u64) -> Link {
         Link { cookie, ..self }
+    }
+
+    /// The same with flags.
+    pub(crate) fn with_flags(self, flags: AttachFlags) -> Link {
+        Link { flags, ..self }
     }
 
     /// The program that it runs now.

@@ -24,6 +24,7 @@ pub struct Snapshot {
     maps: Vec<SavedMap>,
     bound: Vec<Vec<Arc<Map>>>,
     links: Vec<link::State>,
+    direct: Vec<(Arc<Link>, link::State)>,
     perf: Vec<(Arc<PerfEvent>, SavedPerf)>,
     bpffs: Bpffs,
     memlock_raised: bool,
@@ -96,13 +97,14 @@ impl SimKernel {
             btfs: state.btfs.save(),
             links: state.links.save(),
         };
-        let perf = state.perf_events();
+        let (perf, direct) = (state.perf_events(), state.direct.clone());
         let mut snapshot = Snapshot {
             kernel: state.identity.clone(),
             objects,
             maps: Vec::new(),
             bound: Vec::new(),
             links: Vec::new(),
+            direct: Vec::new(),
             perf: Vec::new(),
             bpffs: state.bpffs.clone(),
             memlock_raised: state.memlock_raised,
@@ -112,6 +114,7 @@ impl SimKernel {
         };
         // Objects are locked only while the state is not.
         drop(state);
+        snapshot.direct = direct.into_iter().map(|link| (link.clone(), link.save())).collect();
         snapshot.perf = perf.into_iter().map(|event| (event.clone(), event.save())).collect();
         snapshot.maps = snapshot.objects.maps.1.iter().map(|(_, map)| map.save()).collect();
         snapshot.bound = snapshot.objects.progs.1.iter().map(|(_, prog)| prog.save()).collect();
@@ -165,16 +168,19 @@ impl SimKernel {
             .iter()
             .zip(&snapshot.links)
             .for_each(|((_, link), saved)| link.restore(saved));
+        snapshot.direct.iter().for_each(|(link, saved)| link.restore(saved));
         snapshot.perf.iter().for_each(|(event, saved)| event.restore(saved));
         *self.0.world() = snapshot.world.clone();
         let mut state = self.0.state();
-        let State { maps, progs, btfs, links, bpffs, memlock_raised, offline, perf_events, .. } = &mut *state;
+        let State { maps, progs, btfs, links, direct, bpffs, memlock_raised, offline, perf_events, .. } =
+            &mut *state;
         maps.restore(&snapshot.objects.maps);
         progs.restore(&snapshot.objects.progs);
         btfs.restore(&snapshot.objects.btfs);
         links.restore(&snapshot.objects.links);
         // What only pins held is dropped once nothing is locked.
-        let dropped = std::mem::replace(bpffs, snapshot.bpffs.clone());
+        let there = snapshot.direct.iter().map(|(link, _)| link.clone()).collect();
+        let dropped = (std::mem::replace(bpffs, snapshot.bpffs.clone()), std::mem::replace(direct, there));
         *memlock_raised = snapshot.memlock_raised;
         offline.clone_from(&snapshot.offline);
         *perf_events = snapshot.perf_events;
@@ -219,6 +225,7 @@ impl Inner {
         let state = self.state();
         let mut queue: Vec<Object> =
             state.descriptors.objects().chain(state.bpffs.objects()).cloned().collect();
+        queue.extend(state.direct.iter().cloned().map(Object::Link));
         drop(state);
         let mut reached: BTreeMap<(u8, usize), Object> = BTreeMap::new();
         while let Some(object) = queue.pop() {

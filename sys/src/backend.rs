@@ -10,11 +10,13 @@ use crate::abi::{Errno, OpenFlags, StatsType, StreamId};
 use crate::map_fd::MapRef;
 use crate::perf_ring::PerfRingMemory;
 use crate::request::{
+    AttachedProgs, PerfControl, PerfEventOpen, PerfMemory, ProgAttach, ProgDetach, ProgQuery,
+};
+use crate::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
     MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad, ReadSeek,
     TestRun, TestRunResult,
 };
-use crate::request::{PerfControl, PerfEventOpen, PerfMemory};
 use crate::ring::RingMemory;
 use crate::shared::SharedMemory;
 
@@ -349,6 +351,24 @@ pub trait Backend: Debug + Send + Sync {
 
     /// `BPF_LINK_CREATE` (Linux 5.7).
     fn link_create(&self, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
+        let _ = request;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_PROG_ATTACH` (Linux 4.10).
+    fn prog_attach(&self, request: &ProgAttach<'_>) -> Result<(), Errno> {
+        let _ = request;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_PROG_DETACH` (Linux 4.10).
+    fn prog_detach(&self, request: &ProgDetach<'_>) -> Result<(), Errno> {
+        let _ = request;
+        Err(Errno::ENOSYS)
+    }
+
+    /// `BPF_PROG_QUERY` (Linux 4.15): all programs, however many there are.
+    fn prog_query(&self, request: &ProgQuery<'_>) -> Result<AttachedProgs, Errno> {
         let _ = request;
         Err(Errno::ENOSYS)
     }

@@ -14,7 +14,10 @@ use crate::map_fd::{MapFd, MapShape};
 use crate::perf_event::PerfEventFd;
 use crate::probe::{Feature, Probe};
 use crate::program_fd::LoadedProgram;
-use crate::request::{BtfLoad, LinkCreate, LogBuffer, MapCreate, OpenById, PerfEventOpen, ProgLoad};
+use crate::request::{
+    AttachedProgs, BtfLoad, LinkCreate, LogBuffer, MapCreate, OpenById, PerfEventOpen, ProgAttach,
+    ProgDetach, ProgLoad, ProgQuery,
+};
 use crate::token::Token;
 
 /// How many BTF objects are remembered.
@@ -296,6 +299,30 @@ impl Kernel {
     /// What the kernel answers.
     pub fn link_create(&self, request: &LinkCreate<'_>) -> Result<LinkFd, Errno> {
         Ok(LinkFd::new(self.backend().link_create(request)?, self.clone()))
+    }
+
+    /// Attaches a program without a link (`BPF_PROG_ATTACH`, Linux 4.10), until it is detached or the place goes.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn prog_attach(&self, request: &ProgAttach<'_>) -> Result<(), Errno> {
+        self.backend().prog_attach(request)
+    }
+
+    /// Detaches a program that was attached without a link (`BPF_PROG_DETACH`, Linux 4.10).
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::ENOENT`] when it is not attached.
+    pub fn prog_detach(&self, request: &ProgDetach<'_>) -> Result<(), Errno> {
+        self.backend().prog_detach(request)
+    }
+
+    /// What is attached to a place (`BPF_PROG_QUERY`, Linux 4.15).
+    ///
+    /// # Errors
+    /// What the kernel answers, [`Errno::EINVAL`] for places that it cannot tell of.
+    pub fn prog_query(&self, request: &ProgQuery<'_>) -> Result<AttachedProgs, Errno> {
+        self.backend().prog_query(request)
     }
 
     /// Attaches a program to a raw tracepoint (`BPF_RAW_TRACEPOINT_OPEN`, Linux 4.17), or without a name to what it

@@ -284,7 +284,7 @@ impl<'k> Road<'k> {
         let address = vm.memory.add_context(Box::new(context)).map_err(|trap| trapped(&vm, trap))?;
         let mut said = None;
         for link in chain {
-            if let Place::Net(Hook::Cgroup { id, attach_type }) = link.place {
+            if let Place::Net(Hook::Cgroup { id, attach_type, .. }) = link.place {
                 vm.held.set_cgroup(id, attach_type);
             }
             let value = self.run(&mut vm, &link.prog(), attach_type, address)?;

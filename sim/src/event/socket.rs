@@ -154,7 +154,7 @@ impl Event for SocketCall {
         for link in kernel.0.cgroup_chain(&socket.cgroup, attach_type) {
             let prog = link.prog();
             let mut vm = Vm::new(kernel, &prog, self.cpu);
-            if let Place::Net(Hook::Cgroup { id, attach_type }) = link.place {
+            if let Place::Net(Hook::Cgroup { id, attach_type, .. }) = link.place {
                 vm.held.set_cgroup(id, attach_type);
             }
             vm.packet.retval = retval;

@@ -3,9 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use skep_sys::abi::{AttachType, Errno, LinkType, MapId, MapType, ProgType};
+use skep_sys::abi::{AttachFlags, AttachType, Errno, LinkType, MapId, MapType, ProgType};
 use skep_sys::request::{LinkAnchor, LinkCreate, LinkPlace, LinkTarget, NetfilterHook};
 
+use super::attach::hook_type;
+use super::order::{New, Slot, cgroup_slot};
 use crate::fd::Access;
 use crate::features::Features;
 use crate::kernel::Inner;
@@ -14,7 +16,7 @@ use crate::object::Object;
 use crate::prog::Prog;
 
 /// Most programs at one place (`BPF_MPROG_MAX`, `BPF_CGROUP_MAX_PROGS`).
-const PROGS_MAX: usize = 64;
+pub(super) const PROGS_MAX: usize = 64;
 /// The inode of the network namespace.
 const NETNS_INODE: u32 = 0xf000_0000;
 /// Hooks of a family.
@@ -23,12 +25,28 @@ const NETFILTER_HOOKS: u32 = 5;
 /// A place that programs are attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hook {
-    Tcx { ifindex: u32, attach_type: AttachType },
-    Netkit { ifindex: u32, attach_type: AttachType },
-    Cgroup { id: u64, attach_type: AttachType },
-    Netns { attach_type: AttachType },
+    Tcx {
+        ifindex: u32,
+        attach_type: AttachType,
+    },
+    Netkit {
+        ifindex: u32,
+        attach_type: AttachType,
+    },
+    /// A security hook is told from others by the type of its function, which is 0 elsewhere.
+    Cgroup {
+        id: u64,
+        attach_type: AttachType,
+        target: u32,
+    },
+    Netns {
+        attach_type: AttachType,
+    },
     Netfilter(NetfilterHook),
-    Sockmap { map: u32, attach_type: AttachType },
+    Sockmap {
+        map: u32,
+        attach_type: AttachType,
+    },
 }
 
 impl Hook {
@@ -51,7 +69,7 @@ impl Hook {
             Hook::Netkit { ifindex, attach_type } => {
                 (LinkType::NETKIT, LinkPlace::Netkit { ifindex: there(ifindex), attach_type })
             }
-            Hook::Cgroup { id, attach_type } => {
+            Hook::Cgroup { id, attach_type, .. } => {
                 (LinkType::CGROUP, LinkPlace::Cgroup { id: if attached { id } else { 0 }, attach_type })
             }
             Hook::Netns { attach_type } => {
@@ -97,10 +115,15 @@ pub(crate) fn is_net(kind: ProgType) -> bool {
 pub(crate) fn link_net(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
     check_attach_type(prog, request.attach_type)?;
     let hook = place(kernel, prog, request)?;
-    if request.flags != 0 {
+    let is_group = matches!(hook, Hook::Cgroup { .. });
+    if request.flags & !if is_group { AttachFlags::PREORDER.bits() } else { 0 } != 0 {
         return Err(Errno::EINVAL);
     }
-    let is_cgroup = matches!(hook, Hook::Cgroup { .. });
+    let flags = if is_group {
+        AttachFlags::ALLOW_MULTI | AttachFlags::from_bits_retain(request.flags | request.anchor.flags())
+    } else {
+        AttachFlags::empty()
+    };
     let ordered = matches!(hook, Hook::Tcx { .. } | Hook::Netkit { .. } | Hook::Cgroup { .. });
     if !ordered && request.anchor.flags() != 0 {
         return Err(Errno::EINVAL);
@@ -117,6 +140,18 @@ pub(crate) fn link_net(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_
             }
             chain.iter().position(|link| priority(link) > new.priority).unwrap_or(chain.len())
         }
+        Hook::Cgroup { .. } => {
+            let has_order = kernel.features().contains(Features::CGROUP_ORDER);
+            if !has_order && request.anchor.flags() != 0 {
+                return Err(Errno::EINVAL);
+            }
+            let (anchor, revision) = (request.anchor, if has_order { request.expected_revision } else { 0 });
+            let new = New { prog, is_link: true, flags, replace: None, anchor, revision };
+            match cgroup_slot(kernel, &hook, &new)? {
+                Slot::At(at) => at,
+                Slot::Instead(_) => return Err(Errno::EPERM),
+            }
+        }
         Hook::Sockmap { .. } if !chain.is_empty() => return Err(Errno::EBUSY),
         Hook::Netns { attach_type: AttachType::FLOW_DISSECTOR } if !chain.is_empty() => {
             return Err(Errno::E2BIG);
@@ -126,11 +161,7 @@ pub(crate) fn link_net(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_
                 let tcx = matches!(hook, Hook::Tcx { .. } | Hook::Netkit { .. });
                 return Err(if tcx { Errno::ERANGE } else { Errno::E2BIG });
             }
-            if is_cgroup && !kernel.features().contains(Features::CGROUP_ORDER) {
-                if request.anchor.flags() != 0 {
-                    return Err(Errno::EINVAL);
-                }
-            } else if ordered {
+            if ordered {
                 check_revision(kernel, &hook, request.expected_revision)?;
             }
             // A program is in the order of a device once.
@@ -138,10 +169,11 @@ pub(crate) fn link_net(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_
             if matches!(hook, Hook::Tcx { .. } | Hook::Netkit { .. }) && chain.iter().any(again) {
                 return Err(Errno::EEXIST);
             }
-            anchored(kernel, &hook, &chain, request.anchor)?
+            anchored(kernel, &chain, request.anchor)?
         }
     };
-    let link = kernel.state().links.add(|id| Link::new(id, prog.clone(), Place::Net(hook)))?;
+    let link =
+        kernel.state().links.add(|id| Link::new(id, prog.clone(), Place::Net(hook)).with_flags(flags))?;
     chain.insert(at, link.clone()); // inside of the order, or at its end
     for (rank, link) in (0..).zip(&chain) {
         link.set_rank(rank);
@@ -151,7 +183,7 @@ pub(crate) fn link_net(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_
 }
 
 /// Whether a program may be attached as this.
-fn check_attach_type(prog: &Prog, attach_type: AttachType) -> Result<(), Errno> {
+pub(super) fn check_attach_type(prog: &Prog, attach_type: AttachType) -> Result<(), Errno> {
     use AttachType as A;
 
     let fits = match prog.prog_type {
@@ -211,26 +243,20 @@ fn place(kernel: &Inner, prog: &Prog, request: &LinkCreate<'_>) -> Result<Hook, 
             _ => Err(Errno::EINVAL),
         },
         (_, LinkTarget::Fd(fd)) => match object(fd)? {
-            Object::Cgroup(id) => Ok(Hook::Cgroup { id, attach_type }),
+            Object::Cgroup(id) => Ok(Hook::Cgroup { id, attach_type, target: hook_type(prog, attach_type) }),
             _ => Err(Errno::EBADF),
         },
         _ => Err(Errno::EBADF),
     }
 }
 
-fn check_revision(kernel: &Inner, hook: &Hook, expected: u64) -> Result<(), Errno> {
+pub(super) fn check_revision(kernel: &Inner, hook: &Hook, expected: u64) -> Result<(), Errno> {
     let now = kernel.world().net.revision(hook);
     if expected == 0 || expected == now { Ok(()) } else { Err(Errno::ESTALE) }
 }
 
 /// The place in an order that an anchor means.
-fn anchored(
-    kernel: &Inner,
-    hook: &Hook,
-    chain: &[Arc<Link>],
-    anchor: LinkAnchor<'_>,
-) -> Result<usize, Errno> {
-    let missing = if matches!(hook, Hook::Cgroup { .. }) { Errno::EINVAL } else { Errno::ENOENT };
+pub(super) fn anchored(kernel: &Inner, chain: &[Arc<Link>], anchor: LinkAnchor<'_>) -> Result<usize, Errno> {
     let by_prog = |prog: &Arc<Prog>| chain.iter().position(|link| Arc::ptr_eq(&link.prog(), prog));
     let by_link = |link: &Arc<Link>| chain.iter().position(|known| Arc::ptr_eq(known, link));
     let prog = |fd| Ok::<_, Errno>(by_prog(kernel.object(fd)?.prog()?));
@@ -247,27 +273,23 @@ fn anchored(
         LinkAnchor::AfterLinkId(id) => (chain.iter().position(|link| link.id == id.0), true),
         _ => return Ok(chain.len()),
     };
-    Ok(found.ok_or(missing)? + usize::from(after))
+    Ok(found.ok_or(Errno::ENOENT)? + usize::from(after))
 }
 
 impl Inner {
+    /// All links, and the programs that are attached without one.
+    pub(crate) fn all_links(&self) -> Vec<Arc<Link>> {
+        let state = self.swept();
+        state.links.iter().chain(state.direct.iter().cloned()).collect()
+    }
+
     /// The links at a place, in the order in which their programs run.
     pub(crate) fn chain(&self, hook: &Hook) -> Vec<Arc<Link>> {
-        let links: Vec<_> = self.swept().links.iter().collect();
+        let links = self.all_links();
         let here = |link: &Arc<Link>| matches!(&link.place, Place::Net(place) if place.is_with(hook));
         let mut chain: Vec<_> = links.into_iter().filter(|link| here(link) && link.is_attached()).collect();
         chain.sort_by_key(|link| (link.rank(), link.id));
         chain
-    }
-
-    /// The programs that run for a socket of a control group: those of the group, then those of the groups that it is in.
-    pub(crate) fn cgroup_chain(&self, path: &str, attach_type: AttachType) -> Vec<Arc<Link>> {
-        let ids = {
-            let world = self.world();
-            let group = world.net.cgroups.get(path).map_or(1, |group| group.id);
-            world.net.cgroups.ancestors(group)
-        };
-        ids.into_iter().flat_map(|id| self.chain(&Hook::Cgroup { id, attach_type })).collect()
     }
 
     /// Detaches the links of a network device that goes.
@@ -287,10 +309,12 @@ impl Inner {
     }
 
     fn detach_where(&self, is_gone: impl Fn(&Place) -> bool) {
-        let links: Vec<_> = self.swept().links.iter().collect();
+        // What goes is dropped when nothing is locked any more.
+        let links = self.all_links();
         for link in links.iter().filter(|link| is_gone(&link.place)) {
             // Links of these places can be detached.
             let _ = link.detach();
         }
+        self.state().direct.retain(|link| link.is_attached());
     }
 }

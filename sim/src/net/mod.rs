@@ -1,11 +1,13 @@
 //! The network of a simulated kernel: devices, routes, sockets, cgroups, and what programs did to them.
 
+mod attach;
 mod cgroup;
 mod effect;
 mod hook;
 mod interface;
 mod object;
 mod reuseport;
+mod order;
 mod route;
 mod socket;
 mod stream;
@@ -22,6 +24,7 @@ use crate::kernel::SimKernel;
 use crate::object::Object;
 use crate::prog::Prog;
 
+pub(crate) use attach::{prog_attach, prog_detach, prog_query};
 pub(crate) use cgroup::Cgroups;
 pub use effect::{Destination, Dropper, Effect};
 pub(crate) use hook::{Hook, is_net, link_net};
@@ -246,7 +249,7 @@ fn hook_key(hook: &Hook) -> Option<(u8, u64, u32)> {
     match *hook {
         Hook::Tcx { ifindex, attach_type } => Some((0, ifindex.into(), attach_type.0)),
         Hook::Netkit { ifindex, attach_type } => Some((1, ifindex.into(), attach_type.0)),
-        Hook::Cgroup { id, attach_type } => Some((2, id, attach_type.0)),
+        Hook::Cgroup { id, attach_type, target } => Some((2, id, attach_type.0 | target << 8)),
         _ => None,
     }
 }

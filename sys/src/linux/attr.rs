@@ -27,12 +27,15 @@ pub(super) mod cmd {
     pub(crate) const PROG_LOAD: u32 = 5;
     pub(crate) const OBJ_PIN: u32 = 6;
     pub(crate) const OBJ_GET: u32 = 7;
+    pub(crate) const PROG_ATTACH: u32 = 8;
+    pub(crate) const PROG_DETACH: u32 = 9;
     pub(crate) const PROG_TEST_RUN: u32 = 10;
     pub(crate) const PROG_GET_NEXT_ID: u32 = 11;
     pub(crate) const MAP_GET_NEXT_ID: u32 = 12;
     pub(crate) const PROG_GET_FD_BY_ID: u32 = 13;
     pub(crate) const MAP_GET_FD_BY_ID: u32 = 14;
     pub(crate) const OBJ_GET_INFO_BY_FD: u32 = 15;
+    pub(crate) const PROG_QUERY: u32 = 16;
     pub(crate) const RAW_TRACEPOINT_OPEN: u32 = 17;
     pub(crate) const BTF_LOAD: u32 = 18;
     pub(crate) const BTF_GET_FD_BY_ID: u32 = 19;
@@ -298,6 +301,43 @@ pub(super) struct UprobesAttr {
     pub(super) pad: u32,
 }
 layout!(UprobesAttr, 64, path @ 16, offsets @ 24, ref_ctr_offsets @ 32, cookies @ 40, cnt @ 48, multi_flags @ 52, pid @ 56);
+
+/// `BPF_PROG_ATTACH` and `BPF_PROG_DETACH`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct ProgAttachAttr {
+    /// Descriptor or interface index.
+    pub(super) target: u32,
+    pub(super) prog_fd: u32,
+    pub(super) attach_type: u32,
+    pub(super) flags: u32,
+    pub(super) replace_prog_fd: u32,
+    /// Descriptor or id.
+    pub(super) relative: u32,
+    pub(super) expected_revision: u64,
+}
+layout!(ProgAttachAttr, 32, attach_type @ 8, replace_prog_fd @ 16, expected_revision @ 24);
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct ProgQueryAttr {
+    /// Descriptor or interface index.
+    pub(super) target: u32,
+    pub(super) attach_type: u32,
+    pub(super) query_flags: u32,
+    /// Written by the kernel.
+    pub(super) attach_flags: u32,
+    pub(super) prog_ids: u64,
+    /// Written by the kernel.
+    pub(super) count: u32,
+    pub(super) pad: u32,
+    pub(super) prog_attach_flags: u64,
+    pub(super) link_ids: u64,
+    pub(super) link_attach_flags: u64,
+    /// Written by the kernel since Linux 6.6.
+    pub(super) revision: u64,
+}
+layout!(ProgQueryAttr, 64, prog_ids @ 16, count @ 24, prog_attach_flags @ 32, link_ids @ 40, revision @ 56);
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]

@@ -1,5 +1,6 @@
 //! The Linux kernel that this process runs on.
 
+mod attach;
 mod attr;
 mod batch;
 mod call;
@@ -27,11 +28,13 @@ use crate::backend::{Backend, ObjectKind, Permissions};
 use crate::map_fd::MapRef;
 use crate::perf_ring::PerfRingMemory;
 use crate::request::{
+    AttachedProgs, PerfControl, PerfEventOpen, PerfMemory, ProgAttach, ProgDetach, ProgQuery,
+};
+use crate::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
     MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad, ReadSeek,
     TestRun, TestRunResult,
 };
-use crate::request::{PerfControl, PerfEventOpen, PerfMemory};
 use crate::ring::RingMemory;
 use crate::shared::SharedMemory;
 
@@ -273,6 +276,18 @@ impl Backend for LinuxBackend {
 
     fn link_create(&self, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
         object::link_create(request)
+    }
+
+    fn prog_attach(&self, request: &ProgAttach<'_>) -> Result<(), Errno> {
+        attach::prog_attach(request)
+    }
+
+    fn prog_detach(&self, request: &ProgDetach<'_>) -> Result<(), Errno> {
+        attach::prog_detach(request)
+    }
+
+    fn prog_query(&self, request: &ProgQuery<'_>) -> Result<AttachedProgs, Errno> {
+        attach::prog_query(request)
     }
 
     fn link_update(&self, request: &LinkUpdate<'_>) -> Result<(), Errno> {

@@ -385,7 +385,7 @@ fn is_cgroup(attach_type: AttachType) -> bool {
 }
 
 /// The descriptor or id that an anchor names.
-fn relative(anchor: LinkAnchor<'_>) -> u32 {
+pub(super) fn relative(anchor: LinkAnchor<'_>) -> u32 {
     match anchor {
         LinkAnchor::Default | LinkAnchor::First | LinkAnchor::Last => 0,
         LinkAnchor::BeforeProg(fd)

@@ -2,6 +2,7 @@
 //!
 //! Required arguments are in the constructors, optional ones are public fields to set.
 
+mod attach;
 mod batch;
 mod dump;
 mod info;
@@ -12,6 +13,7 @@ mod perf;
 mod process;
 mod program;
 
+pub use attach::{AttachedProg, AttachedProgs, ProgAttach, ProgDetach, ProgQuery};
 pub use batch::{BatchRead, BatchWrite};
 pub use dump::{OwnedRecords, ProgDump};
 pub use info::{BtfInfo, LinkInfo, LinkPlace, MapInfo, MapUsage, ProgInfo};

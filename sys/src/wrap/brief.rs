@@ -14,7 +14,7 @@ use crate::request::{
     BatchRead, BatchWrite, BtfLoad, LinkCreate, LinkTarget, LinkUpdate, LogBuffer, MapCreate, MapMemory,
     OpenById, Pin, ProcessFile, ProgLoad, TestRun,
 };
-use crate::request::{PerfControl, PerfEventOpen, PerfMemory, PerfTarget};
+use crate::request::{PerfControl, PerfEventOpen, PerfMemory, PerfTarget, ProgAttach, ProgDetach, ProgQuery};
 
 /// Most bytes of a key, a value or a packet that are written out.
 const BYTES_MAX: usize = 64;
@@ -65,6 +65,16 @@ impl Names {
             *last
         });
         format!("fd{number}")
+    }
+}
+
+/// What a program is attached to.
+fn place(target: LinkTarget<'_>, names: &Names) -> String {
+    match target {
+        LinkTarget::Loaded => "loaded".to_owned(),
+        LinkTarget::Ifindex(index) => format!("ifindex{index}"),
+        LinkTarget::Fd(fd) => fd.brief(names),
+        LinkTarget::Uprobes(places) => format!("{:?} uprobes={}", places.path, places.offsets.len()),
     }
 }
 
@@ -254,13 +264,29 @@ brief! {
         "{} {} {} flags={:#x}",
         link.prog.brief(names),
         link.attach_type,
-        match link.target {
-            LinkTarget::Loaded => "loaded".to_owned(),
-            LinkTarget::Ifindex(index) => format!("ifindex{index}"),
-            LinkTarget::Fd(fd) => fd.brief(names),
-            LinkTarget::Uprobes(places) => format!("{:?} uprobes={}", places.path, places.offsets.len()),
-        },
+        place(link.target, names),
         link.flags,
+    );
+    &ProgAttach<'_>, |attach, names| format!(
+        "{} {} {} flags={:#x}{}",
+        attach.prog.brief(names),
+        attach.attach_type,
+        place(attach.target, names),
+        attach.flags.bits() | attach.anchor.flags(),
+        attach.replace.map_or_else(String::new, |old| format!(" replace={}", old.brief(names))),
+    );
+    &ProgDetach<'_>, |detach, names| format!(
+        "{} {} {} flags={:#x}",
+        detach.prog.map_or_else(|| "any".to_owned(), |prog| prog.brief(names)),
+        detach.attach_type,
+        place(detach.target, names),
+        detach.anchor.flags(),
+    );
+    &ProgQuery<'_>, |query, names| format!(
+        "{} {}{}",
+        query.attach_type,
+        place(query.target, names),
+        if query.effective { " effective" } else { "" },
     );
     &LinkUpdate<'_>, |link, names| format!("{} {}", link.link.brief(names), link.new_prog.brief(names));
 }

@@ -68,6 +68,9 @@ commands! {
     MOUNT_BPFFS = "mount_bpffs";
     IS_BPFFS = "is_bpffs";
     LINK_CREATE = "link_create";
+    PROG_ATTACH = "prog_attach";
+    PROG_DETACH = "prog_detach";
+    PROG_QUERY = "prog_query";
     LINK_UPDATE = "link_update";
     LINK_DETACH = "link_detach";
     ITER_CREATE = "iter_create";

@@ -10,7 +10,8 @@ use crate::abi::Errno;
 use crate::backend::{Backend, Permissions};
 use crate::perf_ring::PerfRingMemory;
 use crate::request::{
-    BtfInfo, LinkInfo, MapInfo, MapUsage, PinEntry, ProgDump, ProgInfo, ReadSeek, TestRunResult,
+    AttachedProgs, BtfInfo, LinkInfo, MapInfo, MapUsage, PinEntry, ProgDump, ProgInfo, ReadSeek,
+    TestRunResult,
 };
 use crate::ring::RingMemory;
 use crate::shared::SharedMemory;
@@ -160,6 +161,10 @@ told! {
     ProgDump, |dump, _| format!("{} instructions", dump.xlated.len());
     BtfInfo, |info, _| format!("id={} {:?}", info.id.0, info.name);
     LinkInfo, |info, _| format!("id={} {} prog={}", info.id.0, info.link_type, info.prog_id.0);
+    AttachedProgs, |attached, _| format!(
+        "{:?} flags={:#x} revision={}",
+        attached.ids().iter().map(|id| id.0).collect::<Vec<_>>(), attached.flags.bits(), attached.revision,
+    );
     TestRunResult, |run, _| format!(
         "retval={} data_out={} ctx_out={}", run.retval, run.data_size_out, run.ctx_size_out,
     );
@@ -228,6 +233,7 @@ macro_rules! __wrapper {
                 MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump,
                 ProgInfo, ProgLoad, ReadSeek, TestRun, TestRunResult,
             };
+            use $crate::request::{AttachedProgs, ProgAttach, ProgDetach, ProgQuery};
             use $crate::request::{PerfControl, PerfEventOpen, PerfMemory};
             use $crate::ring::RingMemory;
             use $crate::wrap::parts::{Answer, Around, Brief, Described};
@@ -292,6 +298,9 @@ macro_rules! __wrapper {
                 fn mount_bpffs(path: &Path) -> Result<(), Errno>;
                 fn is_bpffs(path: &Path) -> Result<bool, Errno>;
                 fn link_create(request: &LinkCreate<'_>) -> Result<OwnedFd, Errno>;
+                fn prog_attach(request: &ProgAttach<'_>) -> Result<(), Errno>;
+                fn prog_detach(request: &ProgDetach<'_>) -> Result<(), Errno>;
+                fn prog_query(request: &ProgQuery<'_>) -> Result<AttachedProgs, Errno>;
                 fn link_update(request: &LinkUpdate<'_>) -> Result<(), Errno>;
                 fn link_detach(link: BorrowedFd<'_>) -> Result<(), Errno>;
                 fn iter_create(link: BorrowedFd<'_>) -> Result<OwnedFd, Errno>;
