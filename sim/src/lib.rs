@@ -66,10 +66,12 @@ mod world;
 pub use bare::BareMap;
 pub use builder::Builder;
 pub use event::{
-    Argument, AttachPoint, CallOutcome, Event, EventError, Fate, FunctionCall, Lsm, LsmOutcome, Moved,
-    Passage, PerfSample, RawTracepoint, Receive, ReceiveBytes, Registers, Run, Runs, SendBytes, SockOp,
-    SockOpsRun, SocketCall, SocketOutcome, StreamOutcome, Syscall, SyscallOutcome, TableCall, TcpEvent,
-    TcpOutcome, TraceEffect, Tracepoint, Transmit, Uprobe, UprobeOutcome, Verdict,
+    Argument, AttachPoint, CallOutcome, DeviceAccess, DeviceOutcome, Event, EventError, Fate, FunctionCall,
+    Lsm, LsmOutcome, Moved, OptionCall, OptionOutcome, Passage, PerfSample, RawTracepoint, Receive,
+    ReceiveBytes, Registers, Run, Runs, SendBytes, SockOp, SockOpsRun, SocketCall, SocketCreate,
+    SocketCreated, SocketOutcome, SocketRelease, SocketReleased, StreamOutcome, Syscall, SyscallOutcome,
+    Sysctl, SysctlOutcome, TableCall, TcpEvent, TcpOutcome, TraceEffect, Tracepoint, Transmit, UnixCall,
+    UnixOutcome, Uprobe, UprobeOutcome, Verdict,
 };
 pub use features::Features;
 pub use helper::{HelperCall, HelperMap};

@@ -2,17 +2,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use skep_sys::abi::{AttachType, Errno, ProgId};
+use skep_sys::abi::{AttachType, Errno};
 
+use super::group::{self, Said};
 use super::packet::Verdict;
+use super::scene::Scene;
 use super::sock_ops::{SockOpsRun, Tcp};
 use super::tcp::{self, is_tcp};
-use super::{Event, EventError};
+use super::unix::Seen;
+use super::{Event, EventError, socket_life};
 use crate::kernel::SimKernel;
-use crate::link::Place;
-use crate::net::{Effect, Hook, Socket, SocketId};
+use crate::net::{AF_INET6, Effect, Socket, SocketId};
 use crate::packet::SockAddr;
-use crate::vm::Vm;
 
 /// What a process does with a socket and an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ enum Call {
 }
 
 /// A process binds, connects or asks a socket, or sends or receives a message: the programs of the socket's control groups see
-/// the address, may put another one in its place, and may refuse.
+/// the address, may put another one in its place, and may refuse. Those that see bound sockets come after a `bind`.
 ///
 /// ```
 /// use skep_sim::{SimKernel, Socket, SocketCall};
@@ -149,53 +150,35 @@ impl Event for SocketCall {
             context.set_source(source);
         }
         context.cookie = self.socket.0;
-        let mut verdicts = Vec::new();
-        let mut retval = 0;
-        for link in kernel.0.cgroup_chain(&socket.cgroup, attach_type) {
-            let prog = link.prog();
-            let mut vm = Vm::new(kernel, &prog, self.cpu);
-            if let Place::Net(Hook::Cgroup { id, attach_type, .. }) = link.place {
-                vm.held.set_cgroup(id, attach_type);
-            }
-            vm.packet.retval = retval;
-            let faulted = |vm: &Vm, trap| EventError::Fault(vm.fault_of(trap));
-            context.socket = vm.socket_address(self.socket.0).map_err(|trap| faulted(&vm, trap))?;
-            let at = vm.memory.add_context(Box::new(context.clone())).map_err(|trap| faulted(&vm, trap))?;
-            let value = vm.run(&prog, at).map_err(|fault| {
-                kernel.0.world().faults.add((*fault).clone());
-                EventError::Fault(fault)
-            })? as u32;
-            if let Some(after) = vm.memory.context::<SockAddr>() {
-                context = after.clone();
-            }
-            retval = vm.packet.retval;
-            // A program that says no has the process told so, unless one has said more.
-            if value & 1 == 0 && retval >= 0 {
-                retval = -Errno::EPERM.0;
-            }
-            let program = prog.name().to_owned();
-            verdicts.push(Verdict { program, prog_id: ProgId(prog.id), attach_type, value });
-        }
-        let result = if retval < 0 { Err(Errno(-retval)) } else { Ok(()) };
+        let scene = Scene { cpu: self.cpu, ..Scene::default() };
+        let chain = kernel.0.cgroup_chain(&socket.cgroup, attach_type);
+        let mut seen = Seen(context);
+        let mut said = group::run(kernel, &scene, &chain, &mut seen, 0)?;
+        let context = seen.0;
+        let mut result = said.result();
         let source = context.source();
         let mut tcp = Tcp::new(kernel, self.cpu);
         let mut peer = None;
-        let mut result = result;
         if result.is_ok() && self.call == Call::Connect && is_tcp(&socket) {
             match tcp::connect(&mut tcp, self.socket.0, context.address())? {
                 Ok(other) => peer = other,
                 Err(errno) => result = Err(errno),
             }
         } else if result.is_ok() {
-            self.carry_out(kernel, &socket, context.address());
+            self.carry_out(kernel, context.address());
+            if self.call == Call::Bind {
+                let after = self.post_bind(kernel, &scene, &socket)?;
+                result = after.result();
+                said.verdicts.extend(after.verdicts);
+            }
         }
         Ok(SocketOutcome {
             result,
             address: context.address(),
             source: (!source.is_unspecified()).then_some(source),
-            verdicts,
             peer,
             tcp: tcp.runs,
+            verdicts: said.verdicts,
             effects: kernel.0.world().net.effects_since(start),
         })
     }
@@ -203,16 +186,38 @@ impl Event for SocketCall {
 
 impl SocketCall {
     /// Binds or connects the socket, as nobody refused.
-    fn carry_out(&self, kernel: &SimKernel, before: &Socket, address: SocketAddr) {
+    fn carry_out(&self, kernel: &SimKernel, address: SocketAddr) {
         let mut world = kernel.0.world();
         let Some(socket) = world.net.socket_mut(self.socket.0) else { return };
         match self.call {
-            Call::Bind => socket.local = address,
+            Call::Bind => {
+                socket.local = address;
+                world.net.give_port(self.socket.0);
+            }
             Call::Connect => {
-                let connected = before.clone().connected(address);
+                // A program may have bound it meanwhile.
+                let connected = socket.clone().connected(address);
                 (socket.remote, socket.state) = (connected.remote, connected.state);
+                socket.choose_address(address);
+                world.net.give_port(self.socket.0);
             }
             _ => {}
         }
+    }
+
+    /// The programs that see a socket once it is bound, and may have it unbound.
+    fn post_bind(&self, kernel: &SimKernel, scene: &Scene, before: &Socket) -> Result<Said, EventError> {
+        let attach_type = if before.family == AF_INET6 {
+            AttachType::CGROUP_INET6_POST_BIND
+        } else {
+            AttachType::CGROUP_INET4_POST_BIND
+        };
+        let said = socket_life::run(kernel, scene, self.socket, attach_type)?;
+        if said.result().is_err()
+            && let Some(socket) = kernel.0.world().net.socket_mut(self.socket.0)
+        {
+            socket.local = before.local;
+        }
+        Ok(said)
     }
 }

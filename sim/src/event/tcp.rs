@@ -225,6 +225,7 @@ pub(super) fn connect(
         tcp.change(client, |socket| socket.local.set_port(port));
     }
     tcp.change(client, |socket| {
+        socket.choose_address(to);
         socket.remote = Some(to);
         socket.state = CLOSE;
         (socket.tcp.snd_nxt, socket.tcp.snd_una) = (first_number(client), first_number(client));

@@ -78,6 +78,7 @@ const KFUNCS: &[&[(&str, HelperFn)]] = &[
     dynptr::KFUNCS,
     lock::KFUNCS,
     map::KFUNCS,
+    net::KFUNCS,
     object::KFUNCS,
     print::KFUNCS,
     probe::KFUNCS,

@@ -9,6 +9,7 @@ use skep_sys::request::{
 
 use super::hook::{Hook, PROGS_MAX, check_attach_type, check_revision};
 use super::order::{LINK, New, Slot, cgroup_slot, sharing};
+use crate::features::Features;
 use crate::kernel::Inner;
 use crate::link::{Link, Place};
 use crate::object::Object;
@@ -122,13 +123,15 @@ pub(crate) fn prog_attach(kernel: &Inner, request: &ProgAttach<'_>) -> Result<()
     let kind = prog_type(attach_type).ok_or(Errno::EINVAL)?;
     let replaces = if request.replace.is_some() { AttachFlags::REPLACE } else { AttachFlags::empty() };
     let flags = request.flags | replaces | AttachFlags::from_bits_retain(request.anchor.flags());
+    let has_order = kernel.features().contains(Features::CGROUP_ORDER);
     let allowed = match kind {
         ProgType::SCHED_CLS => ORDER,
-        _ if is_of_cgroups(kind) => BASE | ORDER,
+        _ if is_of_cgroups(kind) && has_order => BASE | ORDER,
+        _ if is_of_cgroups(kind) => BASE,
         _ => BASE,
     };
-    let ordered = allowed.contains(ORDER);
-    if !(flags - allowed).is_empty() || !ordered && request.expected_revision != 0 {
+    let numbered = kind == ProgType::SCHED_CLS || is_of_cgroups(kind);
+    if !(flags - allowed).is_empty() || !numbered && request.expected_revision != 0 {
         return Err(Errno::EINVAL);
     }
     let prog = prog_of(kernel, request.prog, kind)?;
@@ -176,7 +179,8 @@ fn attach_to_cgroup(
         None => None,
     };
     let hook = Hook::Cgroup { id, attach_type, target: hook_type(prog, attach_type) };
-    let (anchor, revision) = (request.anchor, request.expected_revision);
+    let has_order = kernel.features().contains(Features::CGROUP_ORDER);
+    let (anchor, revision) = (request.anchor, if has_order { request.expected_revision } else { 0 });
     let slot = cgroup_slot(kernel, &hook, &New { prog, is_link: false, flags, replace, anchor, revision })?;
     put(kernel, prog, hook, slot, flags);
     Ok(())

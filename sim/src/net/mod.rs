@@ -6,14 +6,15 @@ mod effect;
 mod hook;
 mod interface;
 mod object;
-mod reuseport;
+mod option;
 mod order;
+mod reuseport;
 mod route;
 mod socket;
 mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -30,12 +31,15 @@ pub use effect::{Destination, Dropper, Effect};
 pub(crate) use hook::{Hook, is_net, link_net};
 pub use interface::Interface;
 pub use route::{Route, RouteKind};
-pub(crate) use socket::{AF_INET, AF_INET6, ESTABLISHED, LISTEN, SOCK_STREAM, Shared};
+pub(crate) use socket::{AF_INET, AF_INET6, AF_UNIX, ESTABLISHED, LISTEN, SOCK_STREAM, Shared};
 pub use socket::{Socket, SocketId, TcpState};
 pub(crate) use stream::{Psock, SockVerdict, Stream};
 
 /// Most effects that are kept; older ones are forgotten.
 const EFFECTS_MAX: usize = 1 << 16;
+/// Ports that sockets get that want any (`net.ipv4.ip_local_port_range`).
+const FIRST_PORT: u16 = 32768;
+const LAST_PORT: u16 = 60999;
 /// The cookie of the network namespace.
 pub(crate) const NETNS_COOKIE: u64 = 1;
 
@@ -198,6 +202,47 @@ impl Net {
             .filter(|(_, socket)| socket.shared().as_ref() == Some(shared))
             .map(|(at, _)| at)
             .collect()
+    }
+
+    /// Binds a socket: `EINVAL` when it is bound, `EADDRINUSE` when another one has the address.
+    pub(crate) fn bind(&mut self, cookie: u64, address: SocketAddr) -> Result<(), Errno> {
+        let socket = self.sockets.get(&cookie).ok_or(Errno::EINVAL)?;
+        if socket.local.port() != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let clashes = |(other, known): (&u64, &Socket)| {
+            let any = known.local.ip().is_unspecified() || address.ip().is_unspecified();
+            *other != cookie
+                && address.port() != 0
+                && known.protocol == socket.protocol
+                && known.local.port() == address.port()
+                && (any || known.local.ip() == address.ip())
+                && known.remote.is_none()
+                && !(known.reuse_port && socket.reuse_port)
+        };
+        if self.sockets.iter().any(clashes) {
+            return Err(Errno::EADDRINUSE);
+        }
+        if let Some(socket) = self.sockets.get_mut(&cookie) {
+            socket.local = address;
+        }
+        Ok(())
+    }
+
+    /// Gives a socket that has no port the first one that is free of those that a kernel chooses from.
+    pub(crate) fn give_port(&mut self, cookie: u64) {
+        let Some(socket) = self.sockets.get(&cookie).filter(|socket| socket.local.port() == 0) else {
+            return;
+        };
+        let protocol = socket.protocol;
+        let is_free = |port: &u16| {
+            let mut others = self.sockets.values().filter(|other| other.protocol == protocol);
+            others.all(|other| other.local.port() != *port)
+        };
+        let free = (FIRST_PORT..=LAST_PORT).find(is_free);
+        if let (Some(port), Some(socket)) = (free, self.sockets.get_mut(&cookie)) {
+            socket.local.set_port(port);
+        }
     }
 
     /// The socket that a packet is for: the one of its connection, else the one that listens or is bound there.

@@ -14,10 +14,13 @@ impl fmt::Display for SocketId {
     }
 }
 
+pub(crate) const AF_UNIX: u32 = 1;
 pub(crate) const AF_INET: u32 = 2;
 pub(crate) const AF_INET6: u32 = 10;
 pub(crate) const SOCK_STREAM: u32 = 1;
 pub(crate) const SOCK_DGRAM: u32 = 2;
+/// The address of what is bound to none.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// States of a TCP socket (`BPF_TCP_ESTABLISHED` and its like).
 pub(crate) const ESTABLISHED: u32 = 1;
 pub(crate) const CLOSE: u32 = 7;
@@ -144,6 +147,16 @@ impl Socket {
         Socket::new(local, SOCK_DGRAM, 17)
     }
 
+    /// A Unix socket for streams.
+    pub fn unix_stream() -> Socket {
+        Socket { family: AF_UNIX, ..Socket::new(NOWHERE, SOCK_STREAM, 0) }
+    }
+
+    /// A Unix socket for messages.
+    pub fn unix_datagram() -> Socket {
+        Socket { family: AF_UNIX, ..Socket::new(NOWHERE, SOCK_DGRAM, 0) }
+    }
+
     /// Makes it listen.
     pub fn listening(mut self) -> Self {
         self.state = LISTEN;
@@ -208,6 +221,16 @@ impl Socket {
     /// Whether what programs redirect can go through it.
     pub(crate) fn takes_redirects(&self) -> bool {
         if self.protocol == 6 { self.state != LISTEN } else { self.state == ESTABLISHED }
+    }
+
+    /// Gives one that has no address that of the loopback device, if it talks to somebody there.
+    pub(crate) fn choose_address(&mut self, to: SocketAddr) {
+        if self.local.ip().is_unspecified() && to.ip().is_loopback() {
+            self.local.set_ip(match to {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
     }
 
     pub(crate) fn remote_ip(&self) -> IpAddr {

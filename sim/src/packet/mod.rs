@@ -9,8 +9,11 @@ mod reuseport;
 mod sk_buff;
 mod sk_msg;
 pub(crate) mod skb;
+mod sock;
 mod sock_addr;
 mod sock_ops;
+mod sockopt;
+mod sysctl;
 pub(crate) mod tcp;
 pub(crate) mod xdp;
 
@@ -20,8 +23,11 @@ pub(crate) use reuseport::SkReuseport;
 pub(crate) use sk_buff::{Rules, SkBuff};
 pub(crate) use sk_msg::{Message, SkMsg};
 pub(crate) use skb::{Skb, Tunnel};
+pub(crate) use sock::SockContext;
 pub(crate) use sock_addr::SockAddr;
 pub(crate) use sock_ops::{Segment, SockOps};
+pub(crate) use sockopt::Sockopt;
+pub(crate) use sysctl::Sysctl;
 pub(crate) use xdp::Xdp;
 
 use std::sync::Arc;
@@ -87,7 +93,8 @@ impl Vm {
         if let Some(context) = self.memory.context::<SkMsg>() {
             return Some(context.cookie);
         }
-        self.memory.context::<SockAddr>().map(|context| context.cookie)
+        let address = self.memory.context::<SockAddr>().map(|context| context.cookie);
+        address.or_else(|| self.memory.context::<Sockopt>().map(|context| context.cookie))
     }
 
     /// Another view of a socket, such as `struct bpf_tcp_sock`, which helpers know as that socket.
@@ -100,6 +107,11 @@ impl Vm {
         let address = self.own(What::Other(what), bytes, false)?;
         self.packet.sockets.push((address, cookie));
         Ok(address)
+    }
+
+    /// Says that an address is one of a socket.
+    pub(crate) fn name_socket(&mut self, address: u64, cookie: u64) {
+        self.packet.sockets.push((address, cookie));
     }
 
     /// The cookie of the socket at an address.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use skep_sys::abi::AttachType;
 
+use crate::net::{AF_INET6, AF_UNIX};
 use crate::vm::{Context, Memory, narrow_any, widen_any};
 
 /// Offsets of the structure.
@@ -21,6 +22,8 @@ mod at {
 #[derive(Clone, Debug)]
 pub(crate) struct SockAddr {
     bytes: [u8; 64],
+    /// That of a Unix socket, which programs only change.
+    pub(crate) path: Option<Vec<u8>>,
     pub(crate) attach_type: AttachType,
     pub(crate) cookie: u64,
     pub(crate) socket: u64,
@@ -28,7 +31,7 @@ pub(crate) struct SockAddr {
 
 impl SockAddr {
     pub(crate) fn new(address: SocketAddr, kind: u32, protocol: u32, attach_type: AttachType) -> SockAddr {
-        let mut context = SockAddr { bytes: [0; 64], attach_type, cookie: 0, socket: 0 };
+        let mut context = SockAddr::empty(attach_type);
         let family: u32 = if address.is_ipv4() { 2 } else { 10 };
         context.put(0, &family.to_ne_bytes());
         context.put(28, &family.to_ne_bytes());
@@ -37,6 +40,24 @@ impl SockAddr {
         context.put(at::USER_PORT, &address.port().to_be_bytes());
         context.put_ip(address.ip(), at::USER_IP4, at::USER_IP6);
         context
+    }
+
+    fn empty(attach_type: AttachType) -> SockAddr {
+        SockAddr { bytes: [0; 64], path: None, attach_type, cookie: 0, socket: 0 }
+    }
+
+    /// The path of a Unix socket.
+    pub(crate) fn of_unix(path: Vec<u8>, kind: u32, attach_type: AttachType, cookie: u64) -> SockAddr {
+        let mut context = SockAddr { path: Some(path), cookie, ..SockAddr::empty(attach_type) };
+        context.put(0, &AF_UNIX.to_ne_bytes());
+        context.put(28, &AF_UNIX.to_ne_bytes());
+        context.put(32, &kind.to_ne_bytes());
+        context
+    }
+
+    /// `AF_INET` or another.
+    pub(crate) fn family(&self) -> u32 {
+        self.bytes.first_chunk().map_or(0, |family| u32::from_ne_bytes(*family))
     }
 
     fn put(&mut self, place: usize, bytes: &[u8]) {
@@ -67,7 +88,7 @@ impl SockAddr {
     }
 
     fn is_v6(&self) -> bool {
-        self.bytes.first() == Some(&10) || self.bytes.get(3) == Some(&10)
+        self.family() == AF_INET6
     }
 
     /// The address as it is now.
@@ -87,6 +108,7 @@ impl SockAddr {
         let v6 = self.is_v6();
         let message = matches!(self.attach_type, A::CGROUP_UDP4_SENDMSG | A::CGROUP_UDP6_SENDMSG);
         match place {
+            at::USER_IP4..28 if self.path.is_some() => false,
             at::USER_IP4..at::USER_IP6 => !v6,
             at::USER_IP6..at::USER_PORT => v6,
             at::MSG_SRC_IP4..at::MSG_SRC_IP6 => message && !v6,

@@ -12,6 +12,7 @@ mod tasks;
 mod timers;
 mod trace;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub(crate) struct World {
     pub(crate) memory: MemoryImage,
     /// What tests say of files.
     pub(crate) files: Files,
+    /// Settings below `/proc/sys`, each with a newline behind it.
+    pub(crate) sysctls: BTreeMap<String, Vec<u8>>,
     /// Tables of programs that are registered without a link, which the kernel keeps.
     pub(crate) tables: Vec<Arc<Map>>,
 }
@@ -77,6 +80,10 @@ impl World {
             streams: Streams::default(),
             timers: Timers::default(),
             objects: Objects::default(),
+            sysctls: BTreeMap::from([
+                ("kernel/ostype".to_owned(), b"Linux\n".to_vec()),
+                ("kernel/osrelease".to_owned(), format!("{}\n", config.release).into_bytes()),
+            ]),
             tables: Vec::new(),
         }
     }

@@ -70,6 +70,7 @@ errnos! {
     ESOCKTNOSUPPORT = 94, "kind of socket not supported";
     EOPNOTSUPP = 95, "operation not supported";
     EAFNOSUPPORT = 97, "address family not supported";
+    EADDRINUSE = 98, "address already in use";
     ENETDOWN = 100, "network is down";
     ENOTCONN = 107, "not connected";
     ETIMEDOUT = 110, "timed out";

@@ -6,6 +6,7 @@ use super::socket::socket_of;
 use super::with_skb;
 use crate::helper::map::map_of;
 use crate::helper::negative;
+use crate::packet::Sockopt;
 use crate::vm::{Trap, Vm};
 
 /// The groups that a socket is in, from the inside. No socket is in the root.
@@ -67,11 +68,16 @@ pub(super) fn sk_ancestor_cgroup_id(vm: &mut Vm, [socket, level, ..]: [u64; 5]) 
 
 /// `bpf_get_retval()`.
 pub(super) fn get_retval(vm: &mut Vm, _: [u64; 5]) -> Result<u64, Trap> {
-    Ok(i64::from(vm.packet.retval) as u64)
+    let of_option = vm.memory.context::<Sockopt>().map(|option| option.retval);
+    Ok(i64::from(of_option.unwrap_or(vm.packet.retval)) as u64)
 }
 
 /// `bpf_set_retval(retval)`.
 pub(super) fn set_retval(vm: &mut Vm, [retval, ..]: [u64; 5]) -> Result<u64, Trap> {
-    vm.packet.retval = retval as i32;
+    let retval = retval as i32;
+    match vm.memory.context::<Sockopt>() {
+        Some(option) => option.retval = retval,
+        None => vm.packet.retval = retval,
+    }
     Ok(0)
 }

@@ -1,5 +1,6 @@
 //! Helpers that work on packets and sockets.
 
+mod bind;
 mod cgroup;
 mod checksum;
 mod cookie;
@@ -10,12 +11,16 @@ mod skc;
 mod sock_ops;
 mod socket;
 mod stream;
+mod sysctl;
 mod tunnel;
 mod xdp;
 
 use super::HelperFn;
 use crate::packet::{Netfilter, SkBuff, Skb, Xdp};
 use crate::vm::{FaultKind, Handle, Memory, Region, Trap, Vm};
+
+/// Kernel functions, by name.
+pub(super) const KFUNCS: &[(&str, HelperFn)] = &[("bpf_sock_addr_set_sun_path", bind::set_path)];
 
 /// The helper with a number.
 pub(super) fn builtin(number: i32) -> Option<HelperFn> {
@@ -52,6 +57,7 @@ pub(super) fn builtin(number: i32) -> Option<HelperFn> {
         51 => redirect::map,
         54 => xdp::adjust_meta,
         57 => socket::get_option,
+        64 => bind::bind,
         65 => xdp::adjust_tail,
         66 => tunnel::get_xfrm_state,
         68 => skb::load_bytes_relative,
@@ -87,7 +93,9 @@ pub(super) fn builtin(number: i32) -> Option<HelperFn> {
 
 /// The helpers of programs of sockets.
 fn of_sockets(number: i32) -> Option<HelperFn> {
-    let mut all = [cookie::HELPERS, skc::HELPERS, sock_ops::HELPERS, stream::HELPERS].into_iter().flatten();
+    let mut all = [cookie::HELPERS, skc::HELPERS, sock_ops::HELPERS, stream::HELPERS, sysctl::HELPERS]
+        .into_iter()
+        .flatten();
     all.find(|(known, _)| *known == number).map(|(_, function)| *function)
 }
 

@@ -201,43 +201,27 @@ fn assign_lookup(vm: &mut Vm, address: u64, flags: u64) -> Result<u64, Trap> {
     Ok(0)
 }
 
-/// Levels and names of options that are fields of a socket.
-const SOL_SOCKET: i32 = 1;
-const SO_PRIORITY: i32 = 12;
-const SO_REUSEPORT: i32 = 15;
-const SO_BINDTOIFINDEX: i32 = 62;
-const SO_MARK: i32 = 36;
-
 /// `bpf_setsockopt(ctx or sk, level, name, value, len)`.
 pub(super) fn set_option(vm: &mut Vm, [at, level, name, value, len]: [u64; 5]) -> Result<u64, Trap> {
     let Some(cookie) = socket_of(vm, at)? else { return Ok(negative(Errno::EINVAL)) };
     let bytes = vm.memory.bytes(value, len as u32 as usize)?;
     let (level, name) = (level as i32, name as i32);
-    let number = bytes.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
     let result = {
         let mut world = vm.kernel.0.world();
-        match (world.net.socket_mut(cookie), number) {
-            (None, _) => Err(Errno::EINVAL),
-            (_, None) if level == SOL_SOCKET => Err(Errno::EINVAL),
-            (Some(socket), number) => {
-                match (level, name, number) {
-                    (SOL_SOCKET, SO_MARK, Some(number)) => socket.mark = number,
-                    (SOL_SOCKET, SO_PRIORITY, Some(number)) => socket.priority = number,
-                    (SOL_SOCKET, SO_BINDTOIFINDEX, Some(number)) => socket.bound_dev_if = number,
-                    (SOL_SOCKET, SO_REUSEPORT, Some(number)) => socket.reuse_port = number != 0,
-                    _ => {}
-                }
-                socket.options.insert((level, name), bytes.clone());
-                world.net.note(Effect::OptionSet { socket: SocketId(cookie), level, name, value: bytes });
-                Ok(())
-            }
+        let set = world.net.socket_mut(cookie).ok_or(Errno::EINVAL).and_then(|socket| {
+            socket.program_option(level, name, bytes.len())?;
+            socket.set_option(level, name, &bytes)
+        });
+        if set.is_ok() {
+            world.net.note(Effect::OptionSet { socket: SocketId(cookie), level, name, value: bytes });
         }
+        set
     };
     vm.refresh_socket(cookie);
     Ok(answer(result))
 }
 
-/// `bpf_getsockopt(ctx or sk, level, name, value, len)`: what was set, or what a socket has when nothing was.
+/// `bpf_getsockopt(ctx or sk, level, name, value, len)`.
 pub(super) fn get_option(vm: &mut Vm, [at, level, name, to, len]: [u64; 5]) -> Result<u64, Trap> {
     let Some(cookie) = socket_of(vm, at)? else { return Ok(negative(Errno::EINVAL)) };
     let len = len as u32 as usize;
@@ -245,16 +229,15 @@ pub(super) fn get_option(vm: &mut Vm, [at, level, name, to, len]: [u64; 5]) -> R
     let (level, name) = (level as i32, name as i32);
     let found = {
         let world = vm.kernel.0.world();
-        world.net.socket(cookie).map(|socket| match (level, name) {
-            (SOL_SOCKET, SO_MARK) => socket.mark.to_ne_bytes().to_vec(),
-            (SOL_SOCKET, SO_PRIORITY) => socket.priority.to_ne_bytes().to_vec(),
-            (SOL_SOCKET, SO_BINDTOIFINDEX) => socket.bound_dev_if.to_ne_bytes().to_vec(),
-            (SOL_SOCKET, SO_REUSEPORT) => u32::from(socket.reuse_port).to_ne_bytes().to_vec(),
-            _ => socket.options.get(&(level, name)).cloned().unwrap_or_default(),
+        let socket = world.net.socket(cookie).ok_or(Errno::EINVAL);
+        socket.and_then(|socket| {
+            socket.program_option(level, name, len)?;
+            socket.option(level, name)
         })
     };
-    let mut bytes = found.unwrap_or_default();
+    // What is refused leaves zeros.
+    let mut bytes = found.clone().unwrap_or_default();
     bytes.resize(len, 0);
     vm.memory.write(to, &bytes)?;
-    Ok(0)
+    Ok(answer(found.map(drop)))
 }

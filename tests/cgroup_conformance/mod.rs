@@ -1,0 +1,223 @@
+//! What programs of control groups do to what processes do, on any kernel: bodies that the test binaries run on theirs.
+
+#![allow(clippy::print_stdout)]
+
+mod devices;
+mod options;
+mod sockets;
+mod sysctls;
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use skep::asm::{Reg, Size};
+use skep::map::Map;
+use skep::program::{Program, ProgramBuilder};
+use skep::sys::Kernel;
+use skep::sys::abi::{AttachFlags, AttachType, Errno, MapType, ProgType, UpdateFlags};
+use skep::sys::request::{LinkTarget, MapCreate, ProgAttach, ProgDetach};
+
+/// A body: what it is called, and what it does on a kernel.
+pub(crate) type Body = (&'static str, fn(&dyn Host));
+
+/// A kernel, and processes in it that make system calls in a control group.
+pub(crate) trait Host {
+    fn kernel(&self) -> &Kernel;
+    /// The group that all of it happens in.
+    fn group(&self) -> &OwnedFd;
+    /// Makes a socket of IPv4, for streams or messages. Answers its number.
+    fn socket(&self, stream: bool) -> Result<usize, Errno>;
+    fn bind(&self, socket: usize, address: SocketAddr) -> Result<(), Errno>;
+    fn listen(&self, socket: usize);
+    fn connect(&self, socket: usize, address: SocketAddr) -> Result<(), Errno>;
+    /// `getsockname` and `getpeername`.
+    fn local(&self, socket: usize) -> Result<SocketAddr, Errno>;
+    fn peer(&self, socket: usize) -> Result<SocketAddr, Errno>;
+    fn send(&self, socket: usize, to: SocketAddr) -> Result<(), Errno>;
+    fn close(&self, socket: usize);
+    /// `SO_MARK`, `SO_PRIORITY`, `SO_RCVBUF`, `SO_KEEPALIVE` or `TCP_CONGESTION`.
+    fn set(&self, socket: usize, option: Opt, value: u32) -> Result<(), Errno>;
+    fn get(&self, socket: usize, option: Opt) -> Result<u32, Errno>;
+    /// Reads below `/proc/sys`.
+    fn sysctl(&self, name: &str) -> Result<Vec<u8>, Errno>;
+    fn set_sysctl(&self, name: &str, value: &[u8]) -> Result<(), Errno>;
+    /// Opens a character device to read, and perhaps to write.
+    fn open_device(&self, path: &str, number: (u32, u32), write: bool) -> Result<(), Errno>;
+}
+
+/// Options that are numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opt {
+    Mark,
+    Priority,
+    ReceiveBuffer,
+    KeepAlive,
+}
+
+impl Opt {
+    pub(crate) fn name(self) -> i32 {
+        match self {
+            Opt::Mark => 36,
+            Opt::Priority => 12,
+            Opt::ReceiveBuffer => 8,
+            Opt::KeepAlive => 9,
+        }
+    }
+}
+
+pub(crate) const BODIES: &[Body] = &[
+    ("creation", sockets::creation),
+    ("binding", sockets::binding),
+    ("bound", sockets::bound),
+    ("connecting", sockets::connecting),
+    ("messages", sockets::messages),
+    ("names", sockets::names),
+    ("setting", options::setting),
+    ("getting", options::getting),
+    ("helpers", options::helpers),
+    ("reading_settings", sysctls::reading),
+    ("writing_settings", sysctls::writing),
+    ("devices", devices::devices),
+];
+
+/// Runs the body of that name.
+pub(crate) fn run(name: &str, host: &dyn Host) {
+    let (_, body) = BODIES.iter().find(|(body, _)| *body == name).expect("a body of that name");
+    body(host);
+}
+
+/// One test per body. `$run` runs a body on a host, where it can.
+macro_rules! tests {
+    ($run:path: $($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                $run(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn every_body_is_run() {
+            let bodies: Vec<&str> = cgroup_conformance::BODIES.iter().map(|(name, _)| *name).collect();
+            assert_eq!(bodies, [$(stringify!($name)),*]);
+        }
+    };
+}
+pub(crate) use tests;
+
+/// Numbers of 64 bits that a program notes.
+const NOTES: u32 = 64;
+
+/// A program that is attached to the group, and what it notes.
+struct Script<'h> {
+    host: &'h dyn Host,
+    builder: ProgramBuilder,
+    attach_type: AttachType,
+    notes: Map,
+    noted: u32,
+}
+
+/// A program that is attached until it is dropped.
+struct Attached<'h> {
+    host: &'h dyn Host,
+    program: Program,
+    attach_type: AttachType,
+    notes: Map,
+}
+
+impl<'h> Script<'h> {
+    fn new(host: &'h dyn Host, prog_type: ProgType, attach_type: AttachType) -> Script<'h> {
+        let mut builder = ProgramBuilder::new(prog_type, "GPL");
+        builder.name("script").expected_attach_type(attach_type);
+        builder.asm().mov64_reg(Reg::R6, Reg::R1);
+        let notes = Map::create(host.kernel(), &MapCreate::new(MapType::ARRAY, 4, NOTES * 8, 1)).unwrap();
+        Script { host, builder, attach_type, notes, noted: 0 }
+    }
+
+    /// Notes a register other than `r1`.
+    fn note(&mut self, reg: Reg) -> &mut Self {
+        let at = self.noted * 8;
+        self.noted += 1;
+        self.builder.load_map_value(Reg::R1, &self.notes, at);
+        self.builder.asm().stx(Size::DW, Reg::R1, 0, reg);
+        self
+    }
+
+    /// Notes a field of the context, whose address is in `r6`.
+    fn note_field(&mut self, size: Size, at: i16) -> &mut Self {
+        self.builder.asm().ldx(size, Reg::R7, Reg::R6, at);
+        self.note(Reg::R7)
+    }
+
+    /// Notes 8 bytes of the stack.
+    fn note_stack(&mut self, at: i16) -> &mut Self {
+        self.builder.asm().ldx(Size::DW, Reg::R7, Reg::R10, at);
+        self.note(Reg::R7)
+    }
+
+    /// Writes a field of the context.
+    fn set_field(&mut self, at: i16, value: i32) -> &mut Self {
+        self.builder.asm().mov64_imm(Reg::R7, value).stx(Size::W, Reg::R6, at, Reg::R7);
+        self
+    }
+
+    /// Puts 8 bytes on the stack.
+    fn stack(&mut self, at: i16, bytes: [u8; 8]) -> &mut Self {
+        self.builder.asm().ld_imm64(Reg::R7, u64::from_le_bytes(bytes)).stx(Size::DW, Reg::R10, at, Reg::R7);
+        self
+    }
+
+    /// `bpf_set_retval(value)`.
+    fn set_retval(&mut self, value: i32) -> &mut Self {
+        self.builder.asm().mov64_imm(Reg::R1, value).call_helper(187);
+        self
+    }
+
+    /// Returns a number, and attaches the program beside what is attached.
+    fn attach(&mut self, value: i32) -> Attached<'h> {
+        self.builder.asm().mov64_imm(Reg::R0, value).exit();
+        self.attach_as_is()
+    }
+
+    fn attach_as_is(&mut self) -> Attached<'h> {
+        let program = self.builder.load(self.host.kernel()).unwrap_or_else(|error| {
+            panic!("{error}: {}", error.verifier_log().unwrap_or("no log"));
+        });
+        let target = LinkTarget::Fd(self.host.group().as_fd());
+        let mut request = ProgAttach::new(program.as_fd(), target, self.attach_type);
+        request.flags = AttachFlags::ALLOW_MULTI;
+        self.host.kernel().prog_attach(&request).unwrap();
+        Attached { host: self.host, program, attach_type: self.attach_type, notes: self.notes.clone() }
+    }
+}
+
+impl Attached<'_> {
+    /// What it noted, up to a number.
+    fn notes<const N: usize>(&self) -> [u64; N] {
+        let bytes = self.notes.lookup(&0_u32.to_ne_bytes()).unwrap().unwrap();
+        std::array::from_fn(|at| u64::from_ne_bytes(bytes[at * 8..at * 8 + 8].try_into().unwrap()))
+    }
+
+    /// Forgets what it noted.
+    fn clear(&self) {
+        let zeros = vec![0; NOTES as usize * 8];
+        self.notes.update(&0_u32.to_ne_bytes(), &zeros, UpdateFlags::empty()).unwrap();
+    }
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        let target = LinkTarget::Fd(self.host.group().as_fd());
+        let request = ProgDetach::new(self.program.as_fd(), target, self.attach_type);
+        self.host.kernel().prog_detach(&request).unwrap();
+    }
+}
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// An errno as programs see it.
+fn negative(errno: Errno) -> u64 {
+    i64::from(errno.0).wrapping_neg() as u64
+}

@@ -1,0 +1,200 @@
+use skep::asm::{Cond, Reg, Size};
+use skep::sys::abi::{AttachType as A, Errno, ProgType};
+
+use super::{Host, Opt, Script, at, negative};
+
+pub(super) fn creation(host: &dyn Host) {
+    let mut script = Script::new(host, ProgType::CGROUP_SOCK, A::CGROUP_INET_SOCK_CREATE);
+    for field in [4, 8, 12] {
+        script.note_field(Size::W, field); // family, type, protocol
+    }
+    script.note_field(Size::W, 16);
+    script.set_field(16, 7).set_field(20, 3); // mark and priority
+    let create = script.attach(1);
+    let stream = host.socket(true).unwrap();
+    assert_eq!(create.notes(), [2, 1, 6, 0]);
+    assert_eq!(host.get(stream, Opt::Mark), Ok(7));
+    assert_eq!(host.get(stream, Opt::Priority), Ok(3));
+    let messages = host.socket(false).unwrap();
+    assert_eq!(create.notes(), [2, 2, 17, 0]);
+    host.close(messages);
+
+    // One that says no; the others run all the same.
+    let mut script = Script::new(host, ProgType::CGROUP_SOCK, A::CGROUP_INET_SOCK_CREATE);
+    script.builder.asm().call_helper(186); // get_retval
+    script.note(Reg::R0);
+    let no = script.attach(0);
+    let mut script = Script::new(host, ProgType::CGROUP_SOCK, A::CGROUP_INET_SOCK_CREATE);
+    script.builder.asm().call_helper(186);
+    script.note(Reg::R0);
+    let last = script.attach(1);
+    create.clear();
+    assert_eq!(host.socket(true).map(drop), Err(Errno::EPERM));
+    assert_eq!(create.notes(), [2, 1, 6, 0]);
+    assert_eq!((no.notes(), last.notes()), ([0], [negative(Errno::EPERM)]));
+    // The last word is that of the last one.
+    let mut script = Script::new(host, ProgType::CGROUP_SOCK, A::CGROUP_INET_SOCK_CREATE);
+    let other = script.set_retval(-Errno::ENOSPC.0).attach(1);
+    assert_eq!(host.socket(true).map(drop), Err(Errno::ENOSPC));
+    drop(other);
+    let mut script = Script::new(host, ProgType::CGROUP_SOCK, A::CGROUP_INET_SOCK_CREATE);
+    let yes = script.set_retval(0).attach(1);
+    let socket = host.socket(true).unwrap();
+    drop((yes, no, last, create));
+
+    let mut script = Script::new(host, ProgType::CGROUP_SOCK, A::CGROUP_INET_SOCK_RELEASE);
+    script.note_field(Size::W, 16).note_field(Size::W, 8);
+    let release = script.attach(0);
+    host.set(socket, Opt::Mark, 99).unwrap();
+    host.close(socket);
+    assert_eq!(release.notes(), [99, 1]);
+    host.close(stream);
+    assert_eq!(release.notes(), [7, 1]);
+}
+
+/// `user_ip4`, `user_port`, `msg_src_ip4` of a `struct bpf_sock_addr`.
+const IP: i16 = 4;
+const PORT: i16 = 24;
+const SOURCE: i16 = 40;
+
+/// An address or a port as programs see it.
+fn ip(octets: [u8; 4]) -> i32 {
+    i32::from_ne_bytes(octets)
+}
+
+fn port(port: u16) -> i32 {
+    port.to_be().into()
+}
+
+pub(super) fn binding(host: &dyn Host) {
+    let mut script = Script::new(host, ProgType::CGROUP_SOCK_ADDR, A::CGROUP_INET4_BIND);
+    for field in [0, IP, PORT, 28, 32, 36] {
+        script.note_field(Size::W, field);
+    }
+    script.set_field(IP, ip([127, 0, 0, 7])).set_field(PORT, port(20_207));
+    let bind = script.attach(1);
+    let socket = host.socket(true).unwrap();
+    host.bind(socket, at("127.0.0.1:20107")).unwrap();
+    assert_eq!(bind.notes(), [2, ip([127, 0, 0, 1]) as u64, port(20_107) as u64, 2, 1, 6]);
+    assert_eq!(host.local(socket), Ok(at("127.0.0.7:20207")));
+
+    // The second bit is about a privilege.
+    let socket = host.socket(true).unwrap();
+    for (value, result) in [(0, Err(Errno::EPERM)), (2, Err(Errno::EPERM))] {
+        let no = Script::new(host, ProgType::CGROUP_SOCK_ADDR, A::CGROUP_INET4_BIND).attach(value);
+        assert_eq!(host.bind(socket, at("127.0.0.1:0")), result);
+        drop(no);
+    }
+    drop(bind);
+    let yes = Script::new(host, ProgType::CGROUP_SOCK_ADDR, A::CGROUP_INET4_BIND).attach(3);
+    host.bind(socket, at("127.0.0.1:20108")).unwrap();
+    drop(yes);
+    let socket = host.socket(false).unwrap();
+    let mut script = Script::new(host, ProgType::CGROUP_SOCK_ADDR, A::CGROUP_INET4_BIND);
+    let other = script.set_retval(-Errno::EADDRINUSE.0).attach(0);
+    assert_eq!(host.bind(socket, at("127.0.0.1:0")), Err(Errno::EADDRINUSE));
+    drop(other);
+}
+
+pub(super) fn bound(host: &dyn Host) {
+    let mut script = Script::new(host, ProgType::CGROUP_SOCK, A::CGROUP_INET4_POST_BIND);
+    for field in [4, 8, 24, 44] {
+        script.note_field(Size::W, field); // family, type, src_ip4, src_port
+    }
+    let bound = script.attach(0);
+    let socket = host.socket(false).unwrap();
+    assert_eq!(host.bind(socket, at("127.0.0.1:20109")), Err(Errno::EPERM));
+    assert_eq!(bound.notes(), [2, 2, ip([127, 0, 0, 1]) as u64, 20_109]);
+    // It is not bound.
+    assert_eq!(host.local(socket), Ok(at("0.0.0.0:0")));
+    drop(bound);
+    host.bind(socket, at("127.0.0.1:20110")).unwrap();
+    assert_eq!(host.local(socket), Ok(at("127.0.0.1:20110")));
+}
+
+pub(super) fn connecting(host: &dyn Host) {
+    let server = host.socket(true).unwrap();
+    host.bind(server, at("127.0.0.1:20111")).unwrap();
+    host.listen(server);
+
+    // To another address, from another one.
+    let mut script = Script::new(host, ProgType::CGROUP_SOCK_ADDR, A::CGROUP_INET4_CONNECT);
+    for field in [IP, PORT] {
+        script.note_field(Size::W, field);
+    }
+    script.set_field(IP, ip([127, 0, 0, 1])).set_field(PORT, port(20_111));
+    // bpf_bind(ctx, &(struct sockaddr_in) { AF_INET, 0, 127.0.0.9 }, len)
+    script.stack(-16, [2, 0, 0, 0, 127, 0, 0, 9]).stack(-8, [0; 8]);
+    let bind = |script: &mut Script<'_>, len| {
+        let asm = script.builder.asm();
+        asm.mov64_reg(Reg::R1, Reg::R6).mov64_reg(Reg::R2, Reg::R10).add64_imm(Reg::R2, -16);
+        asm.mov64_imm(Reg::R3, len).call_helper(64);
+        script.note(Reg::R0);
+    };
+    bind(&mut script, 1);
+    bind(&mut script, 15);
+    script.stack(-16, [77, 0, 0, 0, 127, 0, 0, 9]);
+    bind(&mut script, 16);
+    script.stack(-16, [2, 0, 0, 0, 127, 0, 0, 9]);
+    bind(&mut script, 16);
+    let connect = script.attach(1);
+    let client = host.socket(true).unwrap();
+    host.connect(client, at("10.255.0.1:9")).unwrap();
+    let there = [ip([10, 255, 0, 1]) as u64, port(9) as u64];
+    let [einval, eafnosupport] = [Errno::EINVAL, Errno::EAFNOSUPPORT].map(negative);
+    let noted: [u64; 6] = connect.notes();
+    assert_eq!(noted[..2], there);
+    assert_eq!(noted[2..], [einval, einval, eafnosupport, 0]);
+    assert_eq!(host.peer(client), Ok(at("127.0.0.1:20111")));
+    assert_eq!(host.local(client).unwrap().ip(), at("127.0.0.9:0").ip());
+    drop(connect);
+
+    let mut script = Script::new(host, ProgType::CGROUP_SOCK_ADDR, A::CGROUP_INET4_CONNECT);
+    let no = script.attach(0);
+    let client = host.socket(true).unwrap();
+    assert_eq!(host.connect(client, at("127.0.0.1:20111")), Err(Errno::EPERM));
+    assert!(host.peer(client).is_err());
+    drop(no);
+}
+
+pub(super) fn messages(host: &dyn Host) {
+    let server = host.socket(false).unwrap();
+    host.bind(server, at("127.0.0.1:20112")).unwrap();
+    let mut script = Script::new(host, ProgType::CGROUP_SOCK_ADDR, A::CGROUP_UDP4_SENDMSG);
+    for field in [IP, PORT, SOURCE, 32] {
+        script.note_field(Size::W, field);
+    }
+    script.set_field(IP, ip([127, 0, 0, 1])).set_field(PORT, port(20_112));
+    let send = script.attach(1);
+    let client = host.socket(false).unwrap();
+    host.send(client, at("10.255.0.1:9")).unwrap();
+    assert_eq!(send.notes(), [ip([10, 255, 0, 1]) as u64, port(9) as u64, 0, 2]);
+    drop(send);
+    // Only the bit of binding is about something else.
+    let no = Script::new(host, ProgType::CGROUP_SOCK_ADDR, A::CGROUP_UDP4_SENDMSG).attach(0);
+    assert_eq!(host.send(client, at("127.0.0.1:20112")), Err(Errno::EPERM));
+    drop(no);
+}
+
+pub(super) fn names(host: &dyn Host) {
+    let server = host.socket(true).unwrap();
+    host.bind(server, at("127.0.0.1:20113")).unwrap();
+    host.listen(server);
+    let client = host.socket(true).unwrap();
+    host.connect(client, at("127.0.0.1:20113")).unwrap();
+    for (attach_type, own) in [(A::CGROUP_INET4_GETPEERNAME, false), (A::CGROUP_INET4_GETSOCKNAME, true)] {
+        let mut script = Script::new(host, ProgType::CGROUP_SOCK_ADDR, attach_type);
+        script.note_field(Size::W, IP);
+        // Only the address that was asked for.
+        let asm = script.builder.asm();
+        asm.ldx(Size::W, Reg::R8, Reg::R6, PORT).jmp64_imm(Cond::Eq, Reg::R8, 0, "end");
+        script.set_field(IP, ip([192, 0, 2, 1])).set_field(PORT, port(443));
+        script.builder.asm().label("end");
+        let name = script.attach(1);
+        let (local, peer) = (host.local(client).unwrap(), host.peer(client).unwrap());
+        let (told, other) = if own { (local, peer) } else { (peer, local) };
+        assert_eq!(told, at("192.0.2.1:443"));
+        assert_eq!(other.ip(), at("127.0.0.1:0").ip());
+        assert_eq!(name.notes(), [ip([127, 0, 0, 1]) as u64]);
+    }
+}
