@@ -7,7 +7,7 @@ use skep_sys::request::{LinkCreate, LinkPlace, LinkTarget, LogBuffer, ProgLoad, 
 use skep_sys::{Feature, Kernel, ObjectKind};
 
 use crate::support::{
-    DESCRIPTORS, PinDir, assert_above_streams, bpf_descriptors, kernel, map, program, skip,
+    DESCRIPTORS, PinDir, assert_above_streams, bpf_descriptors, kernel, map, program, returns, skip,
 };
 
 #[test]
