@@ -1,7 +1,7 @@
 use skep::sys::abi::{Errno, ProgType};
 
 use super::Arg::{Data, Imm};
-use super::{Script, World, errno, has_helper};
+use super::{Script, World, errno, has_functions, has_helper};
 
 const GEN: [i32; 2] = [204, 205];
 const CHECK: [i32; 2] = [206, 207];
@@ -70,6 +70,7 @@ pub(super) fn cookies(world: &World<'_>) {
     if !has_helper(world, "cookies", GEN[0], ProgType::XDP) {
         return;
     }
+    let takes_none = has_functions(world, "cookies of no bytes", &["bpf_iter_num_new"]);
     for family in [0, 1] {
         for (options, sizes) in SIZES {
             let header = tcp_header(1000, 0, options);
@@ -85,6 +86,10 @@ pub(super) fn cookies(world: &World<'_>) {
         // The length has to be the one that the header says.
         let header = tcp_header(1, 0, &[2, 4, 5, 0xb4]);
         for (len, is_good) in [(0, false), (20, false), (24, true), (28, false)] {
+            // Older verifiers refuse a length of none.
+            if len == 0 && !takes_none {
+                continue;
+            }
             let answer = generate(world, family, &header, len);
             assert_eq!(answer != EINVAL, is_good, "{len}: {answer:#x}");
         }
