@@ -10,6 +10,9 @@ const STATS: u32 = 4;
 /// Every bit that means something.
 const LEVELS: u32 = 15;
 
+/// Most bytes of one text (`BPF_VERIFIER_TMP_LOG_SIZE`, less the end of the string).
+const TEXT_MAX: usize = 1023;
+
 /// Collects text, and puts as much of it as fits into the user's buffer.
 #[derive(Debug)]
 pub(crate) struct Log<'a> {
@@ -54,6 +57,21 @@ impl<'a> Log<'a> {
         }
     }
 
+    /// Whether there is a log.
+    pub(crate) fn is_any(&self) -> bool {
+        self.buffer.as_ref().is_some_and(|log| log.level != 0)
+    }
+
+    /// Adds text that the kernel writes whatever the level is, as far as its buffer for one text reaches.
+    pub(crate) fn any(&mut self, text: std::fmt::Arguments<'_>) {
+        if !self.is_any() {
+            return;
+        }
+        let text = text.to_string();
+        let end = text.floor_char_boundary(TEXT_MAX);
+        self.text.push_str(text.get(..end).unwrap_or_default());
+    }
+
     /// Adds a line of statistics.
     pub(crate) fn stats(&mut self, text: &str) {
         if self.has_stats() {
@@ -73,9 +91,6 @@ impl<'a> Log<'a> {
         };
         let text = self.text.as_bytes();
         log.true_size = u32::try_from(text.len()).unwrap_or(u32::MAX).saturating_add(1);
-        if log.level & !FIXED == 0 {
-            return Ok(());
-        }
         let room = log.bytes.len().saturating_sub(1);
         let cut = text.len().saturating_sub(room);
         let shown = if log.level & FIXED != 0 { text.get(..text.len() - cut) } else { text.get(cut..) }; // cut is at most the length
