@@ -33,26 +33,29 @@ impl<'a> Log<'a> {
         Ok(Log { buffer, text: String::new() })
     }
 
-    /// Whether anything but statistics is wanted.
-    pub(crate) fn is_on(&self) -> bool {
+    /// Whether the instructions are wanted that the verifier goes through (`BPF_LOG_LEVEL`).
+    pub(crate) fn shows_steps(&self) -> bool {
         self.buffer.as_ref().is_some_and(|log| log.level & !(STATS | FIXED) != 0)
-    }
-
-    /// Whether statistics are wanted.
-    pub(crate) fn has_stats(&self) -> bool {
-        self.buffer.as_ref().is_some_and(|log| log.level & !FIXED != 0)
     }
 
     /// Adds a line.
     pub(crate) fn line(&mut self, text: &str) {
-        if self.is_on() {
-            self.push(text);
+        if self.is_any() {
+            self.text.push_str(text);
+            self.text.push('\n');
+        }
+    }
+
+    /// Adds a line of what the verifier goes through.
+    pub(crate) fn step(&mut self, text: &str) {
+        if self.shows_steps() {
+            self.line(text);
         }
     }
 
     /// Adds text that does not end its line.
     pub(crate) fn text(&mut self, text: &str) {
-        if self.is_on() {
+        if self.is_any() {
             self.text.push_str(text);
         }
     }
@@ -70,18 +73,6 @@ impl<'a> Log<'a> {
         let text = text.to_string();
         let end = text.floor_char_boundary(TEXT_MAX);
         self.text.push_str(text.get(..end).unwrap_or_default());
-    }
-
-    /// Adds a line of statistics.
-    pub(crate) fn stats(&mut self, text: &str) {
-        if self.has_stats() {
-            self.push(text);
-        }
-    }
-
-    fn push(&mut self, text: &str) {
-        self.text.push_str(text);
-        self.text.push('\n');
     }
 
     /// Fills the buffer: `ENOSPC` when the text does not fit, in place of what the load would have answered.

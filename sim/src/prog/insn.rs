@@ -12,6 +12,8 @@ use super::verify::{Reject, Subject, reject};
 use crate::features::Features;
 use crate::kernel::Inner;
 
+/// Some kinds have it that run at no function.
+const GET_FUNC_IP: i32 = 173;
 /// Came with the charging of control groups, and shows it to who looks.
 const KTIME_GET_COARSE_NS: i32 = 160;
 
@@ -112,6 +114,7 @@ fn check_alu(insn: &Insn, has_arena: bool) -> Result<(), Reject> {
             let reserved = if by_register { imm != 0 } else { insn.src_raw() != 0 };
             let fits = !reserved && (off == 0 || off == 1 && divides);
             check_that(fits, "BPF_ALU uses reserved fields")?;
+            check_registers(insn, by_register)?;
             if !by_register {
                 check_that(!divides || imm != 0, "div by zero").map_err(Reject::if_certain)?;
                 let width = if wide { 64 } else { 32 };
@@ -147,6 +150,7 @@ fn check_jump(subject: &Subject<'_>, insn: &Insn) -> Result<(), Reject> {
         _ => {
             let by_register = insn.opcode & op::SRC_MASK == op::SRC_X;
             let reserved = if by_register { imm != 0 } else { src != 0 };
+            check_registers(insn, false)?;
             check_that(!reserved, "BPF_JMP/JMP32 uses reserved fields")?;
             check_registers(insn, by_register)
         }
@@ -178,6 +182,10 @@ fn check_call(subject: &Subject<'_>, insn: &Insn) -> Result<(), Reject> {
     };
     if !helper.is_for(subject.request.prog_type) {
         return Err(invalid(format!("program of this type cannot use helper {}", call_name(number))));
+    }
+    if number == GET_FUNC_IP && !matches!(subject.request.prog_type, ProgType::KPROBE | ProgType::TRACING) {
+        let (name, kind) = (call_name(number), subject.request.prog_type.0);
+        return Err(reject(Errno::ENOTSUPP, format!("func {name} not supported for program type {kind}")));
     }
     if helper.gpl_only && !subject.gpl_compatible {
         return Err(invalid("cannot call GPL-restricted function from non-GPL compatible program"));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skep_asm::{Insn, opcode as op};
+use skep_asm::{Insn, opcode as op, pseudo};
 use skep_sys::abi::Errno;
 
 use super::verify::{Reject, reject};
@@ -16,7 +16,7 @@ const SUBPROGS_MAX: usize = 256;
 pub(super) fn subprograms(insns: &[Insn]) -> Result<Vec<usize>, Reject> {
     let mut starts = BTreeSet::from([0]);
     for (index, insn) in insns.iter().enumerate() {
-        let Some(target) = insn.func_target(index) else { continue };
+        let Some(target) = called(insn, index) else { continue };
         let start = usize::try_from(target).ok().filter(|&start| start < insns.len());
         starts.insert(start.ok_or_else(|| reject(Errno::EINVAL, "call to invalid destination"))?);
         if starts.len() > SUBPROGS_MAX {
@@ -26,12 +26,26 @@ pub(super) fn subprograms(insns: &[Insn]) -> Result<Vec<usize>, Reject> {
     Ok(starts.into_iter().collect())
 }
 
+/// Where the function begins that an instruction calls or takes the address of, be its other fields as they may.
+fn called(insn: &Insn, index: usize) -> Option<i64> {
+    let calls = insn.is_call() && insn.src_raw() == pseudo::CALL || insn.is_pseudo_func();
+    calls.then(|| index as i64 + 1 + i64::from(insn.imm)) // indexes are below a million
+}
+
+/// Where an instruction would jump to if all of its class were jumps: what it really is, is looked at later.
+fn claimed_target(insn: &Insn, index: usize) -> Option<i64> {
+    let jumps = matches!(insn.class(), op::CLASS_JMP | op::CLASS_JMP32)
+        && !matches!(insn.opcode & op::OP_MASK, op::JMP_CALL | op::JMP_EXIT);
+    let distance = if insn.opcode == op::GOTOL { i64::from(insn.imm) } else { i64::from(insn.off) };
+    jumps.then(|| index as i64 + 1 + distance) // indexes are below a million
+}
+
 /// Checks that no jump leaves its sub-program, and that none is left by running off its end.
 pub(super) fn check_jumps(insns: &[Insn], starts: &[usize]) -> Result<(), Reject> {
     let ends = starts.iter().skip(1).copied().chain([insns.len()]);
     for (&start, end) in starts.iter().zip(ends) {
         for (index, insn) in insns.iter().enumerate().take(end).skip(start) {
-            if let Some(target) = insn.jump_target(index)
+            if let Some(target) = claimed_target(insn, index)
                 && !usize::try_from(target).is_ok_and(|target| (start..end).contains(&target))
             {
                 return Err(reject(
@@ -92,7 +106,7 @@ pub(super) fn successors(insns: &[Insn], index: usize) -> impl Iterator<Item = u
     let insn = insns.get(index).copied().unwrap_or_default();
     let falls_through = !matches!(insn.opcode, op::EXIT | op::JA | op::GOTOL | op::GOTOX);
     let next = falls_through.then(|| index + insn.slots());
-    let jump = insn.jump_target(index).or(insn.func_target(index));
+    let jump = insn.jump_target(index).or(called(&insn, index));
     let jump = jump.and_then(|target| usize::try_from(target).ok());
     [next, jump].into_iter().flatten().filter(move |&target| target < insns.len())
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use skep_asm::{Insn, opcode as op, pseudo};
 use skep_btf::{Kind, TypeId};
-use skep_sys::abi::{Errno, MapType, ProgFlags};
+use skep_sys::abi::{Errno, MapType, ProgFlags, ProgType};
 
 use super::verify::{Reject, Subject, reject};
 use crate::btf::BtfObject;
 use crate::features::Features;
-use crate::map::{Map, PlacesHold};
+use crate::map::{FieldKind, Map, PlacesHold};
 use crate::vm::Symbol;
 
 /// Most maps of a program (`MAX_USED_MAPS`).
@@ -100,6 +100,7 @@ fn resolve_load(
             return Err(reject(Errno::E2BIG, text));
         }
         None => {
+            check_fits(subject, &map)?;
             check_arena(loads, &map)?;
             loads.maps.push(map.clone());
             let hold = map.hold_places(subject.request.insns);
@@ -114,6 +115,62 @@ fn resolve_load(
             loads.by_slot.insert(index, (place, offset));
         }
         None => _ = loads.whole.insert(index, place),
+    }
+    Ok(())
+}
+
+/// Checks whether a map is for programs of this kind (`check_map_prog_compatibility`).
+fn check_fits(subject: &Subject<'_>, map: &Map) -> Result<(), Reject> {
+    use MapType as M;
+
+    let prog_type = subject.request.prog_type;
+    let traces = matches!(
+        prog_type,
+        ProgType::KPROBE
+            | ProgType::TRACEPOINT
+            | ProgType::PERF_EVENT
+            | ProgType::RAW_TRACEPOINT
+            | ProgType::RAW_TRACEPOINT_WRITABLE
+    );
+    let has = |kinds: &[FieldKind]| kinds.iter().any(|kind| map.shape.fields.of(*kind).is_some());
+    let locks = has(&[FieldKind::SpinLock, FieldKind::ResSpinLock]);
+    if traces && has(&[FieldKind::ListHead, FieldKind::RbRoot]) {
+        return Err(invalid("tracing progs cannot use bpf_{list_head,rb_root} yet"));
+    }
+    if locks && prog_type == ProgType::SOCKET_FILTER {
+        return Err(invalid("socket filter progs cannot use bpf_spin_lock yet"));
+    }
+    let untraced =
+        [(locks, "spin_lock"), (has(&[FieldKind::Timer]), "timer"), (has(&[FieldKind::Workqueue]), "wq")];
+    if let Some((_, name)) = untraced.iter().find(|(has, _)| traces && *has) {
+        return Err(invalid(format!("tracing progs cannot use bpf_{name} yet")));
+    }
+    if map.shape.kind == M::STRUCT_OPS {
+        return Err(invalid("bpf_struct_ops map cannot be used in prog"));
+    }
+    let can_sleep = matches!(
+        map.shape.kind,
+        M::HASH
+            | M::LRU_HASH
+            | M::ARRAY
+            | M::PERCPU_HASH
+            | M::PERCPU_ARRAY
+            | M::LRU_PERCPU_HASH
+            | M::ARRAY_OF_MAPS
+            | M::HASH_OF_MAPS
+            | M::RINGBUF
+            | M::USER_RINGBUF
+            | M::INODE_STORAGE
+            | M::SK_STORAGE
+            | M::TASK_STORAGE
+            | M::CGRP_STORAGE
+            | M::QUEUE
+            | M::STACK
+            | M::ARENA
+            | M::INSN_ARRAY
+    );
+    if subject.request.flags.contains(ProgFlags::SLEEPABLE) && !can_sleep {
+        return Err(invalid("Sleepable programs can only use array, hash, ringbuf and local storage maps"));
     }
     Ok(())
 }

@@ -69,6 +69,19 @@ fn structure() {
             Errno::EINVAL,
             "1: (85) call bpf_skb_load_bytes#26 / program of this type cannot use helper bpf_skb_load_bytes#26",
         ),
+        // Of two things that are wrong, the first that Linux looks at is told.
+        (
+            &[mov(0), i(0x15, 11, 1, 0, 0), exit()],
+            Errno::EINVAL,
+            "1: (15) if r11 == 0x0 goto pc+0 / R11 is invalid",
+        ),
+        (&[mov(0), i(0x67, 11, 0, 0, 64), exit()], Errno::EINVAL, "1: (67) r11 <<= 64 / R11 is invalid"),
+        (&[mov(0), i(0xf5, 0, 0, 100, 0), exit()], Errno::EINVAL, "jump out of range from insn 1 to 102"),
+        (
+            &[i(0x85, 0, 1, 3, 1), exit(), mov(0), exit()],
+            Errno::EINVAL,
+            "0: (85) call pc+1 / BPF_CALL uses reserved fields",
+        ),
         (&[mov(0), i(0x37, 0, 0, 0, 0), exit()], Errno::EINVAL, "1: (37) r0 /= 0 / div by zero"),
         (&[mov(0), i(0x67, 0, 0, 0, 64), exit()], Errno::EINVAL, "1: (67) r0 <<= 64 / invalid shift 64"),
         (&[i(0xb7, 10, 0, 0, 0), exit()], Errno::EACCES, "0: (b7) r10 = 0 / frame pointer is read only"),
@@ -362,4 +375,29 @@ fn tags() {
     assert_eq!(super::tag::tag(&load(3, 4), true), super::tag::tag(&load(5, 8), true));
     let index = |fd| [i(0x18, 1, 5, 0, fd), i(0, 0, 0, 0, 0), mov(0), exit()];
     assert_ne!(super::tag::tag(&index(3), true), super::tag::tag(&index(4), true));
+}
+
+/// What is wrong is told at every level, and the way to it only where instructions are wanted.
+#[test]
+fn levels_of_the_log() {
+    let sim = SimKernel::new();
+    let insns = [mov(0), i(0x67, 0, 0, 0, 64), exit()];
+    let text = |level| {
+        let mut log = LogBuffer::new(level, 4096);
+        let request = ProgLoad::new(ProgType::XDP, &insns, "GPL");
+        assert_eq!(sim.prog_load(&request, Some(&mut log)).unwrap_err(), Errno::EINVAL);
+        log.text().into_owned()
+    };
+    let end =
+        "processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0\n";
+    for level in [4, 8] {
+        assert_eq!(text(level), format!("invalid shift 64\n{end}"), "level {level}");
+    }
+    for level in [1, 2, 5] {
+        assert_eq!(
+            text(level),
+            format!("0: R1=ctx() R10=fp0\n1: (67) r0 <<= 64\ninvalid shift 64\n{end}"),
+            "level {level}"
+        );
+    }
 }

@@ -91,12 +91,12 @@ pub(super) fn verify(
         Ok(()) => (Ok(()), insns.len()),
         Err(reject) => {
             if let Some(index) = reject.at {
-                log.line("0: R1=ctx() R10=fp0");
+                log.step("0: R1=ctx() R10=fp0");
                 if let Some(source) = btf.and_then(|btf| found.lines.describe(&btf.btf, index)) {
-                    log.line(&source);
+                    log.step(&source);
                 }
                 if let Some(insn) = insns.get(index) {
-                    log.line(&format!("{index}: {}", kernel_text(insn, insns.get(index + 1), &Helpers)));
+                    log.step(&format!("{index}: {}", kernel_text(insn, insns.get(index + 1), &Helpers)));
                 }
             }
             if !reject.message.is_empty() {
@@ -105,7 +105,7 @@ pub(super) fn verify(
             (Err(reject.errno), reject.at.map_or(0, |index| index + 1))
         }
     };
-    log.stats(&format!(
+    log.line(&format!(
         "processed {processed} insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0"
     ));
     result.map(|()| found)
