@@ -4,13 +4,33 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use skep_sys::abi::{AttachType, Errno, ProgType};
+use skep_sys::request::{LinkCreate, LinkTarget};
 
-use crate::attach::{link_loaded, link_raw_tracepoint, new_link};
+use crate::attach::{link_create, link_loaded, link_raw_tracepoint, new_link};
 use crate::kernel::SimKernel;
 use crate::link::Place;
 use crate::perf::PerfEvent;
+use crate::prog::Prog;
 
 /// A place that a program is attached to, for [`SimKernel::attach`].
+///
+/// ```
+/// use skep_sim::{AttachPoint, SimKernel, Socket, SocketCall};
+/// # use skep_sys::{Kernel, abi::{AttachType, Errno, ProgType}, request::ProgLoad};
+///
+/// let sim = SimKernel::new();
+/// # let kernel = Kernel::new(sim.clone());
+/// # let insns = skep_asm::Assembler::new().mov64_imm(skep_asm::Reg::R0, 0).exit().finish()?;
+/// # let mut request = ProgLoad::new(ProgType::CGROUP_SOCK_ADDR, &insns, "GPL");
+/// # request.expected_attach_type = AttachType::CGROUP_INET4_CONNECT;
+/// # let refuse = kernel.prog_load(&request, None)?;
+/// sim.add_cgroup("/web")?;
+/// let link = sim.attach(&refuse, AttachPoint::cgroup("/web"))?; // dropping it detaches
+/// let client = sim.add_socket(Socket::tcp("10.0.0.1:0".parse()?).cgroup("/web"));
+/// let outcome = sim.fire(SocketCall::connect(client, "10.0.0.9:80".parse()?))?;
+/// assert_eq!(outcome.result, Err(Errno::EPERM));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AttachPoint {
@@ -23,6 +43,9 @@ enum AttachKind {
     Loaded,
     RawTracepoint(String),
     Points { points: Vec<Point>, multi: bool },
+    Interface { name: String, attach_type: AttachType },
+    Cgroup(String),
+    Netns,
 }
 
 /// One of the places of a link.
@@ -163,6 +186,37 @@ impl AttachPoint {
         Self::point(PointKind::Perf(None))
     }
 
+    /// Packets that an interface receives, before all else (XDP).
+    pub fn xdp(interface: impl Into<String>) -> AttachPoint {
+        Self::interface(interface, AttachType::XDP)
+    }
+
+    /// Packets that an interface receives (tcx), behind the programs that are there.
+    pub fn ingress(interface: impl Into<String>) -> AttachPoint {
+        Self::interface(interface, AttachType::TCX_INGRESS)
+    }
+
+    /// Packets that an interface sends (tcx), behind the programs that are there.
+    pub fn egress(interface: impl Into<String>) -> AttachPoint {
+        Self::interface(interface, AttachType::TCX_EGRESS)
+    }
+
+    fn interface(name: impl Into<String>, attach_type: AttachType) -> AttachPoint {
+        let kind = AttachKind::Interface { name: name.into(), attach_type };
+        AttachPoint { kind, cookie: 0 }
+    }
+
+    /// A control group by its [path](SimKernel::add_cgroup), for what the program was loaded for: packets, sockets, addresses,
+    /// options, settings, devices.
+    pub fn cgroup(path: impl Into<String>) -> AttachPoint {
+        AttachPoint { kind: AttachKind::Cgroup(path.into()), cookie: 0 }
+    }
+
+    /// The network namespace: what looks up sockets, and what dissects flows.
+    pub fn netns() -> AttachPoint {
+        AttachPoint { kind: AttachKind::Netns, cookie: 0 }
+    }
+
     /// A value that the program reads with `bpf_get_attach_cookie`.
     pub fn cookie(mut self, cookie: u64) -> AttachPoint {
         self.cookie = cookie;
@@ -204,8 +258,8 @@ impl SimKernel {
     /// [`Errno::EINVAL`] when the program is of another kind, [`Errno::ENOENT`] when there is no such tracepoint, and what
     /// the descriptor of something else gives.
     pub fn attach(&self, prog: impl AsFd, point: AttachPoint) -> Result<OwnedFd, Errno> {
-        let kernel = &*self.0;
-        let object = kernel.object(prog.as_fd())?;
+        let (kernel, fd) = (&*self.0, prog.as_fd());
+        let object = kernel.object(fd)?;
         let prog = object.prog()?;
         let AttachPoint { kind, cookie } = point;
         match kind {
@@ -231,7 +285,36 @@ impl SimKernel {
                 let place = Place::Points { points, multi };
                 new_link(kernel, prog, place, cookie)
             }
+            AttachKind::Interface { name, attach_type } => {
+                let ifindex = self.interface(&name).ok_or(Errno::ENODEV)?.ifindex;
+                link_create(kernel, &LinkCreate::new(fd, LinkTarget::Ifindex(ifindex), attach_type))
+            }
+            AttachKind::Cgroup(path) => {
+                let group = self.open_cgroup(&path)?;
+                let target = LinkTarget::Fd(group.as_fd());
+                link_create(kernel, &LinkCreate::new(fd, target, in_cgroup(prog)))
+            }
+            AttachKind::Netns => {
+                let attach_type = match prog.prog_type {
+                    ProgType::FLOW_DISSECTOR => AttachType::FLOW_DISSECTOR,
+                    _ => AttachType::SK_LOOKUP,
+                };
+                let netns = self.open_netns()?;
+                let target = LinkTarget::Fd(netns.as_fd());
+                link_create(kernel, &LinkCreate::new(fd, target, attach_type))
+            }
         }
+    }
+}
+
+/// What a program is in a control group: for some kinds its type says it.
+fn in_cgroup(prog: &Prog) -> AttachType {
+    match prog.prog_type {
+        ProgType::CGROUP_DEVICE => AttachType::CGROUP_DEVICE,
+        ProgType::CGROUP_SYSCTL => AttachType::CGROUP_SYSCTL,
+        ProgType::SOCK_OPS => AttachType::CGROUP_SOCK_OPS,
+        ProgType::CGROUP_SOCK if prog.expected_attach_type.0 == 0 => AttachType::CGROUP_INET_SOCK_CREATE,
+        _ => prog.expected_attach_type,
     }
 }
 
