@@ -38,6 +38,7 @@ const FEATURES: &[(Features, Release)] = &[
     (Features::BTF_QMARK_DATASEC, (6, 5)),
     (Features::FREEZE_NEEDS_WRITE, (6, 5)),
     (Features::ARG_CTX_TAG, (6, 8)),
+    (Features::UPROBE_MULTI, (6, 10)),
     (Features::SOCKMAP_LINK, (6, 10)),
     // 6.12 got it in its stable releases.
     (Features::CGROUP_ORDER, (6, 12)),
