@@ -4,13 +4,16 @@
 
 mod socket_bodies;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
-use skep_asm::{Assembler, Cond, Reg, Size};
-use skep_sim::{Effect, SimKernel, SockOp, Socket, SocketCall, SocketId, TcpEvent};
-use skep_sys::abi::{AttachType, Errno, ProgType};
-use skep_sys::request::{LinkCreate, LinkTarget, ProgLoad};
-use skep_sys::{Kernel, LinkFd, LoadedProgram};
+use skep_asm::{Assembler, Cond, Reg, Size, SwapWidth};
+use skep_sim::{
+    Effect, Fate, Moved, Receive, ReceiveBytes, SendBytes, SimKernel, SockOp, Socket, SocketCall, SocketId,
+    TcpEvent,
+};
+use skep_sys::abi::{AttachType, Errno, MapType, ProgType, UpdateFlags};
+use skep_sys::request::{LinkCreate, LinkTarget, MapCreate, ProgLoad};
+use skep_sys::{Kernel, LinkFd, LoadedProgram, MapFd};
 use socket_bodies::simulated::Simulated;
 
 const GOLDEN: &str = include_str!("../../testdata/golden/sockets_6.18.txt");
@@ -31,12 +34,22 @@ fn programs_of_sockets() {
 }
 
 fn load(kernel: &Kernel, kind: ProgType, name: &str, write: impl FnOnce(&mut Assembler)) -> LoadedProgram {
+    load_as(kernel, kind, AttachType(0), name, write)
+}
+
+fn load_as(
+    kernel: &Kernel,
+    kind: ProgType,
+    attach: AttachType,
+    name: &str,
+    write: impl FnOnce(&mut Assembler),
+) -> LoadedProgram {
     let mut asm = Assembler::new();
     asm.mov64_reg(Reg::R6, Reg::R1);
     write(&mut asm);
     let insns = asm.exit().finish().unwrap();
     let mut request = ProgLoad::new(kind, &insns, "GPL");
-    request.name = name;
+    (request.name, request.expected_attach_type) = (name, attach);
     kernel.prog_load(&request, None).unwrap()
 }
 
@@ -128,4 +141,243 @@ fn what_cannot_happen_is_said() {
     assert_ne!(sim.socket(client).unwrap().local.port(), 0);
     let _ = sim.fire(TcpEvent::close(client)).unwrap();
     assert_eq!(sim.socket(client), None);
+}
+
+fn map(kernel: &Kernel, kind: MapType, key: u32, value: u32) -> MapFd {
+    kernel.map_create(&MapCreate::new(kind, key, value, 8)).unwrap()
+}
+
+fn put(sim: &SimKernel, map: &MapFd, key: u32, socket: SocketId) -> Result<(), Option<Errno>> {
+    let fd = sim.open_socket(socket).unwrap();
+    let put = map.update_fd(&key.to_ne_bytes(), fd.as_fd(), UpdateFlags::empty());
+    put.map_err(|error| error.errno())
+}
+
+/// Puts a key on the stack of a program.
+fn key(asm: &mut Assembler, register: Reg, value: i32) {
+    asm.st(Size::W, Reg::R10, -4, value).mov64_reg(register, Reg::R10).add64_imm(register, -4);
+}
+
+/// A program that chooses the socket at a place of a map, and answers something.
+fn selects(kernel: &Kernel, attach: AttachType, map: &MapFd, place: i32, value: i32) -> LoadedProgram {
+    load_as(kernel, ProgType::SK_REUSEPORT, attach, "selects", |asm| {
+        asm.mov64_reg(Reg::R1, Reg::R6).ld_map_fd(Reg::R2, map.as_fd().as_raw_fd());
+        key(asm, Reg::R3, place);
+        asm.mov64_imm(Reg::R4, 0).call_helper(82).mov64_imm(Reg::R0, value);
+    })
+}
+
+#[test]
+fn programs_choose_among_sockets_that_share_a_port() {
+    let (sim, kernel, _, client) = pair();
+    let at = "10.0.0.1:443".parse().unwrap();
+    let listeners = [(); 3].map(|()| sim.add_socket(Socket::tcp(at).reuse_port().listening()));
+    assert_eq!(sim.sharing_port(listeners[0]), listeners);
+    let array = map(&kernel, MapType::REUSEPORT_SOCKARRAY, 4, 8);
+    assert_eq!(put(&sim, &array, 0, client), Err(Some(Errno::EINVAL)));
+    for (place, listener) in (0..).zip(listeners) {
+        put(&sim, &array, place, listener).unwrap();
+    }
+    assert_eq!(put(&sim, &array, 5, listeners[0]), Err(Some(Errno::EBUSY)));
+    let elsewhere = sim.add_socket(Socket::tcp("10.0.0.1:444".parse().unwrap()).reuse_port().listening());
+    put(&sim, &array, 6, elsewhere).unwrap();
+    let mut cookie = [0; 8];
+    array.lookup(&1_u32.to_ne_bytes(), &mut cookie, UpdateFlags::empty()).unwrap();
+    assert_eq!(u64::from_ne_bytes(cookie), listeners[1].0);
+
+    let connect = || {
+        let client = sim.add_socket(Socket::tcp("10.0.0.2:0".parse().unwrap()));
+        let outcome = sim.fire(SocketCall::connect(client, at)).unwrap();
+        (outcome.result, listeners.into_iter().find(|listener| sim.accept(*listener).is_some()))
+    };
+    // Without a program one of them has it.
+    assert!(matches!(connect(), (Ok(()), Some(_))));
+    let select = AttachType::SK_REUSEPORT_SELECT;
+    for place in 0..3 {
+        sim.attach_reuseport(listeners[0], selects(&kernel, select, &array, place, 1)).unwrap();
+        assert_eq!(connect(), (Ok(()), Some(listeners[place as usize])));
+        assert!(sim.take_effects().contains(&Effect::SocketSelected { socket: listeners[place as usize] }));
+    }
+    sim.attach_reuseport(listeners[1], selects(&kernel, select, &array, 1, 0)).unwrap();
+    assert_eq!(connect(), (Err(Errno::ECONNREFUSED), None));
+    // One of another port cannot be chosen, and what a program left open is decided by the hash.
+    sim.attach_reuseport(listeners[1], selects(&kernel, select, &array, 6, 1)).unwrap();
+    assert!(matches!(connect(), (Ok(()), Some(_))));
+
+    // Connections that nobody accepted are moved where a program says so.
+    let migrate = AttachType::SK_REUSEPORT_SELECT_OR_MIGRATE;
+    sim.attach_reuseport(listeners[1], selects(&kernel, migrate, &array, 2, 1)).unwrap();
+    let outcome = sim.fire(SocketCall::connect(client, at)).unwrap();
+    let peer = outcome.peer.unwrap();
+    let moved = sim.fire(TcpEvent::close(listeners[2])).unwrap().migrated;
+    // The one that the program chooses is gone from the map with its socket, so one of the others has it.
+    assert_eq!((moved.len(), moved[0].0), (1, peer));
+    assert!(listeners[..2].contains(&moved[0].1.unwrap()), "{moved:?}");
+    assert_eq!(sim.accept(moved[0].1.unwrap()), Some(peer));
+    sim.detach_reuseport(listeners[0]).unwrap();
+    assert_eq!(sim.detach_reuseport(listeners[0]), Err(Errno::ENOENT));
+}
+
+#[test]
+fn packets_go_to_the_socket_that_a_program_chooses() {
+    let sim = SimKernel::builder().interface("eth0", 2).build().unwrap();
+    let kernel = Kernel::new(sim.clone());
+    let at = "10.0.0.2:53".parse().unwrap();
+    let sockets = [(); 2].map(|()| sim.add_socket(Socket::udp(at).reuse_port()));
+    let array = map(&kernel, MapType::SOCKMAP, 4, 8);
+    for (place, socket) in (0..).zip(sockets) {
+        put(&sim, &array, place, socket).unwrap();
+    }
+    // The first byte of what is sent is the place.
+    let prog = load_as(&kernel, ProgType::SK_REUSEPORT, AttachType::SK_REUSEPORT_SELECT, "byte", |asm| {
+        asm.mov64_reg(Reg::R1, Reg::R6).mov64_imm(Reg::R2, 8).mov64_reg(Reg::R3, Reg::R10);
+        asm.add64_imm(Reg::R3, -8).mov64_imm(Reg::R4, 1).st(Size::W, Reg::R10, -8, 0).call_helper(26);
+        asm.ldx(Size::W, Reg::R1, Reg::R10, -8).stx(Size::W, Reg::R10, -4, Reg::R1);
+        asm.mov64_reg(Reg::R1, Reg::R6).ld_map_fd(Reg::R2, array.as_fd().as_raw_fd());
+        asm.mov64_reg(Reg::R3, Reg::R10).add64_imm(Reg::R3, -4).mov64_imm(Reg::R4, 0).call_helper(82);
+        // The ports are at the begin of what is seen, and the protocol is that of the packet.
+        asm.ldx(Size::DW, Reg::R7, Reg::R6, 0).ldx(Size::DW, Reg::R8, Reg::R6, 8);
+        asm.mov64_reg(Reg::R1, Reg::R7).add64_imm(Reg::R1, 8).mov64_imm(Reg::R0, 0);
+        asm.jmp64_reg(Cond::Gt, Reg::R1, Reg::R8, "end");
+        asm.ldx(Size::H, Reg::R1, Reg::R7, 2);
+        asm.jmp64_imm(Cond::Ne, Reg::R1, i32::from(53_u16.to_be()), "end");
+        asm.ldx(Size::W, Reg::R1, Reg::R6, 24).jmp64_imm(Cond::Ne, Reg::R1, 17, "end");
+        asm.mov64_imm(Reg::R0, 1).label("end");
+    });
+    sim.attach_reuseport(sockets[0], prog).unwrap();
+    for (place, socket) in (0..).zip(sockets) {
+        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 9, 8, 0];
+        frame.extend([0x45, 0, 0, 36, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend([0x12, 0x34, 0, 53, 0, 16, 0, 0, place, 0, 0, 0, 0, 0, 0, 0]);
+        let passage = sim.fire(Receive::new("eth0", frame)).unwrap();
+        assert_eq!(passage.fate, Fate::Delivered { ifindex: 2, socket: Some(socket) });
+    }
+}
+
+#[test]
+fn sockets_are_found_in_maps() {
+    let (sim, kernel, server, client) = pair();
+    let sockmap = map(&kernel, MapType::SOCKMAP, 4, 8);
+    put(&sim, &sockmap, 0, server).unwrap();
+    // A program sends all connections to the socket in the map, whatever their port.
+    let prog = load_as(&kernel, ProgType::SK_LOOKUP, AttachType::SK_LOOKUP, "steer", |asm| {
+        asm.ld_map_fd(Reg::R1, sockmap.as_fd().as_raw_fd());
+        key(asm, Reg::R2, 0);
+        asm.call_helper(1).jmp64_imm(Cond::Eq, Reg::R0, 0, "out").mov64_reg(Reg::R7, Reg::R0);
+        asm.mov64_reg(Reg::R1, Reg::R6).mov64_reg(Reg::R2, Reg::R7).mov64_imm(Reg::R3, 0).call_helper(124);
+        asm.mov64_reg(Reg::R1, Reg::R7).call_helper(86);
+        asm.label("out").mov64_imm(Reg::R0, 1);
+    });
+    let netns = sim.open_netns().unwrap();
+    let target = LinkTarget::Fd(netns.as_fd());
+    let _link = kernel.link_create(&LinkCreate::new(prog.as_fd(), target, AttachType::SK_LOOKUP)).unwrap();
+    let outcome = sim.fire(SocketCall::connect(client, "10.7.7.7:7777".parse().unwrap())).unwrap();
+    let peer = outcome.peer.unwrap();
+    assert_eq!(sim.accept(server), Some(peer));
+    assert_eq!(sim.socket(peer).unwrap().local, "10.7.7.7:7777".parse().unwrap());
+    // A socket that is closed is in no map any more.
+    let _ = sim.fire(TcpEvent::close(server)).unwrap();
+    let mut cookie = [0; 8];
+    let found = sockmap.lookup(&0_u32.to_ne_bytes(), &mut cookie, UpdateFlags::empty());
+    assert_eq!(found.map_err(|error| error.errno()), Err(Some(Errno::ENOENT)));
+}
+
+/// Both ends of connections are put into a map as they are made, and messages go to the other end past the network.
+#[test]
+fn connections_are_spliced() {
+    let (sim, kernel, server, _) = pair();
+    let hash = map(&kernel, MapType::SOCKHASH, 4, 8);
+    let fd = hash.as_fd().as_raw_fd();
+    let ports = |asm: &mut Assembler, from: i16, to: i16| {
+        // The key is the port of the end, in the order of the machine.
+        asm.ldx(Size::W, Reg::R1, Reg::R6, from);
+        if to == 1 {
+            asm.to_be(SwapWidth::B32, Reg::R1);
+        }
+        asm.stx(Size::W, Reg::R10, -4, Reg::R1);
+    };
+    let put = load(&kernel, ProgType::SOCK_OPS, "put", |asm| {
+        asm.ldx(Size::W, Reg::R7, Reg::R6, 0);
+        asm.jmp64_imm(Cond::Eq, Reg::R7, 4, "put").jmp64_imm(Cond::Ne, Reg::R7, 5, "out").label("put");
+        ports(asm, 68, 0);
+        asm.mov64_reg(Reg::R1, Reg::R6).ld_map_fd(Reg::R2, fd).mov64_reg(Reg::R3, Reg::R10);
+        asm.add64_imm(Reg::R3, -4).mov64_imm(Reg::R4, 0).call_helper(70);
+        asm.label("out").mov64_imm(Reg::R0, 1);
+    });
+    let splice = load(&kernel, ProgType::SK_MSG, "splice", |asm| {
+        ports(asm, 60, 1);
+        asm.mov64_reg(Reg::R1, Reg::R6).ld_map_fd(Reg::R2, fd).mov64_reg(Reg::R3, Reg::R10);
+        asm.add64_imm(Reg::R3, -4).mov64_imm(Reg::R4, 1).call_helper(71);
+    });
+    let target = LinkTarget::Fd(hash.as_fd());
+    let request = LinkCreate::new(splice.as_fd(), target, AttachType::SK_MSG_VERDICT);
+    let _splice = kernel.link_create(&request).unwrap();
+    let _put = attach_to_group(&sim, &kernel, &put, "/");
+    let client = sim.add_socket(Socket::tcp("10.0.0.2:5000".parse().unwrap()));
+    let outcome = sim.fire(SocketCall::connect(client, "10.0.0.1:80".parse().unwrap())).unwrap();
+    let peer = outcome.peer.unwrap();
+    for (from, to) in [(client, peer), (peer, client)] {
+        let outcome = sim.fire(SendBytes::new(from, "ping")).unwrap();
+        assert_eq!(outcome.result, Ok(4));
+        assert_eq!(outcome.moved, [Moved::Received { socket: to, bytes: b"ping".to_vec() }]);
+        assert_eq!(outcome.effects, [Effect::SocketRedirect { socket: to, ingress: true }]);
+        assert_eq!(outcome.verdicts[0].program, "splice");
+        assert_eq!(sim.read(to), b"ping");
+    }
+    // Nothing of that went through the connection.
+    assert_eq!(sim.socket(client).unwrap().tcp.data_segs_out, 0);
+    // It is a socket of two maps with programs that no map takes.
+    let other = map(&kernel, MapType::SOCKMAP, 4, 8);
+    let target = LinkTarget::Fd(other.as_fd());
+    let request = LinkCreate::new(splice.as_fd(), target, AttachType::SK_MSG_VERDICT);
+    let link = kernel.link_create(&request).unwrap();
+    assert_eq!(self::put(&sim, &other, 0, client), Err(Some(Errno::EBUSY)));
+    drop(link);
+    self::put(&sim, &other, 0, client).unwrap();
+    // Another machine sends something.
+    let outcome = sim.fire(ReceiveBytes::new(client, "pong")).unwrap();
+    assert_eq!(outcome.moved, [Moved::Received { socket: client, bytes: b"pong".to_vec() }]);
+    // The program goes with the last of the maps that the socket is in.
+    hash.delete(&5000_u32.to_ne_bytes()).unwrap();
+    assert_eq!(sim.fire(SendBytes::new(client, "ping")).unwrap().verdicts.len(), 1);
+    assert_eq!(sim.read(peer), b"ping");
+    other.delete(&0_u32.to_ne_bytes()).unwrap();
+    let outcome = sim.fire(SendBytes::new(client, "by itself")).unwrap();
+    assert!(outcome.verdicts.is_empty());
+    assert_eq!(sim.read(peer), b"by itself");
+    let _ = sim.remove_socket(server);
+}
+
+#[test]
+fn sockets_have_structs() {
+    let btf = include_bytes!("../../testdata/btf/6.18.btf");
+    let sim = SimKernel::builder().btf(btf.to_vec()).build().unwrap();
+    let kernel = Kernel::new(sim.clone());
+    let server = sim.add_socket(Socket::tcp("[::1]:80".parse().unwrap()));
+    let seen = map(&kernel, MapType::ARRAY, 4, 8);
+    let prog = load(&kernel, ProgType::SOCK_OPS, "cast", |asm| {
+        asm.ldx(Size::DW, Reg::R7, Reg::R6, 184).jmp64_imm(Cond::Eq, Reg::R7, 0, "out");
+        for (place, helper) in (0..).zip([136, 137, 138, 139, 140, 178, 196]) {
+            asm.mov64_reg(Reg::R1, Reg::R7).call_helper(helper).stx(Size::DW, Reg::R10, -16, Reg::R0);
+            asm.ld_map_fd(Reg::R1, seen.as_fd().as_raw_fd());
+            key(asm, Reg::R2, place);
+            asm.mov64_reg(Reg::R3, Reg::R10).add64_imm(Reg::R3, -16).mov64_imm(Reg::R4, 0).call_helper(2);
+        }
+        asm.label("out").mov64_imm(Reg::R0, 1);
+    });
+    let _link = attach_to_group(&sim, &kernel, &prog, "/");
+    assert_eq!(sim.fire(TcpEvent::listen(server)).unwrap().ops(), [SockOp::TCP_LISTEN_CB]);
+    let object = sim.socket_object(server).unwrap();
+    // These types are a part of those of a kernel, and have none of IPv6.
+    assert_eq!(object.type_name(), "struct tcp_sock");
+    let found = [0_u32, 1, 2, 3, 4, 5, 6].map(|place| {
+        let mut value = [0; 8];
+        seen.lookup(&place.to_ne_bytes(), &mut value, UpdateFlags::empty()).unwrap();
+        u64::from_ne_bytes(value)
+    });
+    let address = object.address();
+    assert_eq!(found, [address, address, 0, 0, 0, 0, 0]);
+    let common = |field: &str| object.get(&format!("inet_conn.icsk_inet.sk.__sk_common.{field}")).unwrap();
+    assert_eq!((common("skc_family"), common("skc_num"), common("skc_state")), (10, 80, 10));
+    assert_eq!(object.get("snd_cwnd").unwrap(), 10);
 }

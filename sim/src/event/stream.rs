@@ -63,6 +63,8 @@ impl SendBytes {
 
 /// Bytes come in at a socket from another machine: a part of a stream, or a datagram. If the socket is in a map of sockets, its
 /// parser and verdict programs (`sk_skb`) say what becomes of them.
+///
+/// Behind a parser, a verdict program sees its message and nothing else. Linux shows it the rest of the segment, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiveBytes {
     socket: SocketId,

@@ -32,6 +32,11 @@ const TIMEOUT: u32 = 1_000_000;
 /// Something that happens to a TCP socket, of which the programs of its control groups are told
 /// (`BPF_PROG_TYPE_SOCK_OPS`). [`SocketCall::connect`](crate::SocketCall::connect) makes connections.
 ///
+/// Programs are told what Linux tells them, and in its order. Each part of data is acknowledged at once, and the end of one side
+/// together with that of the other. Before data are sent, the size of options is asked for once, which Linux does
+/// several times. No time passes: packets take as long as [`round_trip`](TcpEvent::round_trip) said, a microsecond at first. What
+/// programs answer (a time, a window) is told ([`SockOpsRun::reply`]) and changes nothing.
+///
 /// ```
 /// use skep_sim::{SimKernel, Socket, SocketCall, TcpEvent};
 ///

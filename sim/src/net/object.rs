@@ -9,14 +9,21 @@ use crate::kernel::SimKernel;
 const TCP: u32 = 6;
 const UDP: u32 = 17;
 
-/// The type of a socket's struct, and the path from there to its `struct sock`.
-fn type_of(socket: &Socket) -> (&'static str, &'static str) {
+/// The types that a socket's struct may have, the larger one first, and the paths from there to what is of TCP and to
+/// `struct sock`.
+fn types_of(socket: &Socket) -> &'static [(&'static str, &'static str, &'static str)] {
+    const TCP4: (&str, &str, &str) = ("tcp_sock", "", "inet_conn.icsk_inet.sk.");
+    const TCP6: (&str, &str, &str) = ("tcp6_sock", "tcp.", "tcp.inet_conn.icsk_inet.sk.");
+    const UDP4: (&str, &str, &str) = ("udp_sock", "", "inet.sk.");
+    const UDP6: (&str, &str, &str) = ("udp6_sock", "", "udp.inet.sk.");
+    const ANY: (&str, &str, &str) = ("sock", "", "");
+
     match (socket.protocol, socket.family) {
-        (TCP, AF_INET6) => ("tcp6_sock", "tcp.inet_conn.icsk_inet.sk"),
-        (TCP, _) => ("tcp_sock", "inet_conn.icsk_inet.sk"),
-        (UDP, AF_INET6) => ("udp6_sock", "udp.inet.sk"),
-        (UDP, _) => ("udp_sock", "inet.sk"),
-        _ => ("sock", ""),
+        (TCP, AF_INET6) => &[TCP6, TCP4, ANY],
+        (TCP, _) => &[TCP4, ANY],
+        (UDP, AF_INET6) => &[UDP6, UDP4, ANY],
+        (UDP, _) => &[UDP4, ANY],
+        _ => &[ANY],
     }
 }
 
@@ -38,10 +45,17 @@ impl SimKernel {
     /// [`ImageError::NoBtf`], [`ImageError::NoType`], also when there is no such socket.
     pub fn socket_object(&self, socket: SocketId) -> Result<KernelObject, ImageError> {
         let missing = || ImageError::NoType { name: format!("socket {socket}") };
-        let (name, _) = self.socket(socket).map(|socket| type_of(&socket)).ok_or_else(missing)?;
-        let (btf, ty) = self.0.type_named(name)?;
+        let known = self.socket(socket).ok_or_else(missing)?;
+        let (btf, ty) = self.0.type_named(self.type_of(&known).0)?;
         let address = self.socket_struct(socket.0).ok_or(ImageError::NoBtf)?;
         Ok(KernelObject::new(self, &btf, address, ty))
+    }
+
+    /// The first of the types of a socket's struct that the kernel's BTF has.
+    fn type_of(&self, socket: &Socket) -> (&'static str, &'static str, &'static str) {
+        let types = types_of(socket);
+        let known = types.iter().find(|(name, ..)| self.0.type_named(name).is_ok());
+        known.or(types.last()).copied().unwrap_or_default()
     }
 
     /// The address of a socket's struct, which is made at first. Without BTF nothing but zero is there.
@@ -50,7 +64,7 @@ impl SimKernel {
             let world = self.0.world();
             (world.net.socket(cookie).cloned()?, world.net.stream(cookie).and_then(|stream| stream.object))
         };
-        let (name, path) = type_of(&socket);
+        let (name, tcp, sk) = self.type_of(&socket);
         let made = known.is_none();
         let address = known.unwrap_or_else(|| {
             let object = self.memory().object(name);
@@ -60,15 +74,15 @@ impl SimKernel {
             self.0.world().net.stream_mut(cookie).object = Some(address);
         }
         if let Ok((btf, ty)) = self.0.type_named(name) {
-            fill(&KernelObject::new(self, &btf, address, ty), &socket, cookie, path);
+            fill(&KernelObject::new(self, &btf, address, ty), &socket, cookie, (tcp, sk));
         }
         Some(address)
     }
 }
 
 /// Sets the fields that the kernel has; which ones these are depends on its version.
-fn fill(object: &KernelObject, socket: &Socket, cookie: u64, path: &str) {
-    let sk = |field: &str| if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
+fn fill(object: &KernelObject, socket: &Socket, cookie: u64, (prefix, path): (&str, &str)) {
+    let sk = |field: &str| format!("{path}{field}");
     let common = |field: &str| sk(&format!("__sk_common.{field}"));
     let numbers = [
         (common("skc_family"), u64::from(socket.family)),
@@ -100,7 +114,6 @@ fn fill(object: &KernelObject, socket: &Socket, cookie: u64, path: &str) {
     if socket.protocol != TCP {
         return;
     }
-    let prefix = if socket.family == AF_INET6 { "tcp." } else { "" };
     let t = &socket.tcp;
     let words = [
         ("snd_cwnd", t.snd_cwnd),

@@ -30,8 +30,8 @@ pub(crate) struct Stream {
 /// A socket that is in maps of sockets (`struct sk_psock`).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Psock {
-    /// Where it is: maps and keys.
-    places: Vec<(Weak<Map>, Box<[u8]>)>,
+    /// Where it is: maps and keys, and whether programs of a map see what comes in.
+    places: Vec<(Weak<Map>, Box<[u8]>, bool)>,
     /// The programs that the maps had when it was put in.
     pub(crate) progs: Vec<(AttachType, Arc<Prog>)>,
     /// For how many bytes the last verdict still is, and what it was.
@@ -56,13 +56,22 @@ pub(crate) enum SockVerdict {
 impl Psock {
     /// The places that were noted, to ask the maps.
     pub(crate) fn places(&self) -> Vec<(Weak<Map>, Box<[u8]>)> {
-        self.places.clone()
+        self.places.iter().map(|(map, key, _)| (map.clone(), key.clone())).collect()
     }
 
-    /// Keeps the places where the socket still is. Without one, the programs go, too.
+    /// Keeps the places where the socket still is. Programs that see what comes in go with the map that they are of, all others
+    /// with the last map.
     pub(crate) fn retain(&mut self, is_there: &[bool]) {
-        let mut there = is_there.iter();
-        self.places.retain(|_| there.next().copied().unwrap_or(true));
+        let (mut there, mut stops) = (is_there.iter(), false);
+        self.places.retain(|(_, _, sees_incoming)| {
+            let stays = there.next().copied().unwrap_or(true);
+            stops |= !stays && *sees_incoming;
+            stays
+        });
+        if stops {
+            self.progs.retain(|(attach_type, _)| *attach_type == AttachType::SK_MSG_VERDICT);
+            self.unparsed.clear();
+        }
         if self.places.is_empty() {
             *self = Psock::default();
         }
@@ -70,7 +79,8 @@ impl Psock {
 
     /// Notes a place and the programs there.
     pub(crate) fn add(&mut self, map: &Arc<Map>, key: &[u8], progs: Vec<(AttachType, Arc<Prog>)>) {
-        self.places.push((Arc::downgrade(map), key.into()));
+        let sees_incoming = progs.iter().any(|(attach_type, _)| *attach_type != AttachType::SK_MSG_VERDICT);
+        self.places.push((Arc::downgrade(map), key.into(), sees_incoming));
         self.progs.extend(progs);
     }
 

@@ -95,7 +95,7 @@ impl Network for Linux {
 
     fn connect(&self, to: &Socket) -> Socket {
         let stream = TcpStream::connect(("127.0.0.1", self.port(to))).unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
         stream.set_nodelay(true).unwrap();
         Socket::Stream(stream)
     }
@@ -103,7 +103,7 @@ impl Network for Linux {
     fn accept(&self, listener: &Socket) -> Socket {
         let Socket::Listener(listener) = listener else { panic!("it does not listen") };
         let (stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(150))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
         stream.set_nodelay(true).unwrap();
         Socket::Stream(stream)
     }
@@ -115,11 +115,16 @@ impl Network for Linux {
     fn read(&self, socket: &Socket) -> Vec<u8> {
         let mut all = Vec::new();
         let mut part = [0; 4096];
-        // Until nothing comes for a while, or the other end is closed.
+        // Until nothing comes for a while, or the other end is closed. What is redirected comes a little later.
         while let Ok(len @ 1..) = socket.stream().read(&mut part) {
             all.extend(&part[..len]);
         }
         all
+    }
+
+    fn settle(&self) {
+        // The shortest time until a segment is sent that is not full.
+        std::thread::sleep(Duration::from_millis(250));
     }
 
     fn close(&self, socket: Socket) {

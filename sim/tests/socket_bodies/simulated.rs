@@ -64,6 +64,8 @@ impl Network for Simulated {
         self.sim.read(*socket)
     }
 
+    fn settle(&self) {}
+
     fn close(&self, socket: SocketId) {
         let _ = self.sim.fire(TcpEvent::close(socket)).unwrap();
     }
