@@ -10,7 +10,7 @@ use crate::event::{Code, Point, PointKind};
 use crate::fd::Access;
 use crate::features::Features;
 use crate::kernel::Inner;
-use crate::link::{Link, Place};
+use crate::link::{IterOf, Link, Place};
 use crate::net::{is_net, link_net};
 use crate::object::Object;
 use crate::prog::Prog;
@@ -178,7 +178,7 @@ pub(crate) fn link_loaded(kernel: &Inner, prog: &Arc<Prog>, cookie: u64) -> Resu
             let name = target.name.strip_prefix("btf_trace_").unwrap_or(&target.name);
             link_raw_tracepoint(kernel, prog, name, cookie)
         }
-        AttachType::TRACE_ITER => new_link(kernel, prog, Place::Iter { map: None }, cookie),
+        AttachType::TRACE_ITER => new_link(kernel, prog, Place::Iter { of: IterOf::All }, cookie),
         attach_type => {
             let (target_obj_id, target_btf_id) = (target.obj_id, target.type_id);
             new_link(kernel, prog, Place::Tracing { attach_type, target_obj_id, target_btf_id }, cookie)
@@ -249,14 +249,30 @@ fn link_iterator(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -> 
     if request.flags != 0 || request.cookie != 0 {
         return Err(Errno::EINVAL);
     }
-    let of_elements = prog.target.as_ref().is_some_and(|target| target.name == "bpf_iter_bpf_map_elem");
-    let map = match request.target {
-        LinkTarget::Loaded => None,
-        LinkTarget::Fd(fd) => Some(kernel.object(fd)?.map()?.clone()),
+    let name = prog.target.as_ref().map_or("", |target| &target.name);
+    let (of_elements, of_groups) = (name == "bpf_iter_bpf_map_elem", name == "bpf_iter_cgroup");
+    let of = match request.target {
+        LinkTarget::Loaded if of_elements => return Err(Errno::EBADF),
+        // Without an order there is none to go in.
+        LinkTarget::Loaded if of_groups => return Err(Errno::EINVAL),
+        LinkTarget::Loaded => IterOf::All,
+        LinkTarget::Fd(fd) => {
+            let map = kernel.object(fd)?.map()?.clone();
+            if of_elements { IterOf::Map(map) } else { IterOf::All }
+        }
+        LinkTarget::Cgroups { cgroup, order } if of_groups => {
+            let Object::Cgroup(id) = kernel.object(cgroup)? else { return Err(Errno::EBADF) };
+            let ids = match order {
+                1 => vec![id],
+                2 | 3 => kernel.cgroups_below(id, order == 2),
+                4 => kernel.cgroup_path(id).into_iter().rev().collect(),
+                _ => return Err(Errno::EINVAL),
+            };
+            IterOf::Cgroup { ids }
+        }
+        LinkTarget::Thread(thread) if name.starts_with("bpf_iter_task") => IterOf::Thread(thread),
+        LinkTarget::Process(process) if name.starts_with("bpf_iter_task") => IterOf::Process(process),
         _ => return Err(Errno::EINVAL),
     };
-    if of_elements && map.is_none() {
-        return Err(Errno::EBADF);
-    }
-    new_link(kernel, prog, Place::Iter { map: map.filter(|_| of_elements) }, 0)
+    new_link(kernel, prog, Place::Iter { of }, 0)
 }

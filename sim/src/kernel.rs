@@ -18,9 +18,11 @@ use crate::builder::Builder;
 use crate::calls::CallHooks;
 use crate::fd::{Access, Descriptors};
 use crate::features::Features;
+use crate::given::Given;
 use crate::link::Link;
 use crate::map::Map;
 use crate::object::{Ids, Object};
+use crate::packet::Layouts;
 use crate::perf::PerfEvent;
 use crate::prog::{Draft, Prog, Target};
 use crate::vm::MapFields;
@@ -83,8 +85,11 @@ pub(crate) struct Inner {
     state: Mutex<State>,
     world: Mutex<World>,
     calls: CallHooks,
+    /// Descriptors that programs made, by number: the process has them without knowing.
+    pub(crate) given: Given,
     watching: Watching,
-    map_fields: OnceLock<MapFields>,
+    map_fields: MapFields,
+    layouts: OnceLock<Layouts>,
 }
 
 #[derive(Debug)]
@@ -250,8 +255,10 @@ impl Inner {
             state: Mutex::new(state),
             world,
             calls,
+            given: Given::default(),
             watching: Watching::default(),
-            map_fields: OnceLock::new(),
+            map_fields: MapFields::default(),
+            layouts: OnceLock::new(),
         }
     }
 
@@ -296,9 +303,13 @@ impl Inner {
     }
 
     /// Where the kernel's own types have the members of a map.
-    pub(crate) fn map_fields(&self) -> Option<&MapFields> {
-        let types = &self.vmlinux()?.btf;
-        Some(self.map_fields.get_or_init(|| MapFields::new(types)))
+    pub(crate) fn map_fields(&self) -> &MapFields {
+        &self.map_fields
+    }
+
+    /// Where the kernel's own types have the members of packets.
+    pub(crate) fn layouts(&self) -> &Layouts {
+        self.layouts.get_or_init(|| Layouts::new(self))
     }
 
     /// Nanoseconds since boot.

@@ -38,6 +38,7 @@ mod calls;
 mod event;
 mod fd;
 mod features;
+mod given;
 mod helper;
 mod image;
 mod iter;

@@ -44,9 +44,9 @@ pub(crate) enum Place {
         target_obj_id: u32,
         target_btf_id: u32,
     },
-    /// An iterator, and the map whose elements it goes through.
+    /// An iterator, and what it goes through.
     Iter {
-        map: Option<Arc<Map>>,
+        of: IterOf,
     },
     Xdp {
         ifindex: u32,
@@ -60,6 +60,19 @@ pub(crate) enum Place {
     StructOps,
     /// A place of the network that programs have in an order.
     Net(Hook),
+}
+
+/// What an iterator goes through, where that is not everything.
+#[derive(Clone, Debug)]
+pub(crate) enum IterOf {
+    All,
+    Map(Arc<Map>),
+    /// Control groups, in their order.
+    Cgroup {
+        ids: Vec<u64>,
+    },
+    Thread(u32),
+    Process(u32),
 }
 
 impl Place {

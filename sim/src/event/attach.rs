@@ -92,6 +92,8 @@ pub(crate) enum PointKind {
     },
     Uprobe(Code),
     Uretprobe(Code),
+    /// Both, with a word that they share.
+    UprobeSession(Code),
     Usdt {
         path: String,
         provider: String,
@@ -171,8 +173,40 @@ impl AttachPoint {
         Self::point(PointKind::Uretprobe(Code::new(path, function, 0)))
     }
 
-    /// A tracepoint of a program or library (USDT). Its event passes registers; where in them the arguments are is for the
-    /// program's own map to say, whose index is the [cookie](AttachPoint::cookie).
+    /// The starts of several functions of a program or library (`uprobe.multi`).
+    pub fn uprobes<S: Into<String>>(
+        path: impl Into<String>,
+        functions: impl IntoIterator<Item = S>,
+    ) -> AttachPoint {
+        let path = path.into();
+        let each = functions.into_iter().map(Into::into);
+        Self::points(each.map(|function| PointKind::Uprobe(Code::new(path.clone(), function, 0))))
+    }
+
+    /// The ends of several functions of a program or library (`uretprobe.multi`).
+    pub fn uretprobes<S: Into<String>>(
+        path: impl Into<String>,
+        functions: impl IntoIterator<Item = S>,
+    ) -> AttachPoint {
+        let path = path.into();
+        let each = functions.into_iter().map(Into::into);
+        Self::points(each.map(|function| PointKind::Uretprobe(Code::new(path.clone(), function, 0))))
+    }
+
+    /// Starts and ends of several functions of a program or library (`uprobe.session`). A program that returns 1 at the start does not
+    /// run at the end.
+    pub fn uprobe_sessions<S: Into<String>>(
+        path: impl Into<String>,
+        functions: impl IntoIterator<Item = S>,
+    ) -> AttachPoint {
+        let path = path.into();
+        let each = functions.into_iter().map(Into::into);
+        Self::points(each.map(|function| PointKind::UprobeSession(Code::new(path.clone(), function, 0))))
+    }
+
+    /// A tracepoint of a program or library (USDT). Where the arguments are, libbpf's `usdt.bpf.h` reads from a map of the program.
+    /// When the event has [arguments](crate::Uprobe::arg), it fills in that map, and the [cookie](AttachPoint::cookie) is what
+    /// `bpf_usdt_cookie` answers; else the test has filled it, and the cookie is the index of the description in it.
     pub fn usdt(
         path: impl Into<String>,
         provider: impl Into<String>,

@@ -15,9 +15,9 @@ use crate::link::{Link, Place};
 use crate::vm::{Trap, Vm, What};
 
 /// A call of a function of the kernel. In this order run:
-/// 1. what is attached to its start: kprobes and multi-kprobes, `fentry`;
+/// 1. what is attached to its start: kprobes and multi-kprobes, `fentry`, `fsession`;
 /// 2. `fmod_ret` programs, until one returns something else than 0: then the function does not run;
-/// 3. what is attached to its end: `fexit`, kretprobes.
+/// 3. what is attached to its end: `fexit`, `fsession`, kretprobes.
 ///
 /// ```
 /// # let sim = skep_sim::SimKernel::new();
@@ -121,8 +121,10 @@ impl Event for FunctionCall {
             call.kprobes(offset);
         }
         call.tracing(super::attach::FENTRY, false);
+        call.fsessions(false);
         call.modify();
         call.tracing(&[AttachType::TRACE_FEXIT], true);
+        call.fsessions(true);
         call.kretprobes();
         let Call { runs, returned, skipped, .. } = call;
         Ok(CallOutcome { runs: Runs(runs), returned, skipped })
@@ -212,23 +214,40 @@ impl Call<'_> {
     fn tracing(&mut self, types: &[AttachType], at_end: bool) {
         let found = attached(self.kernel, |link| is_tracing(link, types, &self.event.name).then_some(()));
         for (link, ()) in found {
-            let _ = self.typed(&link, at_end);
+            let _ = self.typed(&link, at_end.then_some(self.returned), None);
         }
     }
 
-    fn typed(&mut self, link: &Arc<Link>, returned: bool) -> Option<u64> {
-        let (site, bytes) = typed_context(
-            self.kernel,
-            link,
-            self.site(link.cookie, self.address),
-            &self.event.args,
-            returned.then_some(self.returned),
-        );
+    /// The programs that run at both ends and share a word. At the start nothing was returned yet, which reads as 0.
+    fn fsessions(&mut self, at_return: bool) {
+        let types = &[AttachType::TRACE_FSESSION];
+        let found = attached(self.kernel, |link| is_tracing(link, types, &self.event.name).then_some(()));
+        for (link, ()) in found {
+            let before =
+                self.sessions.iter().find(|(id, _)| *id == link.id).map(|(_, session)| session.cookie);
+            let session = Session { at_return, cookie: before.unwrap_or(0), address: None };
+            let returned = if at_return { self.returned } else { 0 };
+            let (_, after) = self.typed(&link, Some(returned), Some(session));
+            if let Some(session) = after.filter(|_| !at_return) {
+                self.sessions.push((link.id, session));
+            }
+        }
+    }
+
+    /// What the program answered, and what is left of its session.
+    fn typed(
+        &mut self,
+        link: &Arc<Link>,
+        returned: Option<i64>,
+        session: Option<Session>,
+    ) -> (Option<u64>, Option<Session>) {
+        let site = Site { session, ..self.site(link.cookie, self.address) };
+        let (site, bytes) = typed_context(self.kernel, link, site, &self.event.args, returned);
         let context = |vm: &mut Vm| vm.own(What::Context, bytes, false);
-        let (run, _) = run_link(self.kernel, link, self.event.scene.cpu, site, context);
+        let (run, site) = run_link(self.kernel, link, self.event.scene.cpu, site, context);
         let value = run.result.as_ref().ok().copied();
         self.runs.push(run);
-        value
+        (value, site.session)
     }
 
     fn modify(&mut self) {
@@ -239,8 +258,11 @@ impl Call<'_> {
         let found = attached(self.kernel, |link| is_tracing(link, types, &self.event.name).then_some(()));
         let own = std::mem::take(&mut self.returned);
         for (link, ()) in found {
-            if let Some(value) =
-                self.typed(&link, true).map(|value| i64::from(value as i32)).filter(|value| *value != 0)
+            if let Some(value) = self
+                .typed(&link, Some(0), None)
+                .0
+                .map(|value| i64::from(value as i32))
+                .filter(|value| *value != 0)
             {
                 (self.skipped, self.returned) = (true, value);
                 return;

@@ -30,6 +30,7 @@ mod tcp;
 mod tracepoint;
 mod unix;
 mod uprobe;
+mod usdt;
 
 pub use argument::Argument;
 pub use attach::AttachPoint;

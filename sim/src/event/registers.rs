@@ -24,6 +24,8 @@ const SP: usize = 19;
 
 impl Registers {
     const COUNT: usize = 21;
+    /// Bytes of the struct.
+    pub(crate) const SIZE: usize = Registers::COUNT * 8;
     /// Where the value is that a function returns.
     pub(crate) const AX_OFFSET: usize = AX * 8;
 
@@ -51,6 +53,11 @@ impl Registers {
         if let Some(word) = self.words.get_mut(at) {
             *word = value;
         }
+    }
+
+    /// Where the register of an argument of a function is, for the first six.
+    pub(crate) fn argument_offset(at: usize) -> Option<u16> {
+        ARGS.get(at).and_then(|word| u16::try_from(word * 8).ok())
     }
 
     /// Puts the first six arguments of a function into their registers.

@@ -20,6 +20,9 @@ use crate::vm::{Fault, Trap, Vm};
 
 /// Devices that a packet may go through (`XMIT_RECURSION_LIMIT`).
 const HOPS_MAX: u32 = 8;
+/// Numbers of the netfilter hooks of packets that leave: before and after the way is chosen.
+const LOCAL_OUT: u32 = 3;
+const POST_ROUTING: u32 = 4;
 
 /// Verdicts of tcx programs.
 mod tcx {
@@ -240,6 +243,7 @@ impl<'k> Road<'k> {
         let mut skb = Skb::received(&mut vm.memory, frame).map_err(|trap| trapped(&vm, trap))?;
         let mac = self.kernel.0.world().net.interfaces.get(&ifindex).map_or([0; 6], |device| device.mac);
         skb.pkt_type = packet_type(frame, mac);
+        skb.mac_len = skb.network.saturating_sub(skb.mac);
         (skb.ifindex, skb.mark, skb.priority, skb.tstamp) = (ifindex, tags.mark, tags.priority, tags.tstamp);
         (skb.queue_mapping, skb.tc_index, skb.hash, skb.socket) =
             (tags.queue_mapping, tags.tc_index, tags.hash, tags.socket);
@@ -445,10 +449,16 @@ impl<'k> Road<'k> {
         let place = skep_sys::request::NetfilterHook::new(family, hook, 0);
         for link in self.kernel.0.chain(&Hook::Netfilter(place)) {
             let prog = link.prog();
-            let (mut vm, skb) = self.buffer(frame, ifindex, tags, &prog)?;
+            let (mut vm, mut skb) = self.buffer(frame, ifindex, tags, &prog)?;
+            if hook == LOCAL_OUT {
+                // No device has seen it yet.
+                (skb.ifindex, skb.mac_len) = (0, 0);
+            }
             let numbers = (hook as u8, family as u8); // below 11
-            let context =
-                netfilter_context(&mut vm, skb, numbers.0, numbers.1).map_err(|trap| trapped(&vm, trap))?;
+            // Packets come in, or go out.
+            let devices = if hook < 3 { (ifindex, 0) } else { (0, ifindex) };
+            let context = netfilter_context(&mut vm, skb, numbers.0, numbers.1, devices);
+            let context = context.map_err(|trap| trapped(&vm, trap))?;
             let value = self.run(&mut vm, &prog, AttachType::NETFILTER, context)?;
             debug_assert!(vm.memory.context::<Netfilter>().is_some());
             if value != 1 {
@@ -471,7 +481,7 @@ impl<'k> Road<'k> {
             (tags.mark, tags.priority) = (sender.mark, sender.priority);
         }
         // Out of this machine, and after routing.
-        for hook in [3, 4] {
+        for hook in [LOCAL_OUT, POST_ROUTING] {
             if !self.netfilter(hook, ifindex, &frame, &tags)? {
                 return Ok(self.dropped(ifindex, Dropper::Netfilter, frame));
             }

@@ -46,6 +46,14 @@ impl SimKernel {
                     None => AttachPoint::uprobe(path, function),
                 }
             }
+            "uprobe.multi" | "uretprobe.multi" | "uprobe.session" => {
+                let (path, function) = place.rsplit_once(':')?;
+                match kind {
+                    "uprobe.multi" => AttachPoint::uprobes(path, [function]),
+                    "uretprobe.multi" => AttachPoint::uretprobes(path, [function]),
+                    _ => AttachPoint::uprobe_sessions(path, [function]),
+                }
+            }
             "usdt" => {
                 let mut parts = place.rsplitn(3, ':');
                 let (name, provider, path) = (parts.next()?, parts.next()?, parts.next()?);

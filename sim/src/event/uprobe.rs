@@ -6,7 +6,8 @@ use super::call::points;
 use super::outcome::{EventError, Runs, TraceEffect};
 use super::registers::Registers;
 use super::scene::{Scene, arguments, run_link, scene};
-use super::site::Site;
+use super::site::{Session, Site};
+use super::usdt;
 use crate::kernel::SimKernel;
 use crate::vm::{Vm, What};
 
@@ -82,8 +83,9 @@ impl Uprobe {
         Self::with(path.into(), Where::Function { name: function.into(), offset })
     }
 
-    /// A tracepoint of a program or library (USDT). Its arguments are where the program's own map says, which mostly is in
-    /// [registers](Uprobe::registers).
+    /// A tracepoint of a program or library (USDT). With [arguments](Uprobe::arg), programs that were built with libbpf's
+    /// `usdt.bpf.h` get these, as if a loader had read where they are from the file. Without any, they are where the program's
+    /// own map says, which mostly is in [registers](Uprobe::registers).
     pub fn usdt(path: impl Into<String>, provider: impl Into<String>, name: impl Into<String>) -> Uprobe {
         Self::with(path.into(), Where::Usdt { provider: provider.into(), name: name.into() })
     }
@@ -129,31 +131,56 @@ impl Event for Uprobe {
                 && (code.process.is_none() || code.process == process)
         };
         let mut runs = Vec::new();
-        let mut probe = |regs: &Registers, at: &dyn Fn(&PointKind) -> Option<()>| {
-            for (link, (cookie, ())) in points(kernel, at) {
+        let mut sessions = Vec::<(u32, Session)>::new();
+        let mut probe = |regs: &Registers, at_return: bool, at: &dyn Fn(&PointKind) -> Option<bool>| {
+            for (link, (cookie, is_session)) in points(kernel, at) {
+                let before =
+                    sessions.iter().find(|(id, _)| *id == link.id).map(|(_, session)| session.cookie);
+                // One that has not gone on at the start does not run at the end.
+                if is_session && at_return && before.is_none() {
+                    continue;
+                }
+                let cookie = match &self.what {
+                    Where::Usdt { .. } if !self.args.is_empty() => {
+                        usdt::describe(kernel, &link, cookie, &self.args, regs).unwrap_or(cookie)
+                    }
+                    _ => cookie,
+                };
                 let mut site = Site { cookie, func_ip: self.address, ..self.scene.site(kernel, None) };
+                site.session =
+                    is_session.then_some(Session { at_return, cookie: before.unwrap_or(0), address: None });
                 if site.user_stack.is_empty() {
                     site.user_stack = [self.address].into();
                 }
                 let bytes = regs.bytes();
                 let context = |vm: &mut Vm| vm.own(What::Context, bytes, false);
-                runs.push(run_link(kernel, &link, self.scene.cpu, site, context).0);
+                let (run, site) = run_link(kernel, &link, self.scene.cpu, site, context);
+                if let Some(session) = site.session.filter(|_| !at_return && run.result == Ok(0)) {
+                    sessions.push((link.id, session));
+                }
+                runs.push(run);
             }
         };
-        probe(&regs, &|kind| match (kind, &self.what) {
+        probe(&regs, false, &|kind| match (kind, &self.what) {
             (PointKind::Uprobe(code), Where::Function { name, offset }) => {
-                is_here(code, name, *offset).then_some(())
+                is_here(code, name, *offset).then_some(false)
+            }
+            (PointKind::UprobeSession(code), Where::Function { name, offset }) => {
+                is_here(code, name, *offset).then_some(true)
             }
             (PointKind::Usdt { path, provider, name }, Where::Usdt { provider: by, name: called }) => {
-                (*path == self.path && provider == by && name == called).then_some(())
+                (*path == self.path && provider == by && name == called).then_some(false)
             }
             _ => None,
         });
         if let Some(value) = self.returns {
             regs.set_returned(value);
-            probe(&regs, &|kind| match (kind, &self.what) {
+            probe(&regs, true, &|kind| match (kind, &self.what) {
                 (PointKind::Uretprobe(code), Where::Function { name, offset }) => {
-                    is_here(code, name, *offset).then_some(())
+                    is_here(code, name, *offset).then_some(false)
+                }
+                (PointKind::UprobeSession(code), Where::Function { name, offset }) => {
+                    is_here(code, name, *offset).then_some(true)
                 }
                 _ => None,
             });

@@ -23,8 +23,6 @@ pub(super) const KFUNCS: &[(&str, HelperFn)] = &[
     ("bpf_local_irq_save", irq_save),
     ("bpf_local_irq_restore", irq_restore),
     ("bpf_throw", throw),
-    ("bpf_rdonly_cast", same),
-    ("bpf_cast_to_kern_ctx", same),
 ];
 
 /// Most turns of a loop (`BPF_MAX_LOOPS`).
@@ -168,11 +166,6 @@ fn irq_save(vm: &mut Vm, [flags, ..]: [u64; 5]) -> Result<u64, Trap> {
 fn irq_restore(vm: &mut Vm, [flags, ..]: [u64; 5]) -> Result<u64, Trap> {
     read_u64(vm, flags)?;
     leave(vm, Section::Irq)
-}
-
-/// What only changes what the verifier thinks of a pointer.
-fn same(_: &mut Vm, [pointer, ..]: [u64; 5]) -> Result<u64, Trap> {
-    Ok(pointer)
 }
 
 /// `bpf_throw(cookie)`: ends the program, and everything that it called, in its exception callback.

@@ -256,7 +256,7 @@ fn print_value(vm: &Vm, sink: &mut Sink, spec: Spec, conversion: &[u8], value: &
 }
 
 /// What is printed for an address instead of it. Null and errors are printed as they are.
-fn hashed(address: u64) -> u64 {
+pub(super) fn hashed(address: u64) -> u64 {
     const ERRORS: u64 = 4095;
 
     if address == 0 || address > u64::MAX - ERRORS {

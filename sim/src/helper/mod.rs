@@ -5,12 +5,14 @@
 
 mod arena;
 mod attached;
+mod cast;
 mod control;
 mod cpumask;
 mod custom;
 mod dynptr;
 mod format;
 mod held;
+mod iterate;
 mod lock;
 mod map;
 mod memory;
@@ -20,9 +22,11 @@ mod perf;
 mod print;
 mod probe;
 mod ring;
+mod show;
 mod stack;
 mod storage;
 mod strings;
+mod sys;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -52,6 +56,7 @@ pub(crate) enum Function {
 /// The helpers of each family, by number.
 const HELPERS: &[&[(i32, HelperFn)]] = &[
     attached::HELPERS,
+    cast::HELPERS,
     control::HELPERS,
     dynptr::HELPERS,
     lock::HELPERS,
@@ -61,9 +66,11 @@ const HELPERS: &[&[(i32, HelperFn)]] = &[
     print::HELPERS,
     probe::HELPERS,
     ring::HELPERS,
+    show::HELPERS,
     stack::HELPERS,
     storage::HELPERS,
     strings::HELPERS,
+    sys::HELPERS,
     task::HELPERS,
     time::HELPERS,
     timer::HELPERS,
@@ -73,9 +80,11 @@ const HELPERS: &[&[(i32, HelperFn)]] = &[
 const KFUNCS: &[&[(&str, HelperFn)]] = &[
     arena::KFUNCS,
     attached::KFUNCS,
+    cast::KFUNCS,
     control::KFUNCS,
     cpumask::KFUNCS,
     dynptr::KFUNCS,
+    iterate::KFUNCS,
     lock::KFUNCS,
     map::KFUNCS,
     net::KFUNCS,

@@ -42,6 +42,11 @@ impl SeqFile {
         SeqFile { size, bytes: Mutex::default() }
     }
 
+    /// How many bytes it has room for.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
     /// Takes what was written, and whether there was not room for everything.
     pub(crate) fn take(&self) -> (Vec<u8>, bool) {
         let taken = std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner));

@@ -326,44 +326,24 @@ pub(super) fn task_under(vm: &mut Vm, [task, cgroup, ..]: [u64; 5]) -> Result<u6
 }
 
 /// The id of the `cgroup` at an address.
-fn cgroup_of(vm: &Vm, address: u64) -> Option<u64> {
+pub(super) fn cgroup_of(vm: &Vm, address: u64) -> Option<u64> {
     let (btf, ty) = vm.kernel.0.type_named("cgroup").ok()?;
     let id = KernelObject::new(&vm.kernel, &btf, address, ty).get("kn.id").ok()?;
     u64::try_from(id).ok()
 }
 
-/// `bpf_cgroup_from_id(id)`: a `cgroup` when a task is in it.
+/// `bpf_cgroup_from_id(id)`.
 pub(super) fn cgroup_from_id(vm: &mut Vm, [id, ..]: [u64; 5]) -> Result<u64, Trap> {
-    let path = {
-        let world = vm.kernel.0.world();
-        let mut paths = world.tasks.all().map(Task::cgroup_path);
-        paths.find_map(|path| path.iter().position(|known| *known == id).map(|level| path[..=level].to_vec())) // a place in it
-    };
-    let address = path.and_then(|path| cgroup_object(vm, &path)).unwrap_or_default();
+    let address = vm.kernel.cgroup_address(id).unwrap_or_default();
     Ok(given(vm, address, CGROUP))
-}
-
-/// The `cgroup` at the end of a path from the root; made anew each time.
-fn cgroup_object(vm: &Vm, path: &[u64]) -> Option<u64> {
-    let object = vm.kernel.memory().object("cgroup").ok()?;
-    object.set("kn.id", path.last().copied()?).ok()?;
-    let _ = object.set("level", path.len() - 1); // it has an end
-    Some(object.address())
 }
 
 /// `bpf_cgroup_ancestor(cgroup, level)`.
 pub(super) fn cgroup_ancestor(vm: &mut Vm, [cgroup, level, ..]: [u64; 5]) -> Result<u64, Trap> {
     let level = level as u32 as usize; // the function takes 32 bits
     let Some(id) = cgroup_of(vm, cgroup) else { return Ok(0) };
-    let path = {
-        let world = vm.kernel.0.world();
-        let mut paths = world.tasks.all().map(Task::cgroup_path);
-        paths.find_map(|path| {
-            let own = path.iter().position(|known| *known == id)?;
-            path.get(..=level).filter(|_| level <= own).map(<[u64]>::to_vec)
-        })
-    };
-    let address = path.and_then(|path| cgroup_object(vm, &path)).unwrap_or_default();
+    let above = vm.kernel.0.cgroup_path(id).get(level).copied();
+    let address = above.and_then(|id| vm.kernel.cgroup_address(id)).unwrap_or_default();
     Ok(given(vm, address, CGROUP))
 }
 

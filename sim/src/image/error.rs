@@ -85,6 +85,12 @@ pub enum ImageError {
         /// What is wrong.
         why: String,
     },
+    /// What an object should stand for is not in the simulated kernel.
+    #[error("the simulated kernel has no {what}")]
+    NoSuch {
+        /// The socket or device.
+        what: String,
+    },
     /// There is no such CPU.
     #[error("`{variable}` of CPU {cpu}: the kernel has {cpus}")]
     Cpu {

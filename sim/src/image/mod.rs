@@ -1,6 +1,7 @@
 //! The memory of the kernel and of processes, as far as a test describes it.
 
 mod error;
+mod layout;
 mod memory;
 mod object;
 mod pages;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use skep_btf::{Kind, TypeId};
 
 pub use error::ImageError;
+pub(crate) use layout::Layout;
 pub(crate) use memory::{MemoryImage, TASK_SIZE, per_cpu};
 pub use object::KernelObject;
 pub use value::FieldValue;

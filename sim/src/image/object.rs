@@ -260,12 +260,17 @@ fn write_number(memory: &mut MemoryImage, spot: Spot, size: u32, number: i128) -
     };
     let mut bytes = vec![0; (first.checked_add(count)?).div_ceil(8) as usize];
     memory.read_kernel(spot.address, &mut bytes)?;
+    put_bits(&mut bytes, (first, count), number);
+    memory.write_kernel(spot.address, &bytes)
+}
+
+/// Writes the low bits of a number into a bit field, whose first bit is so far in the bytes. What is behind them is left out.
+pub(super) fn put_bits(bytes: &mut [u8], (first, count): (u32, u32), number: i128) {
     for bit in 0..count {
         let (byte, mask, shift) = place(first + bit, bit, count);
-        let byte = bytes.get_mut(byte)?;
+        let Some(byte) = bytes.get_mut(byte) else { return };
         *byte = if number >> shift & 1 != 0 { *byte | mask } else { *byte & !mask };
     }
-    memory.write_kernel(spot.address, &bytes)
 }
 
 /// Where the `bit`-th bit of a bit field is: its byte, its mask in it, and which bit of the value it is.

@@ -60,6 +60,15 @@ impl Cgroups {
         self.by_path.remove(&path).map(|group| group.id).ok_or(Errno::ENOENT)
     }
 
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.by_path.values().map(|group| group.id)
+    }
+
+    /// The path of the group with an id.
+    pub(crate) fn path(&self, id: u64) -> Option<String> {
+        self.by_path.values().find(|group| group.id == id).map(|group| group.path.clone())
+    }
+
     /// The ids of a group and of those that it is in, from the inside.
     pub(crate) fn ancestors(&self, id: u64) -> Vec<u64> {
         let mut ids = Vec::new();

@@ -42,6 +42,11 @@ impl Buffer {
         self.region + place as u64 // places are below 2^32
     }
 
+    /// The address of the memory that it lies in.
+    pub(crate) fn room_address(&self) -> u64 {
+        self.region
+    }
+
     pub(crate) fn data_address(&self) -> u64 {
         self.address(self.data)
     }

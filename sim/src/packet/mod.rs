@@ -3,6 +3,7 @@
 pub(crate) mod buffer;
 pub(crate) mod checksum;
 pub(crate) mod flow;
+mod kernel;
 mod lookup;
 mod netfilter;
 mod reuseport;
@@ -17,6 +18,7 @@ mod sysctl;
 pub(crate) mod tcp;
 pub(crate) mod xdp;
 
+pub(crate) use kernel::{Layouts, SK_BUFF_NAME, kernel_context, perf_context, shared_info};
 pub(crate) use lookup::SkLookup;
 pub(crate) use netfilter::Netfilter;
 pub(crate) use reuseport::SkReuseport;
@@ -34,13 +36,15 @@ use std::sync::Arc;
 
 use crate::net::Destination;
 use crate::prog::Prog;
-use crate::vm::{Handle, Region, Trap, Vm, What};
+use crate::vm::{Region, Trap, Vm, What};
 
 /// What a run keeps of the network beside its context.
 #[derive(Debug, Default)]
 pub(crate) struct PacketState {
     /// Addresses of sockets that the program was given, with their cookies.
     sockets: Vec<(u64, u64)>,
+    /// Addresses of the kernel's own structures that the program was given, by what they are.
+    views: Vec<(u8, u64)>,
     /// Where the packet goes if the program says so with its return value.
     pub(crate) redirect: Option<Redirect>,
     /// Copies that were sent meanwhile.
@@ -61,14 +65,16 @@ pub(crate) struct Redirect {
     pub(crate) devices: Vec<u32>,
 }
 
-/// Puts a netfilter context into the memory of a run. Answers its address.
-pub(crate) fn netfilter_context(vm: &mut Vm, skb: Skb, hook: u8, family: u8) -> Result<u64, Trap> {
-    let mut bytes = vec![0; 48];
-    if let Some(to) = bytes.first_chunk_mut() {
-        *to = [hook, family];
-    }
-    let state = vm.own(What::Other("the state of a hook"), bytes, false)?;
-    let packet = vm.memory.add(Region::Handle(Handle::Other("struct sk_buff", Arc::new(()))))?;
+/// Puts a netfilter context into the memory of a run: of a packet between two devices, 0 for none. Answers its address.
+pub(crate) fn netfilter_context(
+    vm: &mut Vm,
+    skb: Skb,
+    hook: u8,
+    family: u8,
+    devices: (u32, u32),
+) -> Result<u64, Trap> {
+    let state = kernel::hook_state(vm, hook, family, devices)?;
+    let packet = kernel::hook_packet(vm)?;
     vm.memory.add_context(Box::new(Netfilter { skb, state, packet }))
 }
 
@@ -128,6 +134,11 @@ impl Vm {
         let bytes =
             self.kernel.0.world().net.socket(cookie).map(|socket| (socket.bytes(), socket.tcp_bytes()));
         let Some((sock, tcp)) = bytes else { return };
+        let has_struct =
+            self.kernel.0.world().net.stream(cookie).is_some_and(|stream| stream.object.is_some());
+        if has_struct {
+            let _ = self.kernel.socket_struct(cookie); // writes what has changed
+        }
         let addresses: Vec<u64> = self.packet.sockets.iter().filter(|s| s.1 == cookie).map(|s| s.0).collect();
         for address in addresses {
             if let Some(Region::Own(own)) = self.memory.region_mut(address) {

@@ -58,6 +58,8 @@ pub(crate) struct Skb {
     /// Where headers begin, in the region of the buffer.
     pub(crate) mac: usize,
     pub(crate) network: usize,
+    /// Length of the link header as the stack notes it where packets come in, which test runs leave out.
+    pub(crate) mac_len: usize,
     pub(crate) transport: Option<usize>,
     pub(crate) protocol: u16,
     pub(crate) vlan: Option<Vlan>,
@@ -100,6 +102,7 @@ impl Skb {
             buffer,
             mac,
             network,
+            mac_len: 0,
             transport: None,
             protocol: ether_type(frame),
             vlan: None,

@@ -29,7 +29,8 @@ const UNTRIED: u64 = 0x3c10_0000;
 
 /// By name: a bit for each kind of program that may call it, and whether it may sleep.
 ///
-/// Seen on Linux 6.18 by loading a call of each from each kind.
+/// Seen on Linux 6.18 by loading a call of each from each kind. That kernel had no kprobes: what only these call is told by its
+/// sources.
 #[rustfmt::skip]
 const KFUNCS: &[(&str, u64, bool)] = &[
     ("__bpf_trap", 0x1c3effffe, false),
@@ -180,8 +181,8 @@ const KFUNCS: &[(&str, u64, bool)] = &[
     ("bpf_res_spin_unlock", 0x1c3effffe, false),
     ("bpf_res_spin_unlock_irqrestore", 0x1c3effffe, false),
     ("bpf_send_signal_task", 0x8284a3e8, false),
-    ("bpf_session_cookie", 0x0, false),
-    ("bpf_session_is_return", 0x0, false),
+    ("bpf_session_cookie", 0x4, false),
+    ("bpf_session_is_return", 0x4, false),
     ("bpf_set_dentry_xattr", 0x0, false),
     ("bpf_sk_assign_tcp_reqsk", 0x8, false),
     ("bpf_skb_ct_alloc", 0x48, false),

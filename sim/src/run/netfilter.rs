@@ -19,6 +19,8 @@ use crate::vm::Vm;
 const CONTEXT: usize = 48;
 const IPV4: u8 = 2;
 const IPV6: u8 = 10;
+/// Index of the device that packets of test runs are at.
+const LOOPBACK: u32 = 1;
 /// Number of the hook for packets that leave.
 const LOCAL_OUT: u8 = 3;
 
@@ -52,7 +54,7 @@ pub(super) fn netfilter(
     if hook == LOCAL_OUT {
         // What is given is the packet as it is, whatever it begins with.
         skb.show_link_header(&mut vm.memory);
-        skb.network = skb.buffer.data;
+        (skb.network, skb.ifindex) = (skb.buffer.data, 0);
         skb.protocol = if family == IPV4 { ETH_IPV4 } else { ETH_IPV6 };
     } else {
         let least = match skb.protocol {
@@ -65,7 +67,9 @@ pub(super) fn netfilter(
             return Err(Errno::EINVAL);
         }
     }
-    let address = netfilter_context(&mut vm, skb, hook, family).map_err(no_memory)?;
+    // Devices are told of only where a context was given, which is looked at as one of packets that leave.
+    let devices = if run.ctx_in.is_empty() && run.ctx.is_empty() { (0, 0) } else { (0, LOOPBACK) };
+    let address = netfilter_context(&mut vm, skb, hook, family, devices).map_err(no_memory)?;
     let mut outcome = Outcome { runs: run.repeat.max(1), ..Outcome::default() };
     for _ in 0..outcome.runs {
         outcome.retval = once(&mut vm, prog, address)? as u32;

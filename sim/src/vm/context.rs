@@ -25,3 +25,22 @@ pub(crate) trait Context: Any + Debug + Send {
 
     fn as_any(&mut self) -> &mut dyn Any;
 }
+
+/// A structure of the kernel whose bytes are made when somebody looks, from the context and the rest of the memory.
+pub(crate) trait View: Debug + Send + Sync {
+    /// What it is, for the text of a fault.
+    fn what(&self) -> &'static str;
+
+    /// How many bytes it has.
+    fn size(&self) -> usize;
+
+    /// Its bytes as they are now.
+    fn bytes(&self, memory: &mut Memory) -> Option<Vec<u8>>;
+
+    /// Some of them. `None` when they are not all there.
+    fn read(&self, memory: &mut Memory, at: usize, to: &mut [u8]) -> Option<()> {
+        let bytes = self.bytes(memory)?;
+        to.copy_from_slice(bytes.get(at..at.checked_add(to.len())?)?);
+        Some(())
+    }
+}

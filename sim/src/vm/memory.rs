@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use skep_asm::AtomicOp;
 
 use super::arena::ArenaAt;
-use super::context::Context;
+use super::context::{Context, View};
 use super::fault::{FaultKind, Trap};
 use super::words::{
     load_shared, narrow, narrow_any, read_shared, store_shared, widen, widen_any, write_shared,
@@ -40,6 +40,8 @@ pub(crate) enum Region {
     Context,
     /// Something that has an address and no bytes.
     Handle(Handle),
+    /// A structure of the kernel that is made up when it is looked at.
+    View(Arc<dyn View>),
     /// What lay here is not there any more, and why.
     Gone(&'static str),
 }
@@ -300,13 +302,18 @@ impl Memory {
                 self.context = Some(context);
                 value.ok_or_else(|| self.fault(address, len, false))
             }
+            Some(Region::View(_)) => {
+                let mut bytes = [0; 8];
+                let to = bytes.get_mut(..len).unwrap_or_default();
+                self.read(address, to).map(|()| widen_any(to))
+            }
             Some(region) => {
                 let mut bytes = [0; 8];
                 let to = bytes.get_mut(..len).unwrap_or_default();
                 let found = match region {
                     Region::Handle(Handle::Map(map)) => {
-                        let fields = self.kernel.0.map_fields();
-                        fields.and_then(|fields| fields.read(map, offset(address), to))
+                        let kernel = &self.kernel.0;
+                        kernel.map_fields().read(kernel, map, offset(address), to)
                     }
                     Region::Handle(Handle::Table { map, code }) => {
                         let slot = map.table_entry(offset(address)).filter(|_| len == 8);
@@ -466,6 +473,10 @@ impl Memory {
                 }
                 Ok(())
             }
+            Some(Region::View(view)) => {
+                let view = view.clone();
+                view.read(self, at, to).ok_or_else(|| self.fault(address, len, false))
+            }
             None if self.read_image(address, to).is_some() => Ok(()),
             _ => Err(self.fault(address, len, false)),
         }
@@ -516,6 +527,7 @@ impl Memory {
             _ if len == 0 => true,
             Some(Region::Own(own)) => at >= own.start && end <= own.end && (own.writable || !write),
             Some(Region::Shared(shared)) => end <= shared.len && (shared.writable || !write),
+            Some(Region::View(view)) => !write && end <= view.size(),
             Some(Region::Context) => !write && end <= 4096,
             // An image has no length to be asked for; reading it will tell.
             None if write => self.kernel.0.world().objects.has(address, len),
@@ -537,47 +549,6 @@ impl Memory {
             }
         }
         Ok(text)
-    }
-
-    /// Why an access is refused.
-    #[cold]
-    pub(crate) fn fault(&self, address: u64, len: usize, write: bool) -> Trap {
-        let at = offset(address);
-        let why = match self.region(address) {
-            Some(Region::Own(own)) if write && !own.writable => format!("{} may only be read", own.what),
-            Some(Region::Own(own)) if matches!(own.what, What::Stack) => {
-                let size = own.end - own.start.min(own.end);
-                format!("offset {} of a stack frame of {size} bytes", at as i64 - own.end as i64)
-            }
-            Some(Region::Own(own)) => {
-                let size = own.end - own.start.min(own.end);
-                format!("offset {} of {}, which has {size} bytes", at as i64 - own.start as i64, own.what)
-            }
-            Some(Region::Shared(shared)) if write && !shared.writable => {
-                format!("{} may only be read", shared.what)
-            }
-            Some(Region::Shared(shared)) => {
-                format!("offset {at} of {}, which has {} bytes", shared.what, shared.len)
-            }
-            Some(Region::Context) if write => {
-                format!("the context has no field that can be written at offset {at}")
-            }
-            Some(Region::Context) => format!("the context has no field of {len} bytes at offset {at}"),
-            Some(Region::Handle(Handle::Map(map))) => {
-                format!("it is map `{}`, not one of its values", map.name)
-            }
-            Some(Region::Handle(Handle::Code(_))) => "it is code".to_owned(),
-            Some(Region::Handle(Handle::Table { map, .. })) => {
-                format!("of map of instructions `{}` only whole addresses can be loaded", map.name)
-            }
-            Some(Region::Handle(Handle::Other(what, _))) => {
-                format!("it is a {what} that only helpers look into")
-            }
-            Some(Region::Gone(why)) => (*why).to_owned(),
-            None if address < 4096 => "it is a null pointer".to_owned(),
-            None => "nothing is there".to_owned(),
-        };
-        FaultKind::Access { write, address, len, why }.into()
     }
 }
 

@@ -13,6 +13,7 @@ mod map_fields;
 mod memory;
 #[cfg(test)]
 mod tests;
+mod why;
 mod words;
 
 use std::fmt;
@@ -29,7 +30,7 @@ use crate::packet::PacketState;
 use crate::prog::{HelperNames, Prog};
 
 pub(crate) use code::{Callee, Code, References, Symbol};
-pub(crate) use context::Context;
+pub(crate) use context::{Context, View};
 pub(crate) use fault::Trap;
 pub use fault::{Fault, FaultKind, SourceLine};
 pub(crate) use map_fields::MapFields;

@@ -20,7 +20,7 @@ use crate::builder::Builder;
 use crate::image::MemoryImage;
 use crate::kernel::SimKernel;
 use crate::map::Map;
-use crate::net::Net;
+use crate::net::{Net, Structures};
 use crate::vm::Fault;
 
 use faults::Faults;
@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) faults: Faults,
     pub(crate) net: Net,
+    /// The kernel's own structures of what is in the network.
+    pub(crate) structures: Structures,
     pub(crate) trace: Trace,
     pub(crate) streams: Streams,
     pub(crate) timers: Timers,
@@ -76,6 +78,7 @@ impl World {
             memory: MemoryImage::default(),
             files: Files::default(),
             net: Net::new(&config.interfaces),
+            structures: Structures::default(),
             trace: Trace::default(),
             streams: Streams::default(),
             timers: Timers::default(),

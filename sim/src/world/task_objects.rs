@@ -31,6 +31,53 @@ impl SimKernel {
         Ok(KernelObject::new(self, &btf, address, ty))
     }
 
+    /// A `struct file` of a path, whose directories are dentries up to the root: an argument of `vfs_open`, `file_open` and their like.
+    /// `bpf_d_path` finds the path again.
+    ///
+    /// ```
+    /// # let btf = std::fs::read("../testdata/btf/6.18.btf")?;
+    /// # let sim = skep_sim::SimKernel::builder().btf(btf).build()?;
+    /// let file = sim.file_object("/etc/passwd")?;
+    /// let directory = file.at("f_path.dentry.d_parent")?;
+    /// assert_eq!(sim.memory().read(directory.get("d_name.name")?.try_into()?, 4)?, b"etc\0");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ImageError::NoBtf`], [`ImageError::NoType`].
+    pub fn file_object(&self, path: &str) -> Result<KernelObject, ImageError> {
+        let file = self.memory().object("file")?;
+        let root = self.memory().object("dentry")?;
+        root.set("d_name.name", "/")?.set("d_parent", &root)?;
+        let mut dentry = root;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            let next = self.memory().object("dentry")?;
+            next.set("d_name.name", name)?.set("d_parent", &dentry)?;
+            let _ = next.set("d_name.len", name.len()); // it has it
+            dentry = next;
+        }
+        file.set("f_path.dentry", &dentry)?;
+        Ok(file)
+    }
+
+    /// The descriptors of a process and the addresses of their files, which are made at first.
+    pub(crate) fn open_files(&self, pid: u32) -> Vec<(u32, u64)> {
+        let files = {
+            let world = self.0.world();
+            world.tasks.get(pid).map(|task| task.files().clone()).unwrap_or_default()
+        };
+        let mut open = Vec::new();
+        for (fd, path) in files {
+            let known = self.0.world().structures.files.get(&(pid, fd)).copied();
+            let Some(address) = known.or_else(|| Some(self.file_object(&path).ok()?.address())) else {
+                continue;
+            };
+            self.0.world().structures.files.insert((pid, fd), address);
+            open.push((fd, address));
+        }
+        open
+    }
+
     /// The address of a task's struct, which is made at first. Without BTF nothing but zero is there.
     pub(crate) fn task_address(&self, pid: u32) -> Option<u64> {
         self.task_address_at(pid, ANCESTORS_MAX)

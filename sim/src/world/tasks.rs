@@ -40,6 +40,8 @@ pub struct Task {
     regs: Registers,
     kernel_stack: Vec<u64>,
     user_stack: Vec<u64>,
+    /// By descriptor.
+    files: BTreeMap<u32, String>,
     /// Where its `task_struct` and its registers lie, once they were asked for.
     pub(crate) object: Option<u64>,
     pub(crate) regs_address: Option<u64>,
@@ -70,6 +72,7 @@ impl Task {
             regs: Registers::default(),
             kernel_stack: Vec::new(),
             user_stack: Vec::new(),
+            files: BTreeMap::new(),
             object: None,
             regs_address: None,
         };
@@ -143,6 +146,12 @@ impl Task {
         self
     }
 
+    /// A file that it has open, as iterators over files find it.
+    pub fn open_file(mut self, fd: u32, path: impl Into<String>) -> Task {
+        self.files.insert(fd, path.into());
+        self
+    }
+
     /// Where it is in the kernel, from the innermost function on: for stacks of another task than the current one.
     pub fn kernel_stack(mut self, addresses: impl IntoIterator<Item = u64>) -> Task {
         self.kernel_stack = addresses.into_iter().collect();
@@ -196,6 +205,10 @@ impl Task {
     pub(crate) fn ids_in(&self, dev: u64, ino: u64) -> Option<(u32, u32)> {
         let found = self.namespaces.iter().find(|space| space.dev == dev && space.ino == ino);
         found.map(|space| (space.pid, space.tgid))
+    }
+
+    pub(crate) fn files(&self) -> &BTreeMap<u32, String> {
+        &self.files
     }
 
     pub(crate) fn regs(&self) -> &Registers {

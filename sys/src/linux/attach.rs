@@ -22,7 +22,10 @@ fn target(target: LinkTarget<'_>) -> Result<u32, Errno> {
         LinkTarget::Ifindex(index) => index,
         LinkTarget::Fd(fd) => raw(fd),
         // These are attached by links only.
-        LinkTarget::Uprobes(_) => return Err(Errno::EINVAL),
+        LinkTarget::Uprobes(_)
+        | LinkTarget::Cgroups { .. }
+        | LinkTarget::Thread(_)
+        | LinkTarget::Process(_) => return Err(Errno::EINVAL),
     })
 }
 

@@ -300,10 +300,17 @@ pub(super) fn link_create(request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
         LinkTarget::Ifindex(index) => index,
         LinkTarget::Fd(fd) => raw(fd),
         LinkTarget::Uprobes(places) => return link_uprobes(request, &places),
+        _ if request.attach_type != AttachType::TRACE_ITER => return Err(Errno::EINVAL),
+        LinkTarget::Cgroups { .. } | LinkTarget::Thread(_) | LinkTarget::Process(_) => 0,
     };
-    // The map that an iterator goes through, in the first member of `union bpf_iter_link_info`.
-    let iterated = [target];
-    let iterates = request.attach_type == AttachType::TRACE_ITER && target != 0;
+    // What an iterator goes through, as `union bpf_iter_link_info`: a map, an order and a group, a thread or a process.
+    let iterated = match request.target {
+        LinkTarget::Cgroups { cgroup, order } => [order, raw(cgroup), 0, 0],
+        LinkTarget::Thread(thread) => [thread, 0, 0, 0],
+        LinkTarget::Process(process) => [0, process, 0, 0],
+        _ => [target, 0, 0, 0],
+    };
+    let iterates = request.attach_type == AttachType::TRACE_ITER && iterated != [0; 4];
     let options = match request.attach_type {
         _ if iterates => [address(&iterated), size_of_val(&iterated) as u64],
         AttachType::NETFILTER => request.netfilter.map_or([0, 0], |hook| {

@@ -124,6 +124,18 @@ pub enum LinkTarget<'a> {
     Ifindex(u32),
     /// A cgroup, network namespace, perf event or map.
     Fd(BorrowedFd<'a>),
+    /// The control groups that an iterator goes through, from the one of a directory on: `BPF_CGROUP_ITER_SELF_ONLY` (1), those
+    /// below it before (2) or after (3) those that they are in, or those above it (4).
+    Cgroups {
+        /// The directory.
+        cgroup: BorrowedFd<'a>,
+        /// The order.
+        order: u32,
+    },
+    /// The thread that an iterator over tasks goes through (Linux 6.1).
+    Thread(u32),
+    /// The process whose threads an iterator over tasks goes through (Linux 6.1).
+    Process(u32),
     /// Places in a program or library ([`AttachType::TRACE_UPROBE_MULTI`], Linux 6.6).
     Uprobes(Uprobes<'a>),
 }

@@ -74,6 +74,9 @@ fn place(target: LinkTarget<'_>, names: &Names) -> String {
         LinkTarget::Loaded => "loaded".to_owned(),
         LinkTarget::Ifindex(index) => format!("ifindex{index}"),
         LinkTarget::Fd(fd) => fd.brief(names),
+        LinkTarget::Cgroups { cgroup, order } => format!("cgroups {} order {order}", cgroup.brief(names)),
+        LinkTarget::Thread(thread) => format!("thread {thread}"),
+        LinkTarget::Process(process) => format!("process {process}"),
         LinkTarget::Uprobes(places) => format!("{:?} uprobes={}", places.path, places.offsets.len()),
     }
 }

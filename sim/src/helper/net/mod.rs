@@ -16,7 +16,7 @@ mod tunnel;
 mod xdp;
 
 use super::HelperFn;
-use crate::packet::{Netfilter, SkBuff, Skb, Xdp};
+use crate::packet::{Netfilter, SK_BUFF_NAME, SkBuff, Skb, Xdp};
 use crate::vm::{FaultKind, Handle, Memory, Region, Trap, Vm};
 
 /// Kernel functions, by name.
@@ -102,7 +102,8 @@ fn of_sockets(number: i32) -> Option<HelperFn> {
 /// Whether an address is that of the context.
 fn check_context(vm: &Vm, address: u64) -> Result<(), Trap> {
     match vm.memory.region(address) {
-        Some(Region::Context | Region::Handle(Handle::Other("struct sk_buff", _))) => Ok(()),
+        Some(Region::Context | Region::Handle(Handle::Other(SK_BUFF_NAME, _))) => Ok(()),
+        Some(Region::View(view)) if view.what() == SK_BUFF_NAME => Ok(()),
         _ => Err(FaultKind::NotA { what: "context of the program", address }.into()),
     }
 }

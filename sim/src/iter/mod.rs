@@ -1,5 +1,7 @@
 //! Iterators: programs that run for one object of the kernel after another when somebody reads.
 
+mod items;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use skep_sys::abi::{Errno, LinkId};
@@ -40,6 +42,8 @@ enum Item {
     Map(Arc<Map>),
     /// An element by its key.
     Element(Arc<Map>, Vec<u8>),
+    /// A structure that is the run's own, by its bytes.
+    Bytes(&'static str, Vec<u8>),
 }
 
 impl Iter {
@@ -59,7 +63,7 @@ impl Iter {
     pub(crate) fn read(&self, kernel: &SimKernel, to: &mut [u8]) -> Result<usize, Errno> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.left.is_none() {
-            let mut items = self.items(kernel)?;
+            let mut items = items::of(&self.link, kernel)?;
             items.reverse();
             state.left = Some(items);
         }
@@ -79,78 +83,6 @@ impl Iter {
         Ok(count)
     }
 
-    /// All objects, and after them none, with which the program is told of the end.
-    fn items(&self, kernel: &SimKernel) -> Result<Vec<Item>, Errno> {
-        let prog = self.link.prog();
-        let name = prog
-            .target
-            .as_ref()
-            .map_or("", |target| target.name.strip_prefix("bpf_iter_").unwrap_or_default());
-        let mut items = Vec::new();
-        match name {
-            "task" | "task_vma" => {
-                let tasks: Vec<(u32, u32)> = {
-                    let world = kernel.0.world();
-                    world
-                        .tasks
-                        .all()
-                        .filter(|task| task.pid() != 0)
-                        .map(|task| (task.pid(), task.tgid()))
-                        .collect()
-                };
-                for (pid, tgid) in tasks {
-                    let task = kernel.task_address(pid).unwrap_or_default();
-                    if name == "task" {
-                        items.push(Item::Words(vec![task]));
-                    } else if pid == tgid {
-                        let mappings = kernel.mappings(tgid);
-                        items.extend(
-                            mappings.iter().map(|mapping| Item::Words(vec![task, kernel.vma(mapping)])),
-                        );
-                    }
-                }
-                items.push(Item::Words(vec![0; if name == "task" { 1 } else { 2 }]));
-            }
-            "bpf_map" => {
-                let maps: Vec<_> = kernel.0.swept().maps.iter().collect();
-                items.extend(maps.into_iter().map(Item::Map));
-                items.push(Item::Words(vec![0]));
-            }
-            "bpf_map_elem" => {
-                let Place::Iter { map: Some(map) } = &self.link.place else { return Err(Errno::EBADF) };
-                let mut key = None::<Vec<u8>>;
-                let mut next = vec![0; map.shape.key_size as usize];
-                while map.next_key(Access::ALL, key.as_deref(), &mut next).is_ok() {
-                    items.push(Item::Element(map.clone(), next.clone()));
-                    key = Some(next.clone());
-                    if items.len() > map.shape.max_entries as usize {
-                        break;
-                    }
-                }
-                items.push(Item::Words(vec![0; 3]));
-            }
-            "bpf_prog" | "bpf_link" => {
-                let ids: Vec<u32> = {
-                    let state = kernel.0.swept();
-                    if name == "bpf_prog" {
-                        state.progs.iter().map(|prog| prog.id).collect()
-                    } else {
-                        state.links.iter().map(|link| link.id).collect()
-                    }
-                };
-                for id in ids {
-                    let object = kernel.memory().object(name).map_err(|_| Errno::ENOENT)?;
-                    // Where the id of a program is depends on the kernel's types; others have it themselves.
-                    let _ = object.set("id", id).is_ok() || object.set("aux.id", id).is_ok();
-                    items.push(Item::Words(vec![object.address()]));
-                }
-                items.push(Item::Words(vec![0]));
-            }
-            _ => return Err(Errno::EOPNOTSUPP),
-        }
-        Ok(items)
-    }
-
     /// Runs the program for an object. Answers what it wrote.
     fn run(&self, kernel: &SimKernel, item: Item, number: u64) -> Result<Vec<u8>, Errno> {
         let seq = Arc::new(SeqFile::new(BUFFER));
@@ -162,6 +94,7 @@ impl Iter {
             match item {
                 Item::Words(more) => words.extend(more),
                 Item::Map(map) => words.push(vm.map_handle(&map)?),
+                Item::Bytes(what, bytes) => words.push(vm.own(What::Other(what), bytes, false)?),
                 Item::Element(map, key) => {
                     words.push(vm.map_handle(&map)?);
                     let value = match map.value(&key, vm.cpu) {

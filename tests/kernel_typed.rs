@@ -1,0 +1,132 @@
+//! What programs see that read by the kernel's own types, on the running kernel.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout)] // a skipped test says so
+
+mod typed_conformance;
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+
+use skep::map::Map;
+use skep::program::Program;
+use skep::sim::SimKernel;
+use skep::sys::abi::{Errno, MapId, MapType, OpenFlags, ProgId};
+use skep::sys::request::{LinkTarget, MapCreate};
+use skep::{Error, Kernel};
+use typed_conformance::iterate;
+
+fn skip(reason: &str) {
+    let required = std::env::var_os("SKEP_REQUIRE_KERNEL").is_some_and(|value| value == "1");
+    assert!(!required, "skip: typed contexts: {reason}");
+    println!("skip: typed contexts: {reason}");
+}
+
+/// What an old kernel lacks, which is no reason to fail.
+fn lacks(reasons: impl IntoIterator<Item = String>) {
+    for reason in reasons {
+        println!("skip: {reason}");
+    }
+}
+
+fn kernel() -> Option<Kernel> {
+    let kernel = Kernel::linux();
+    match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
+        Err(Errno::EPERM) => {
+            skip("no right to create maps");
+            None
+        }
+        other => other.map(|_| kernel).map_err(|errno| panic!("a map: {errno}")).ok(),
+    }
+}
+
+#[test]
+fn packets_devices_and_maps() {
+    let Some(kernel) = kernel() else { return };
+    let (differs, lacking) = typed_conformance::check(&kernel).expect("the programs run");
+    assert!(differs.is_empty(), "{}", differs.concat());
+    // Old kernels lack casts, or netfilter programs.
+    lacks(lacking);
+}
+
+#[test]
+fn open_coded_iterators() {
+    let Some(kernel) = kernel() else { return };
+    let pid = std::process::id().cast_signed();
+    lacks(typed_conformance::walk(&kernel, pid).expect("the programs run"));
+}
+
+#[test]
+fn iterators() {
+    let Some(kernel) = kernel() else { return };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    let file = fs::File::open("/dev/null").expect("a file");
+    let pid = std::process::id();
+    let port = |address: std::io::Result<std::net::SocketAddr>| address.expect("it is bound").port();
+    let expected = [
+        ("tcp", LinkTarget::Loaded, format!("{} 0 10 536 0", port(listener.local_addr()))),
+        ("udp", LinkTarget::Loaded, format!("{} 0 0", port(datagrams.local_addr()))),
+        ("files", LinkTarget::Process(pid), format!("{pid} {} null", file.as_raw_fd())),
+    ];
+    for (program, target, line) in expected {
+        match iterate(&kernel, program, target) {
+            Ok(text) => assert!(text.lines().any(|found| found == line), "{program}: no {line} in\n{text}"),
+            Err(error) => println!("skip: {program}: {error}"),
+        }
+    }
+    if let Ok(directory) = fs::File::open("/sys/fs/cgroup") {
+        for order in [1, 2, 3] {
+            let target = LinkTarget::Cgroups { cgroup: directory.as_fd(), order };
+            match iterate(&kernel, "groups", target) {
+                Ok(text) => assert!(text.ends_with("end 0\n") && text.contains(" 0\n"), "{text}"),
+                Err(error) => println!("skip: groups: {error}"),
+            }
+        }
+    }
+}
+
+/// The id of what a descriptor of this process stands for.
+fn id(number: i32, name: &str) -> Result<u32, Box<dyn std::error::Error>> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}"))?;
+    let line = info.lines().find_map(|line| line.strip_prefix(name)).ok_or("it is none of bpf(2)")?;
+    Ok(line.trim_start_matches(':').trim().parse()?)
+}
+
+#[test]
+fn a_loader_that_is_a_program() {
+    let Some(kernel) = kernel() else { return };
+    // The descriptors stay open, as those that nobody owns; their objects end with the process.
+    let answer = typed_conformance::light_skeleton(
+        &kernel,
+        &|number| Ok(Map::by_id(&kernel, MapId(id(number, "map_id")?), OpenFlags::empty())?),
+        &|number| Ok(Program::by_id(&kernel, ProgId(id(number, "prog_id")?))?),
+    );
+    match answer {
+        // Before 5.14 programs do not call bpf(2).
+        Err(error) if error.downcast_ref::<Errno>() == Some(&Errno::EINVAL) => {
+            skip("no programs of system calls")
+        }
+        other => other.expect("the loader loads"),
+    }
+}
+
+/// The simulated kernel with the types of the running one writes the same.
+#[test]
+fn objects_as_text() -> Result<(), Error> {
+    let Some(kernel) = kernel() else { return Ok(()) };
+    let Ok(types) = fs::read("/sys/kernel/btf/vmlinux") else {
+        skip("the kernel has no types");
+        return Ok(());
+    };
+    let sim = Kernel::new(SimKernel::builder().btf(types).build().expect("the kernel's types"));
+    let there = typed_conformance::shown(&kernel).expect("the program runs");
+    let here = typed_conformance::shown(&sim).expect("the program runs");
+    assert_eq!(there.len(), here.len());
+    let differs = there.iter().zip(&here).find(|(there, here)| there != here);
+    if let Some((there, here)) = differs {
+        panic!("{there}and not\n{here}");
+    }
+    Ok(())
+}
