@@ -204,3 +204,20 @@ fn profile_filters_by_process() -> Result {
     assert_eq!(counts.iter().map(|(key, _)| word(key, 0)).collect::<Vec<_>>(), [61]);
     Ok(())
 }
+
+/// A socket gets its cookie when a program asks for it first, and keeps it.
+#[test]
+fn tcppktlat_asks_for_cookies() -> Result {
+    let Some(mut tool) = tool("tcppktlat", TOOLS, "usr/sbin/tcppktlat-libbpf@") else { return Ok(()) };
+    let object = tool.load_some(&["tcp_destroy_sock_btf"])?;
+    let _links = tool.attach(&object)?;
+    let cookie = "__sk_common.skc_cookie.counter";
+    let (first, second) = (tool.sim.memory().object("sock")?, tool.sim.memory().object("sock")?);
+    let mut seen = Vec::new();
+    for sock in [&first, &second, &first] {
+        assert_eq!(tool.sim.fire(RawTracepoint::new("tcp_destroy_sock").arg(sock))?.ok()?.len(), 1);
+        seen.push(sock.get(cookie)?);
+    }
+    assert!(seen[0] > 0 && seen[1] > seen[0] && seen[2] == seen[0], "{seen:?}");
+    Ok(())
+}

@@ -465,7 +465,6 @@ impl Skb {
             } else if flags & room::DECAP_IPV6 != 0 {
                 self.protocol = ETH_IPV6;
             }
-            self.encapsulated = false;
         }
         Ok(answer)
     }
@@ -484,12 +483,14 @@ impl Skb {
             if encap == room::ENCAP_IPV4 | room::ENCAP_IPV6
                 || flags & both == both
                 || flags & room::ENCAP_ETH != 0 && inner_mac < ETH_LEN
-                || inner_mac > len
             {
                 return Ok(Err(Errno::EINVAL));
             }
             if self.encapsulated {
                 return Ok(Err(Errno::EALREADY));
+            }
+            if inner_mac > len {
+                return Ok(Err(Errno::EINVAL));
             }
         }
         let mac_len = self.mac_len();

@@ -359,6 +359,17 @@ fn buffers(cases: &mut Vec<Case>) {
             asm.and64_imm(R0, 1);
         }));
     }
+    // A header of IPv4 in front: the kernel counts its checksum where it has none. One that says that it is longer is refused.
+    for (words, sum) in [(5, 0), (5, 0x1234), (6, 0)] {
+        let name = format!("lwt_in push a header of {words} words with checksum {sum:#x}");
+        cases.push(Case::new(&name, ProgType::LWT_IN, &frame, |asm| {
+            asm.st(Size::W, R10, -24, 0x5400_0040 | words).st(Size::W, R10, -20, 0);
+            asm.st(Size::W, R10, -16, sum << 16 | 0x0440);
+            asm.st(Size::W, R10, -12, 0x0100_000a).st(Size::W, R10, -8, 0x0200_000a);
+            asm.mov64_reg(R1, R6).mov64_imm(R2, 2).mov64_reg(R3, R10).add64_imm(R3, -24).mov64_imm(R4, 20);
+            asm.call_helper(73);
+        }));
+    }
     cases.push(Case::new("cls hash", CLS, &frame, |asm| {
         call(asm, 48, &[77]);
         call(asm, 34, &[]);

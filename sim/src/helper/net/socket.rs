@@ -36,7 +36,29 @@ pub(super) fn cookie(vm: &mut Vm, [address, ..]: [u64; 5]) -> Result<u64, Trap> 
     if address == 0 {
         return Ok(0);
     }
+    if vm.memory.region(address).is_none()
+        && let Some(cookie) = described(vm, address)
+    {
+        return Ok(cookie);
+    }
     Ok(socket_of(vm, address)?.unwrap_or(0))
+}
+
+/// The cookie of a socket that a test described in the kernel's memory, which gets one when it is asked for first.
+fn described(vm: &Vm, address: u64) -> Option<u64> {
+    const COOKIE: &str = "__sk_common.skc_cookie.counter";
+
+    let memory = vm.kernel.memory();
+    memory.read(address, 8).ok()?;
+    let sock = memory.object_at("sock", address).ok()?;
+    match sock.get(COOKIE).ok()? {
+        0 => {
+            let cookie = vm.kernel.0.world().net.next_cookie();
+            sock.set(COOKIE, cookie).ok()?;
+            Some(cookie)
+        }
+        cookie => u64::try_from(cookie).ok(),
+    }
 }
 
 /// `bpf_get_socket_uid(skb)`.

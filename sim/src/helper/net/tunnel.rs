@@ -6,6 +6,7 @@ use super::with_skb;
 use crate::helper::negative;
 use crate::net::Effect;
 use crate::packet::Tunnel;
+use crate::packet::checksum::{Sum, fold};
 use crate::vm::{Trap, Vm};
 
 /// `sizeof(struct bpf_tunnel_key)` as it is, and as it was.
@@ -124,14 +125,20 @@ pub(super) fn get_xfrm_state(vm: &mut Vm, [context, _, to, size, _]: [u64; 5]) -
 pub(super) fn push_encap(vm: &mut Vm, [context, mode, header, len, _]: [u64; 5]) -> Result<u64, Trap> {
     const IP: u32 = 2;
 
-    let bytes = vm.memory.bytes(header, len as u32 as usize)?;
+    let mut bytes = vm.memory.bytes(header, len as u32 as usize)?;
     let mode = mode as u32;
+    let words = bytes.first().map_or(0, |first| usize::from(first & 15));
     let valid = match bytes.first().map(|first| first >> 4) {
         _ if mode > IP => false,
-        Some(4) if mode == IP => (20..=256).contains(&bytes.len()),
+        Some(4) if mode == IP => (20..=256).contains(&bytes.len()) && bytes.len() >= words * 4,
         Some(6) if mode == IP => (40..=256).contains(&bytes.len()),
         _ => mode != IP && bytes.len() >= 8 && bytes.len() % 8 == 0,
     };
+    // The kernel counts the checksum of a header of IPv4 that comes without.
+    if valid && mode == IP && bytes.starts_with(&[0x40 | words as u8]) && bytes.get(10..12) == Some(&[0; 2]) {
+        let sum = fold(Sum(0).add_bytes(bytes.get(..words * 4).unwrap_or_default()));
+        bytes.splice(10..12, sum.to_ne_bytes());
+    }
     let answer = with_skb(vm, context, |skb, memory| {
         if !valid {
             skb.buffer.renew(memory)?;
