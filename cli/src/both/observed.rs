@@ -29,6 +29,14 @@ impl Observed {
         self.parts.push((name, Part::Fault(why)));
     }
 
+    /// The fault that ended it.
+    pub(super) fn fault(&self) -> Option<&str> {
+        self.parts.iter().find_map(|(_, part)| match part {
+            Part::Fault(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
     fn by_name(&self) -> BTreeMap<&str, &Part> {
         self.parts.iter().map(|(name, part)| (name.as_str(), part)).collect()
     }
