@@ -1,5 +1,6 @@
 //! `skep run`.
 
+mod event;
 mod pcap;
 mod report;
 mod values;
@@ -26,6 +27,7 @@ use crate::{inspect, load, out};
 
 /// Arguments of `skep run`.
 #[derive(clap::Args)]
+#[command(after_help = event::FORMS)]
 pub(crate) struct Args {
     /// The program. It can be left out when the object has only one.
     #[arg(long, value_name = "NAME")]
@@ -48,6 +50,9 @@ pub(crate) struct Args {
     /// The context as numbers of 64 bits: the arguments of a tracepoint.
     #[arg(long, value_name = "NUMBER", value_delimiter = ',', value_parser = number, conflicts_with = "ctx")]
     args: Vec<u64>,
+    /// Attach the programs and let something happen, in place of a test run; can be given several times (simulated kernel).
+    #[arg(long, value_name = "EVENT", conflicts_with_all = ["ctx", "args", "repeat"])]
+    event: Vec<String>,
     /// How often to run it on each packet.
     #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
@@ -141,15 +146,17 @@ type Elements = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let sim = (args.kernel == Place::Sim).then(|| simulated(args)).transpose()?;
-    if sim.is_none() && (args.trace || args.coverage || args.btf.is_some()) {
-        let what =
-            "--trace, --coverage and --btf are for the simulated kernel: leave them out, or `--kernel linux`";
+    if sim.is_none() && (args.trace || args.coverage || args.btf.is_some() || !args.event.is_empty()) {
+        let what = "--trace, --coverage, --btf and --event are for the simulated kernel: leave them out, or `--kernel linux`";
         return Err(out::Usage(what.to_owned()).into());
     }
     let kernel = sim.clone().map_or_else(Kernel::linux, Kernel::new);
     let mut spec = args.reading.open(&args.object)?;
     for setting in &args.set {
         load::set(&mut spec, setting)?;
+    }
+    if let Some(sim) = sim.as_ref().filter(|_| !args.event.is_empty()) {
+        return events(args, sim, &kernel, spec);
     }
     let name = choose(args, &spec)?;
     spec.maps.iter_mut().for_each(|map| map.pinning = Pinning::None);
@@ -172,6 +179,40 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let mut left = Left { maps: changes(&object, &before), coverage: None };
     left.coverage = sim.as_ref().filter(|_| args.coverage).map(|sim| sim.coverage().to_string());
+    report::left(args, &left)?;
+    if let Some(file) = &args.out {
+        fs::write(file, pcap::write(&outputs)).with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Attaches programs and lets events happen.
+fn events(args: &Args, sim: &SimKernel, kernel: &Kernel, mut spec: Spec) -> Result<ExitCode> {
+    let events = event::events(args)?;
+    spec.maps.iter_mut().for_each(|map| map.pinning = Pinning::None);
+    let object = event::load(kernel, &spec, args)?;
+    if let Some(file) = &args.maps {
+        fill(&object, file)?;
+    }
+    let attached = event::Attached::new(sim, kernel, &spec, &object, &events);
+    let packets = packets(args)?;
+    let before = elements(&object);
+    let trace = args.trace.then(|| trace(sim));
+    let (mut all, mut outputs) = (true, Vec::new());
+    for event in &events {
+        for happened in event::fire(sim, &object, event, &packets, &mut outputs) {
+            all &= happened.ok;
+            if let Some(steps) = &trace {
+                let steps = std::mem::take(&mut *steps.lock().unwrap_or_else(PoisonError::into_inner));
+                if !args.json {
+                    out::text(&steps)?;
+                }
+            }
+            event::report(args, &attached, &happened)?;
+        }
+    }
+    let mut left = Left { maps: changes(&object, &before), coverage: None };
+    left.coverage = args.coverage.then(|| sim.coverage().to_string());
     report::left(args, &left)?;
     if let Some(file) = &args.out {
         fs::write(file, pcap::write(&outputs)).with_context(|| format!("write {}", file.display()))?;
