@@ -137,7 +137,7 @@ impl<'a, 'log> Checker<'a, 'log> {
         if !closed || header.str_len - 1 > STRINGS_MAX {
             return Err(refuse("Invalid string section"));
         }
-        if header.type_off % 4 != 0 {
+        if !header.type_off.is_multiple_of(4) {
             return Err(refuse("Unaligned type_off"));
         }
         if header.type_len == 0 {

@@ -79,7 +79,7 @@ const UNALIGNED: &str = "Member is not byte aligned";
 
 /// Whole bytes: pointers, arrays, structures, and enumerations outside of bit fields.
 fn wrong_bytes(ty: &Record, member: Member, size: u32) -> Option<&'static str> {
-    if member.offset % 8 != 0 {
+    if !member.offset.is_multiple_of(8) {
         return Some(UNALIGNED);
     }
     // No member begins behind the end.
@@ -101,7 +101,7 @@ fn wrong_enum(ty: &Record, member: Member) -> Option<&'static str> {
 }
 
 fn wrong_float(ty: &Record, member: Member, size: u32) -> Option<&'static str> {
-    if member.offset % (size.min(8) * 8).max(1) != 0 {
+    if !member.offset.is_multiple_of((size.min(8) * 8).max(1)) {
         return Some("Member is not properly aligned");
     }
     let end = u64::from(member.offset / 8) + u64::from(size);
