@@ -139,8 +139,7 @@ fn last(log: &str) -> String {
     line.unwrap_or_default().to_owned()
 }
 
-fn with(insn: Insn, opcode: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
-    let _ = insn;
+fn with(opcode: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
     Insn::new(opcode, Reg::new(dst).unwrap(), Reg::new(src).unwrap(), off, imm)
 }
 
@@ -155,21 +154,21 @@ fn mutate(mutant: &mut Mutant, random: &mut Random) {
         random.pick(&[0, 1, -1, 2, 8, 16, 17, 32, 64, 100, 1 << 20, i32::MAX, i32::MIN, 255])
     };
     mutant.insns[place] = match random.below(22) {
-        0 => with(insn, random.next() as u8, dst, src, off, imm),
-        1 => with(insn, opcode ^ (1 << random.below(8)), dst, src, off, imm),
-        2 => with(insn, opcode, register(random), src, off, imm),
-        3 => with(insn, opcode, dst, register(random), off, imm),
-        4 => with(insn, opcode, dst, src, edge(random) as i16, imm),
-        5 => with(insn, opcode, dst, src, off ^ (1 << random.below(16)) as i16, imm),
-        6 => with(insn, opcode, dst, src, off, edge(random)),
-        7 => with(insn, opcode, dst, src, off, imm ^ (1 << random.below(32))),
-        8 => with(insn, 0x85, 0, 0, 0, random.below(230) as i32),
-        9 => with(insn, 0x85, 0, 1, 0, random.below(40) as i32 - 20),
-        10 => with(insn, 0x85, 0, 2, 0, random.below(1000) as i32),
-        11 => with(insn, 0x05, 0, 0, random.below(60) as i16 - 30, 0),
-        12 => with(insn, 0x06, 0, 0, 0, random.below(60) as i32 - 30),
-        13 => with(insn, 0x95, 0, 0, 0, 0),
-        14 => with(insn, 0x18, dst, random.below(8) as u8, 0, edge(random)),
+        0 => with(random.next() as u8, dst, src, off, imm),
+        1 => with(opcode ^ (1 << random.below(8)), dst, src, off, imm),
+        2 => with(opcode, register(random), src, off, imm),
+        3 => with(opcode, dst, register(random), off, imm),
+        4 => with(opcode, dst, src, edge(random) as i16, imm),
+        5 => with(opcode, dst, src, off ^ (1 << random.below(16)) as i16, imm),
+        6 => with(opcode, dst, src, off, edge(random)),
+        7 => with(opcode, dst, src, off, imm ^ (1 << random.below(32))),
+        8 => with(0x85, 0, 0, 0, random.below(230) as i32),
+        9 => with(0x85, 0, 1, 0, random.below(40) as i32 - 20),
+        10 => with(0x85, 0, 2, 0, random.below(1000) as i32),
+        11 => with(0x05, 0, 0, random.below(60) as i16 - 30, 0),
+        12 => with(0x06, 0, 0, 0, random.below(60) as i32 - 30),
+        13 => with(0x95, 0, 0, 0, 0),
+        14 => with(0x18, dst, random.below(8) as u8, 0, edge(random)),
         15 => {
             mutant.insns.truncate(place);
             return;
@@ -203,7 +202,7 @@ fn mutate(mutant: &mut Mutant, random: &mut Random) {
         }
         _ => {
             mutant.level = random.pick(&[2, 4, 8, 16]);
-            with(insn, opcode, register(random), src, off, edge(random))
+            with(opcode, register(random), src, off, edge(random))
         }
     };
 }
