@@ -141,6 +141,15 @@ fn what_cannot_happen_is_said() {
     assert_ne!(sim.socket(client).unwrap().local.port(), 0);
     let _ = sim.fire(TcpEvent::close(client)).unwrap();
     assert_eq!(sim.socket(client), None);
+    // A connection that is closed before anybody accepted it waits for nobody.
+    let server = sim.add_socket(Socket::tcp("10.0.0.1:81".parse().unwrap()).listening());
+    let client = sim.add_socket(Socket::tcp("10.0.0.2:0".parse().unwrap()));
+    let outcome = sim.fire(SocketCall::connect(client, "10.0.0.1:81".parse().unwrap())).unwrap();
+    for end in [client, outcome.peer.unwrap()] {
+        let _ = sim.fire(TcpEvent::close(end)).unwrap();
+    }
+    assert_eq!(sim.accept(server), None);
+    assert_eq!(sim.fire(TcpEvent::close(server)).unwrap().migrated, []);
 }
 
 fn map(kernel: &Kernel, kind: MapType, key: u32, value: u32) -> MapFd {

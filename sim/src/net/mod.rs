@@ -166,8 +166,9 @@ impl Net {
 
     pub(crate) fn remove_socket(&mut self, cookie: u64) -> Option<Socket> {
         self.streams.remove(&cookie);
-        for stream in self.streams.values_mut().filter(|stream| stream.peer == Some(cookie)) {
-            stream.peer = None;
+        for stream in self.streams.values_mut() {
+            stream.peer = stream.peer.filter(|peer| *peer != cookie);
+            stream.backlog.retain(|waiting| *waiting != cookie);
         }
         let removed = self.sockets.remove(&cookie);
         // A program goes with the last socket of its port.
