@@ -28,6 +28,7 @@ pub mod ring;
 mod shared;
 mod stats;
 mod token;
+mod touched;
 pub mod wrap;
 
 pub use backend::{Backend, ObjectKind, Permissions};
@@ -47,3 +48,4 @@ pub use program_fd::LoadedProgram;
 pub use shared::{SharedMemory, SharedMemoryError};
 pub use stats::StatsGuard;
 pub use token::Token;
+pub use touched::TouchedPages;

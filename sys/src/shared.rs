@@ -11,6 +11,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use crate::TouchedPages;
+
 /// Why memory that is shared with a kernel cannot be accessed as asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -49,6 +51,8 @@ pub struct SharedMemory {
     writable: bool,
     /// Keeps `base..base + len` valid.
     owner: Owner,
+    /// Is told which pages are accessed.
+    touched: Option<Arc<TouchedPages>>,
     _claim: Option<Box<dyn Any + Send + Sync>>,
 }
 
@@ -83,6 +87,7 @@ impl SharedMemory {
             len: size_of_val(&*words),
             writable,
             owner: Owner::Heap { _words: words },
+            touched: None,
             _claim: None,
         }
     }
@@ -110,8 +115,15 @@ impl SharedMemory {
             len: mapping.len(),
             writable: mapping.is_writable(),
             owner: Owner::Mapping { _mapping: mapping },
+            touched: None,
             _claim: None,
         }
+    }
+
+    /// Notes which pages are accessed from now on, by their places in this view.
+    #[must_use]
+    pub fn with_touched(self, touched: Arc<TouchedPages>) -> SharedMemory {
+        SharedMemory { touched: Some(touched), ..self }
     }
 
     /// Holds something more until the memory is no longer used, by which a simulated kernel knows that it is mapped.
@@ -267,7 +279,12 @@ impl SharedMemory {
 
     fn check(&self, offset: usize, len: usize) -> Result<(), SharedMemoryError> {
         match offset.checked_add(len) {
-            Some(end) if end <= self.len => Ok(()),
+            Some(end) if end <= self.len => {
+                if let Some(touched) = &self.touched {
+                    touched.touch(offset, len);
+                }
+                Ok(())
+            }
             _ => Err(SharedMemoryError::OutOfRange { offset, len, size: self.len }),
         }
     }

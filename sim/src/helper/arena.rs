@@ -2,7 +2,7 @@
 
 use skep_sys::abi::Errno;
 
-use super::{HelperFn, negative};
+use super::{HelperFn, answer, negative};
 use crate::vm::{Trap, Vm};
 
 pub(super) const KFUNCS: &[(&str, HelperFn)] = &[
@@ -23,9 +23,10 @@ fn alloc_pages(vm: &mut Vm, [map, address, count, _, flags]: [u64; 5]) -> Result
     let first = match address {
         0 => None,
         _ if !address.is_multiple_of(PAGE) => return Ok(0),
+        // Of an address beyond the arena the kernel looks at the low half, too.
         _ => Some(page_of(at.user, address)),
     };
-    let given = map.with_arena(|arena| arena.give(first, count as u32)).flatten();
+    let given = map.with_arena(|arena| arena.allocate(first, count as u32)).flatten();
     Ok(given.map_or(0, |page| at.user.wrapping_add(u64::from(page) * PAGE)))
 }
 
@@ -39,7 +40,7 @@ fn free_pages(vm: &mut Vm, [map, address, count, ..]: [u64; 5]) -> Result<u64, T
     let map = vm.memory.map(map)?;
     if map.is_arena() && address != 0 {
         let at = vm.arena_of(&map)?;
-        map.with_arena(|arena| arena.take(page_of(at.user, address), count as u32));
+        map.with_arena(|arena| arena.release(page_of(at.user, address), count as u32));
     }
     Ok(0)
 }
@@ -53,7 +54,10 @@ fn reserve_pages(vm: &mut Vm, [map, address, count, ..]: [u64; 5]) -> Result<u64
     if count as u32 == 0 {
         return Ok(0);
     }
+    if !address.is_multiple_of(PAGE) {
+        return Ok(0);
+    }
     let at = vm.arena_of(&map)?;
-    let given = map.with_arena(|arena| arena.give(Some(page_of(at.user, address)), count as u32));
-    Ok(if given.flatten().is_some() { 0 } else { negative(Errno::EBUSY) })
+    let reserved = map.with_arena(|arena| arena.reserve(page_of(at.user, address), count as u32));
+    Ok(answer(reserved.unwrap_or(Err(Errno::EINVAL))))
 }

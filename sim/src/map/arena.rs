@@ -1,11 +1,13 @@
 //! Arenas: memory that programs and user space share.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use skep_sys::SharedMemory;
 use skep_sys::abi::Errno;
 use skep_sys::request::MapMemory;
+use skep_sys::{SharedMemory, TouchedPages};
 
 use super::create::PAGE_SIZE;
 use super::elements::{Elements, Resolve, Words};
@@ -14,84 +16,198 @@ use super::elements::{Elements, Resolve, Words};
 const BEYOND_MAX: u64 = 1 << 28;
 /// Longest mapping that the kernel gives.
 const MAPPING_MAX: u64 = 4 << 30;
+/// Words of a page.
+const PAGE_WORDS: usize = PAGE_SIZE as usize / 8;
 
-/// The pages of an arena. They are there from the first mapping on.
+/// The pages of an arena. Which of them are there is known apart from which may be given to programs: some are kept free.
 #[derive(Clone, Debug)]
 pub(crate) struct Arena {
     /// Size in bytes.
     size: u64,
     /// Where it has to be mapped, and how much of it, once that is known.
     place: Option<(u64, u64)>,
-    words: Option<Arc<[AtomicU64]>>,
-    /// A bit for each page that a program was given.
-    given: Vec<u64>,
+    memory: Option<ArenaPages>,
+    free: Free,
+}
+
+/// The memory of an arena.
+#[derive(Clone, Debug)]
+pub(crate) struct ArenaPages {
+    pub(crate) words: Arc<[AtomicU64]>,
+    /// Its first byte in the words, whose address is a multiple of a page's size.
+    pub(crate) start: usize,
+    /// Length in bytes.
+    pub(crate) len: usize,
+    /// The pages that are there.
+    pub(crate) there: Arc<TouchedPages>,
+}
+
+impl ArenaPages {
+    fn new(len: usize) -> ArenaPages {
+        let words = SharedMemory::zeroed_words(len / 8 + PAGE_WORDS);
+        let start = words.as_ptr().addr().wrapping_neg() % PAGE_SIZE as usize; // not zero
+        ArenaPages { words, start, len, there: Arc::new(TouchedPages::new(len.div_ceil(PAGE_SIZE as usize))) }
+    }
+}
+
+/// Pages that nobody has.
+#[derive(Clone, Debug, Default)]
+struct Free {
+    /// Ranges of pages by the first one: how many.
+    ranges: BTreeMap<u32, u32>,
+    /// The same by how many, so that the smallest is found that suffices, and of those the first.
+    sizes: BTreeSet<(u32, Reverse<u32>)>,
+}
+
+impl Free {
+    fn insert(&mut self, first: u32, count: u32) {
+        if count > 0 {
+            self.ranges.insert(first, count);
+            self.sizes.insert((count, Reverse(first)));
+        }
+    }
+
+    fn remove(&mut self, first: u32, count: u32) {
+        self.ranges.remove(&first);
+        self.sizes.remove(&(count, Reverse(first)));
+    }
+
+    /// The range that a page is in: the first page and the one behind the last.
+    fn around(&self, page: u32) -> Option<(u32, u32)> {
+        let (&first, &count) = self.ranges.range(..=page).next_back()?;
+        let end = first.saturating_add(count);
+        (page < end).then_some((first, end))
+    }
+
+    fn has(&self, first: u32, count: u32) -> bool {
+        self.around(first).is_some_and(|(_, end)| first.checked_add(count).is_some_and(|last| last <= end))
+    }
+
+    /// The first page of the smallest range that suffices.
+    fn find(&self, count: u32) -> Option<u32> {
+        let size = self.sizes.range((count, Reverse(u32::MAX))..).next()?.0;
+        let last = self.sizes.range(..=(size, Reverse(0))).next_back()?;
+        Some(last.1.0)
+    }
+
+    /// Takes pages, free or not.
+    fn take(&mut self, first: u32, count: u32) {
+        let end = first.saturating_add(count);
+        let mut page = first;
+        while page < end {
+            match self.around(page) {
+                Some((from, to)) => {
+                    self.remove(from, to - from); // the range is not empty
+                    self.insert(from, page - from); // the page is inside
+                    self.insert(end.min(to), to.saturating_sub(end));
+                    page = to;
+                }
+                None => match self.ranges.range(page..).next() {
+                    Some((&next, _)) => page = next,
+                    None => break,
+                },
+            }
+        }
+    }
+
+    /// Gives pages back, free or not.
+    fn give(&mut self, first: u32, count: u32) {
+        if count == 0 {
+            return;
+        }
+        self.take(first, count);
+        let (mut from, mut to) = (first, first.saturating_add(count));
+        if let Some((before, end)) = from.checked_sub(1).and_then(|page| self.around(page)) {
+            self.remove(before, end - before); // the range is not empty
+            from = before;
+        }
+        if let Some((start, behind)) = self.around(to) {
+            self.remove(start, behind - start); // the range is not empty
+            to = behind;
+        }
+        self.insert(from, to - from); // the range is not empty
+    }
 }
 
 impl Arena {
     /// `address` is where user space wants it, 0 for no wish.
     pub(super) fn new(pages: u32, address: u64) -> Self {
         let size = u64::from(pages) * u64::from(PAGE_SIZE);
-        Arena { size, place: (address != 0).then_some((address, size)), words: None, given: Vec::new() }
+        let mut free = Free::default();
+        free.insert(0, pages);
+        Arena { size, place: (address != 0).then_some((address, size)), memory: None, free }
     }
 }
 
 /// What programs ask of an arena's pages.
 impl Arena {
+    /// How many pages user space has.
     fn page_count(&self) -> u32 {
-        u32::try_from(self.size / u64::from(PAGE_SIZE)).unwrap_or(u32::MAX)
+        let bytes = self.place.map_or(self.size, |(_, len)| len);
+        u32::try_from(bytes / u64::from(PAGE_SIZE)).unwrap_or(u32::MAX)
     }
 
-    fn is_given(&self, page: u32) -> bool {
-        self.given.get(page as usize / 64).is_some_and(|word| word >> (page % 64) & 1 != 0)
+    /// Its memory.
+    pub(crate) fn memory(&mut self) -> Option<ArenaPages> {
+        let len = self.place.map_or(0, |(_, len)| len);
+        self.memory_of(len)
     }
 
-    fn set_given(&mut self, page: u32, given: bool) {
-        let word = page as usize / 64;
-        if self.given.len() <= word {
-            self.given.resize(word + 1, 0);
-        }
-        if let Some(word) = self.given.get_mut(word) {
-            *word = if given { *word | 1 << (page % 64) } else { *word & !(1 << (page % 64)) };
-        }
+    /// Its memory, where `len` bytes are mapped. As for the kernel, pages take memory when they are touched.
+    fn memory_of(&mut self, len: u64) -> Option<ArenaPages> {
+        // The kernel has none beyond 4 GiB.
+        let len = usize::try_from(len.min(BEYOND_MAX).max(self.size)).ok()?;
+        Some(self.memory.get_or_insert_with(|| ArenaPages::new(len)).clone())
+    }
+
+    /// Takes the pages that user space has touched.
+    fn settle(&mut self) {
+        let Some(memory) = &self.memory else { return };
+        let free = &mut self.free;
+        memory.there.each_new(|page| free.take(u32::try_from(page).unwrap_or(u32::MAX), 1));
     }
 
     /// Gives away `count` pages, from `first` on if that is given. Answers the first.
-    pub(crate) fn give(&mut self, first: Option<u32>, count: u32) -> Option<u32> {
+    pub(crate) fn allocate(&mut self, first: Option<u32>, count: u32) -> Option<u32> {
         let last = self.page_count().checked_sub(count).filter(|_| count > 0)?;
-        let is_free = |arena: &Arena, first: u32| (first..first + count).all(|page| !arena.is_given(page)); // inside
+        self.settle();
         let first = match first {
-            Some(first) if first > last => return None,
-            Some(first) => Some(first).filter(|first| is_free(self, *first)),
-            None => self.first_free(last, count),
+            Some(first) => Some(first).filter(|first| *first <= last && self.free.has(*first, count)),
+            None => self.free.find(count),
         }?;
-        (first..first + count).for_each(|page| self.set_given(page, true)); // inside
+        self.free.take(first, count);
+        let there = self.memory()?.there;
+        for page in first..first.saturating_add(count) {
+            there.set(page as usize);
+        }
         Some(first)
     }
 
-    /// The first of `count` pages in a row that are free.
-    fn first_free(&self, last: u32, count: u32) -> Option<u32> {
-        let (mut first, mut page) = (0, 0);
-        while first <= last {
-            if page >= first + count {
-                return Some(first); // inside
-            }
-            if self.is_given(page) {
-                first = page + 1; // inside
-            }
-            page += 1; // inside
+    /// Keeps pages from being given away.
+    pub(crate) fn reserve(&mut self, first: u32, count: u32) -> Result<(), Errno> {
+        if first.checked_add(count).is_none_or(|end| end > self.page_count()) {
+            return Err(Errno::EINVAL);
         }
-        None
+        self.settle();
+        if !self.free.has(first, count) {
+            return Err(Errno::EBUSY);
+        }
+        self.free.take(first, count);
+        Ok(())
     }
 
     /// Takes pages back. What was in them is gone.
-    pub(crate) fn take(&mut self, first: u32, count: u32) {
+    pub(crate) fn release(&mut self, first: u32, count: u32) {
         let end = first.saturating_add(count).min(self.page_count());
+        self.settle();
+        self.free.give(first, end.saturating_sub(first));
+        let Some(ArenaPages { words, start, there, .. }) = &self.memory else { return };
         for page in first..end {
-            self.set_given(page, false);
-        }
-        if let Some(words) = &self.words {
-            let words_of = |page: u32| page as usize * (PAGE_SIZE as usize / 8);
-            for word in words.get(words_of(first)..words_of(end)).unwrap_or_default() {
+            if !there.clear(page as usize) {
+                continue; // it takes no memory, and is not to take any now
+            }
+            let first = start / 8 + page as usize * PAGE_WORDS;
+            for word in words.get(first..first + PAGE_WORDS).unwrap_or_default() {
                 word.store(0, Ordering::Relaxed);
             }
         }
@@ -142,20 +258,11 @@ impl Elements for Arena {
 
     fn mmap(&mut self, memory: MapMemory) -> Result<SharedMemory, Errno> {
         let len = whole(memory)?;
-        if len > self.size && self.words.is_none() {
-            let words = usize::try_from(len.min(BEYOND_MAX) / 8).map_err(|_| Errno::ENOMEM)?;
-            self.words = Some(SharedMemory::zeroed_words(words));
-        }
-        let words = self.arena().ok_or(Errno::ENOMEM)?;
-        let view = SharedMemory::heap_part(words, 0, memory.len, memory.writable).ok_or(Errno::ENOMEM)?;
+        let ArenaPages { words, start, there, .. } = self.memory_of(len).ok_or(Errno::ENOMEM)?;
+        let view = SharedMemory::heap_part(words, start, memory.len, memory.writable);
+        let view = view.ok_or(Errno::ENOMEM)?.with_touched(there);
         self.place.get_or_insert((view.address() as u64, len));
         Ok(view)
-    }
-
-    fn arena(&mut self) -> Option<Arc<[AtomicU64]>> {
-        // The kernel has none beyond 4 GiB. As there, pages take memory when they are touched.
-        let count = usize::try_from(self.size / 8).ok()?;
-        Some(self.words.get_or_insert_with(|| SharedMemory::zeroed_words(count)).clone())
     }
 
     fn pages(&mut self) -> Option<&mut Arena> {
@@ -167,6 +274,7 @@ impl Elements for Arena {
     }
 
     fn shared_words(&self) -> Vec<Words> {
-        self.words.iter().cloned().collect()
+        let memory = self.memory.iter();
+        memory.flat_map(|memory| [memory.words.clone(), memory.there.words()]).collect()
     }
 }

@@ -244,11 +244,6 @@ pub(crate) trait Elements: Debug + Send {
     fn pages(&mut self) -> Option<&mut Arena> {
         None
     }
-
-    /// The memory of an arena.
-    fn arena(&mut self) -> Option<Arc<[AtomicU64]>> {
-        None
-    }
 }
 
 /// The index that an array's key is.

@@ -44,7 +44,7 @@ use crate::btf::BtfObject;
 use crate::fd::Access;
 use crate::perf::PerfEvent;
 
-pub(crate) use arena::Arena;
+pub(crate) use arena::{Arena, ArenaPages};
 pub(crate) use create::{Shape, check};
 pub(crate) use elements::{Elements, Resolve, StackFlags};
 pub(crate) use fields::{FieldKind, Fields, check_structures};

@@ -4,7 +4,6 @@
 //! on which the program runs.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use skep_sys::abi::{Errno, MapType};
 
@@ -96,11 +95,6 @@ impl Map {
         use skep_sys::abi::MapType as M;
 
         matches!(self.shape.kind, M::SOCKMAP | M::SOCKHASH | M::REUSEPORT_SOCKARRAY | M::XSKMAP)
-    }
-
-    /// The memory of an arena, which it is given now if it was not mapped before.
-    pub(crate) fn arena(&self) -> Option<Arc<[AtomicU64]>> {
-        self.state().elements.arena()
     }
 
     /// The value that belongs to a process, socket, file or cgroup (`bpf_task_storage_get`); where there is none, it is made

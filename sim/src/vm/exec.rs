@@ -343,7 +343,7 @@ impl Vm {
         let Some(op) = atomic_op(step.imm) else {
             return Err(FaultKind::Instruction { text: format!("atomic operation {:#x}", step.imm) }.into());
         };
-        let old = self.memory.atomic::<N>(op, address, operand, expected)?;
+        let Some(old) = self.memory.atomic::<N>(op, address, operand, expected)? else { return Ok(()) };
         let to = match op {
             AtomicOp::CmpXchg => Some(0),
             AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => None,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use skep_asm::AtomicOp;
 
-use super::arena::ArenaAt;
+use super::arena::{ArenaAt, ArenaMemory};
 use super::context::{Context, View};
 use super::fault::{FaultKind, Trap};
 use super::words::{
@@ -36,6 +36,8 @@ pub(crate) enum Region {
     Own(Own),
     /// Bytes that others see, too: a map's value, a ring's record.
     Shared(Shared),
+    /// An arena, as far as its low halves of addresses go.
+    Arena(Arc<ArenaMemory>),
     /// The context, whose fields are computed.
     Context,
     /// Something that has an address and no bytes.
@@ -163,9 +165,7 @@ impl Memory {
 
     /// The address in the arena's region that stands for one of user space.
     fn in_arena(&self, address: u64) -> Option<u64> {
-        let arena = self.arena?;
-        let at = address.checked_sub(arena.user).filter(|at| *at < arena.len)?;
-        Some(arena.region + at)
+        self.arena.filter(|arena| arena.has(address)).map(|arena| arena.access(address))
     }
 
     /// Adds a region. Answers its first address.
@@ -287,6 +287,7 @@ impl Memory {
             Some(Region::Shared(shared)) if offset + N <= shared.len => {
                 Ok(load_shared::<N>(&shared.words, shared.start + offset))
             }
+            Some(Region::Arena(arena)) => Ok(arena.load::<N>(address)),
             _ => self.load_other(address, N),
         }
     }
@@ -360,6 +361,10 @@ impl Memory {
                 store_shared::<N>(&shared.words, shared.start + offset, value);
                 Ok(())
             }
+            Some(Region::Arena(arena)) => {
+                arena.store::<N>(address, value);
+                Ok(())
+            }
             _ => self.store_other(address, N, value),
         }
     }
@@ -389,14 +394,15 @@ impl Memory {
         Err(self.fault(address, len, true))
     }
 
-    /// An atomic operation on 4 or 8 bytes. Answers the old value.
+    /// An atomic operation on 4 or 8 bytes. Answers the old value; none where nothing was done, in a page of an arena that is
+    /// not there.
     pub(crate) fn atomic<const N: usize>(
         &mut self,
         op: AtomicOp,
         address: u64,
         operand: u64,
         expected: u64,
-    ) -> Result<u64, Trap> {
+    ) -> Result<Option<u64>, Trap> {
         if !address.is_multiple_of(N as u64) {
             return Err(FaultKind::Misaligned { address, len: N }.into());
         }
@@ -410,12 +416,19 @@ impl Memory {
             _ => operand,
         };
         let place = offset(address);
-        if let Some(Region::Shared(shared)) = self.regions.get(number(address))
-            && shared.writable
-            && place + N <= shared.len
-        {
-            let at = shared.start + place;
-            let Some(word) = shared.words.get(at / 8) else {
+        let found = match self.regions.get(number(address)) {
+            Some(Region::Arena(arena)) => match arena.place(address, N) {
+                Some(at) => Some((arena.word(at), at)),
+                None => return Ok(None),
+            },
+            Some(Region::Shared(shared)) if shared.writable && place + N <= shared.len => {
+                let at = shared.start + place;
+                Some((shared.words.get(at / 8), at))
+            }
+            _ => None,
+        };
+        if let Some((word, at)) = found {
+            let Some(word) = word else {
                 return Err(self.fault(address, N, true));
             };
             let mut old = 0;
@@ -426,14 +439,14 @@ impl Memory {
                 narrow_any(next(old), part);
                 Some(u64::from_ne_bytes(bytes))
             });
-            return Ok(old);
+            return Ok(Some(old));
         }
         if matches!(self.region(address), Some(Region::Context)) {
             return Err(self.fault(address, N, true));
         }
         let old = self.load::<N>(address)?;
         self.store::<N>(address, next(old))?;
-        Ok(old)
+        Ok(Some(old))
     }
 
     /// A word of memory of this run, for who looks at it.
@@ -460,6 +473,10 @@ impl Memory {
             }
             Some(Region::Shared(shared)) if at.saturating_add(len) <= shared.len => {
                 read_shared(&shared.words, shared.start + at, to);
+                Ok(())
+            }
+            Some(Region::Arena(arena)) => {
+                arena.read(address, to);
                 Ok(())
             }
             Some(Region::Context) => {
@@ -511,6 +528,10 @@ impl Memory {
                 write_shared(&shared.words, shared.start + at, from);
                 Ok(())
             }
+            Some(Region::Arena(arena)) => {
+                arena.write(address, from);
+                Ok(())
+            }
             None => {
                 let written = self.kernel.0.world().objects.write(address, from);
                 written.ok_or_else(|| self.fault(address, len, true))
@@ -528,6 +549,7 @@ impl Memory {
             Some(Region::Own(own)) => at >= own.start && end <= own.end && (own.writable || !write),
             Some(Region::Shared(shared)) => end <= shared.len && (shared.writable || !write),
             Some(Region::View(view)) => !write && end <= view.size(),
+            Some(Region::Arena(_)) => len <= 1 << 20,
             Some(Region::Context) => !write && end <= 4096,
             // An image has no length to be asked for; reading it will tell.
             None if write => self.kernel.0.world().objects.has(address, len),

@@ -28,6 +28,7 @@ impl Memory {
             Some(Region::View(view)) => {
                 format!("offset {at} of {}, which has {} bytes", view.what(), view.size())
             }
+            Some(Region::Arena(_)) => "of an arena so much is not accessed at once".to_owned(),
             Some(Region::Context) if write => {
                 format!("the context has no field that can be written at offset {at}")
             }

@@ -1,5 +1,7 @@
 //! What a program does in an arena, and what user space sees of it.
 
+pub(crate) mod pages;
+
 use std::os::fd::{AsFd, AsRawFd};
 
 use skep_asm::{Assembler, AtomicOp, Cond, Reg, Size};
