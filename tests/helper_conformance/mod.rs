@@ -75,6 +75,7 @@ pub(crate) const BODIES: &[Body] = &[
     ("kept_objects", objects::kept),
     ("graphs", objects::graphs),
     ("cpu_sets", objects::cpu_sets),
+    ("nested_objects", objects::nested),
     ("cookies", cookies::cookies),
 ];
 

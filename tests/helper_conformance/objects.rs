@@ -69,3 +69,35 @@ pub(super) fn cpu_sets(world: &World<'_>) {
     let seen = noted(&object, 20..21)[0];
     assert_eq!(seen, 0b1_0101_0111_1110_1010_1111, "{seen:#b}");
 }
+
+/// Locks and lists in objects, objects of each CPU, and trees that are walked.
+pub(super) fn nested(world: &World<'_>) {
+    let names = ["bpf_percpu_obj_new_impl", "bpf_list_push_front_impl", "bpf_rbtree_root"];
+    if !has_functions(world, "nested_objects", &names) {
+        return;
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/run/objects_nested.o");
+    let object = Loader::new(world.kernel).load(&Spec::open(path).unwrap()).unwrap_or_else(|error| {
+        panic!("{error:?}: {}", error.verifier_log().unwrap_or("no log"));
+    });
+    let noted = |places| noted(&object, places);
+    assert_eq!(run(&object, "release"), 0);
+    assert_eq!(noted(3..4), [0]);
+    assert_eq!(run(&object, "hold"), 0);
+    assert_eq!(noted(0..3), [99, 1, 0]);
+    assert_eq!(run(&object, "hold"), 0);
+    assert_eq!(noted(0..3), [99, 1, 1]);
+    assert_eq!(run(&object, "release"), 0);
+    assert_eq!(noted(3..6), [1, 7, 2]);
+    assert_eq!(run(&object, "each_cpu"), 0);
+    assert_eq!(noted(6..7), [0]);
+    assert_eq!(noted(9..12), [45, if several_cpus(world) { 6 } else { 0 }, 0]);
+    assert_eq!(run(&object, "each_cpu"), 0);
+    assert_eq!(noted(6..9), [1, 0, 0]);
+    assert_eq!(run(&object, "walk"), 0);
+    assert_eq!(noted(12..17), [99, 50, 20, 80, 98]);
+}
+
+fn several_cpus(world: &World<'_>) -> bool {
+    world.kernel.possible_cpus().is_ok_and(|cpus| cpus > 1)
+}

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use skep_sys::abi::AttachType;
 
 use super::refuse;
+use crate::kernel::SimKernel;
 use crate::vm::{Trap, Vm, narrow_any, widen_any};
 
 /// How often a lock that another run holds is tried before the program is stopped.
@@ -50,12 +51,13 @@ pub(super) enum LockKind {
     ResilientIrq,
 }
 
-/// Four bytes in shared words.
+/// The four bytes that a lock is.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) words: Arc<[AtomicU64]>,
-    /// In bytes, a multiple of 4.
-    pub(super) at: usize,
+pub(super) enum Place {
+    /// In shared words, `at` a multiple of 4.
+    Words { words: Arc<[AtomicU64]>, at: usize },
+    /// In an object that a program allocated.
+    Object(u64),
 }
 
 /// Something that a helper gave to the program, which has to give it back.
@@ -101,12 +103,27 @@ pub(super) enum Taken {
 
 impl Place {
     fn is(&self, other: &Place) -> bool {
-        Arc::ptr_eq(&self.words, &other.words) && self.at == other.at
+        match (self, other) {
+            (Place::Words { words, at }, Place::Words { words: others, at: place }) => {
+                Arc::ptr_eq(words, others) && at == place
+            }
+            (Place::Object(address), Place::Object(other)) => address == other,
+            _ => false,
+        }
     }
 
-    fn swap(&self, from: u32, to: u32) -> bool {
-        let Some(word) = self.words.get(self.at / 8) else { return false };
-        let skip = self.at % 8;
+    fn swap(&self, kernel: &SimKernel, from: u32, to: u32) -> bool {
+        let (words, at) = match self {
+            Place::Words { words, at } => (words, *at),
+            Place::Object(address) => {
+                let objects = &mut kernel.0.world().objects;
+                let mut held = [0; 4];
+                let is_so = objects.read(*address, &mut held).is_some() && u32::from_ne_bytes(held) == from;
+                return is_so && objects.write(*address, &to.to_ne_bytes()).is_some();
+            }
+        };
+        let Some(word) = words.get(at / 8) else { return false };
+        let skip = at % 8;
         let swapped = word.fetch_update(Ordering::Acquire, Ordering::Relaxed, |word| {
             let mut bytes = word.to_ne_bytes();
             let part = bytes.get_mut(skip..skip + 4)?;
@@ -210,7 +227,7 @@ impl Vm {
             return Taken::Own;
         }
         for _ in 0..TRIES {
-            if place.swap(0, 1) {
+            if place.swap(&self.kernel, 0, 1) {
                 self.held.locks.push(Lock { place, kind });
                 return Taken::Yes;
             }
@@ -223,7 +240,7 @@ impl Vm {
     pub(super) fn unlock(&mut self, place: &Place, kind: LockKind) -> Result<(), Trap> {
         match self.held.locks.last() {
             Some(last) if last.place.is(place) && last.kind == kind => {
-                place.swap(1, 0);
+                place.swap(&self.kernel, 1, 0);
                 self.held.locks.pop();
                 Ok(())
             }
@@ -274,7 +291,7 @@ impl Vm {
     /// Gives everything back, for a program that was stopped.
     pub(crate) fn drop_held(&mut self) {
         while let Some(lock) = self.held.locks.pop() {
-            lock.place.swap(1, 0);
+            lock.place.swap(&self.kernel, 1, 0);
         }
         while let Some(reference) = self.held.references.pop() {
             if let Some(drop) = reference.drop {

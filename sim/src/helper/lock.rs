@@ -22,7 +22,11 @@ fn place(vm: &Vm, address: u64, kind: FieldKind) -> Result<Place, Trap> {
     let at = offset(address);
     let name = if kind == FieldKind::SpinLock { "bpf_spin_lock" } else { "bpf_res_spin_lock" };
     let Some(Region::Shared(shared)) = vm.memory.region(address) else {
-        return Err(refuse(format!("{address:#x} is not a {name} in a value of a map")));
+        return match vm.kernel.0.world().objects.has_field(address, kind) {
+            Some(true) => Ok(Place::Object(address)),
+            Some(false) => Err(refuse(format!("{address:#x} is not the {name} of the object that it is in"))),
+            None => Err(refuse(format!("{address:#x} is not a {name} in a value of a map or in an object"))),
+        };
     };
     if let What::Value(map) = &shared.what
         && map.fields().of(kind).is_none_or(|field| field.offset != at)
@@ -41,7 +45,7 @@ fn place(vm: &Vm, address: u64, kind: FieldKind) -> Result<Place, Trap> {
     if at.saturating_add(4) > shared.len || !(shared.start + at).is_multiple_of(4) {
         return Err(vm.memory.fault(address, 4, true));
     }
-    Ok(Place { words: shared.words.clone(), at: shared.start + at })
+    Ok(Place::Words { words: shared.words.clone(), at: shared.start + at })
 }
 
 /// `bpf_spin_lock(lock)`.

@@ -8,7 +8,7 @@ use skep_sys::abi::Errno;
 
 use super::memory::{read_u64, write_u64};
 use super::{HelperFn, negative, refuse};
-use crate::map::FieldKind;
+use crate::map::{FieldKind, Fields};
 use crate::vm::{Region, Trap, Vm, What, offset};
 
 pub(super) const HELPERS: &[(i32, HelperFn)] = &[(194, exchange)];
@@ -16,6 +16,8 @@ pub(super) const HELPERS: &[(i32, HelperFn)] = &[(194, exchange)];
 pub(super) const KFUNCS: &[(&str, HelperFn)] = &[
     ("bpf_obj_new_impl", new),
     ("bpf_obj_drop_impl", drop_object),
+    ("bpf_percpu_obj_new_impl", new_per_cpu),
+    ("bpf_percpu_obj_drop_impl", drop_object),
     ("bpf_refcount_acquire_impl", acquire),
     ("bpf_list_push_front_impl", |vm, [head, node, ..]| push(vm, head, node, true)),
     ("bpf_list_push_back_impl", |vm, [head, node, ..]| push(vm, head, node, false)),
@@ -26,6 +28,9 @@ pub(super) const KFUNCS: &[(&str, HelperFn)] = &[
     ("bpf_rbtree_add_impl", add),
     ("bpf_rbtree_remove", remove),
     ("bpf_rbtree_first", |vm, [root, ..]| end(vm, root, true)),
+    ("bpf_rbtree_root", root),
+    ("bpf_rbtree_left", |vm, [root, node, ..]| child(vm, root, node, false)),
+    ("bpf_rbtree_right", |vm, [root, node, ..]| child(vm, root, node, true)),
 ];
 
 const WHAT: &str = "an object that it allocated";
@@ -50,13 +55,30 @@ fn disown(vm: &mut Vm, start: u64) -> Result<(), Trap> {
     Err(refuse(format!("the program has no reference to the object at {start:#x} that it could give away")))
 }
 
+/// The size of a type of the program's BTF, and its fields.
+fn structure(vm: &Vm, type_id: u64) -> Result<(usize, Fields), Trap> {
+    let found = vm.prog().btf().and_then(|btf| {
+        let id = TypeId(type_id as u32);
+        let size = btf.btf.ty(id).ok()?.size();
+        Some((size as usize, Fields::find(&btf.btf, id, size)))
+    });
+    found
+        .filter(|(size, _)| *size > 0)
+        .ok_or_else(|| refuse(format!("{type_id} is no type of the program's BTF that an object could have")))
+}
+
 /// `bpf_obj_new_impl(type, meta)`: an object of a type of the program's BTF, or null.
 fn new(vm: &mut Vm, [type_id, ..]: [u64; 5]) -> Result<u64, Trap> {
-    let size = vm.prog().btf().and_then(|btf| Some(btf.btf.ty(TypeId(type_id as u32)).ok()?.size()));
-    let Some(size) = size.filter(|size| *size > 0) else {
-        return Err(refuse(format!("{type_id} is no type of the program's BTF that an object could have")));
-    };
-    let made = vm.kernel.0.world().objects.allocate(size as usize);
+    let (size, fields) = structure(vm, type_id)?;
+    let made = vm.kernel.0.world().objects.allocate_structure(size, fields);
+    Ok(made.inspect(|start| own(vm, *start)).unwrap_or(0))
+}
+
+/// `bpf_percpu_obj_new_impl(type, meta)`: one for each CPU, or null.
+fn new_per_cpu(vm: &mut Vm, [type_id, ..]: [u64; 5]) -> Result<u64, Trap> {
+    let (size, _) = structure(vm, type_id)?;
+    let cpus = vm.kernel.0.config().cpus;
+    let made = vm.kernel.0.world().objects.allocate_per_cpu(size, cpus);
     Ok(made.inspect(|start| own(vm, *start)).unwrap_or(0))
 }
 
@@ -191,4 +213,16 @@ fn remove(vm: &mut Vm, [root, node, ..]: [u64; 5]) -> Result<u64, Trap> {
     let start = start(vm, node)?;
     own(vm, start);
     Ok(node)
+}
+
+/// `bpf_rbtree_root(root)`: the node there, or null. It stays where it is.
+fn root(vm: &mut Vm, [root, ..]: [u64; 5]) -> Result<u64, Trap> {
+    let mark = graph(vm, root)?;
+    Ok(vm.kernel.0.world().objects.root(mark).unwrap_or(0))
+}
+
+/// `bpf_rbtree_left(root, node)` and `right`: the node below another one, or null.
+fn child(vm: &mut Vm, root: u64, node: u64, right: bool) -> Result<u64, Trap> {
+    let mark = graph(vm, root)?;
+    Ok(vm.kernel.0.world().objects.child(mark, node, right).unwrap_or(0))
 }

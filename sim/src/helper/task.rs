@@ -366,12 +366,18 @@ pub(super) fn exe_file(vm: &mut Vm, [task, ..]: [u64; 5]) -> Result<u64, Trap> {
 pub(super) fn per_cpu_ptr(vm: &mut Vm, [variable, cpu, ..]: [u64; 5]) -> Result<u64, Trap> {
     let cpu = cpu as u32; // the helper takes 32 bits
     let exists = cpu < vm.kernel.0.config().cpus;
-    Ok(if exists { crate::image::per_cpu(variable, cpu) } else { 0 })
+    Ok(if exists { of_cpu(vm, variable, cpu) } else { 0 })
 }
 
 /// `bpf_this_cpu_ptr(variable)`.
 pub(super) fn this_cpu_ptr(vm: &mut Vm, [variable, ..]: [u64; 5]) -> Result<u64, Trap> {
-    Ok(crate::image::per_cpu(variable, vm.cpu))
+    Ok(of_cpu(vm, variable, vm.cpu))
+}
+
+/// The address of what a CPU has of an object or a variable of the kernel.
+fn of_cpu(vm: &Vm, address: u64, cpu: u32) -> u64 {
+    let object = vm.kernel.0.world().objects.of_cpu(address, cpu);
+    object.unwrap_or_else(|| crate::image::per_cpu(address, cpu))
 }
 
 /// `bpf_perf_prog_read_value(ctx, buf, size)`.

@@ -191,7 +191,7 @@ impl Fields {
     ///
     /// The kernel takes a value whose fields are not as they have to be for one without any, and refuses only the programs
     /// that use them.
-    pub(super) fn find(btf: &Btf, value: TypeId, size: u32) -> Fields {
+    pub(crate) fn find(btf: &Btf, value: TypeId, size: u32) -> Fields {
         Fields::parse(btf, value, size, FieldKind::is_of_maps).unwrap_or_default()
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::map::{FieldKind, Fields};
+
 /// Where they lie: among addresses of the kernel, away from what tests describe.
 const FIRST: u64 = 0xffff_8c00_0000_0000;
 /// Bytes of all objects together.
@@ -25,11 +27,37 @@ pub(crate) struct Objects {
 struct Object {
     bytes: Vec<u8>,
     references: u32,
+    /// Its locks, lists, trees and pointers.
+    fields: Fields,
+    /// How many bytes behind the first one another CPU's is, where each has its own.
+    stride: Option<usize>,
 }
 
 impl Objects {
     /// Makes an object of zeros with one reference. None when there is no memory.
     pub(crate) fn allocate(&mut self, len: usize) -> Option<u64> {
+        self.add(len, Fields::default(), None)
+    }
+
+    /// The same of a structure with special fields.
+    pub(crate) fn allocate_structure(&mut self, len: usize, fields: Fields) -> Option<u64> {
+        self.add(len, fields, None)
+    }
+
+    /// One for each CPU, which lie behind each other.
+    pub(crate) fn allocate_per_cpu(&mut self, len: usize, cpus: u32) -> Option<u64> {
+        let stride = len.checked_next_multiple_of(8)?;
+        self.add(stride.checked_mul(cpus as usize)?, Fields::default(), Some(stride))
+    }
+
+    /// The address of a CPU's own, if there is one for each at an address.
+    pub(crate) fn of_cpu(&self, address: u64, cpu: u32) -> Option<u64> {
+        let object = self.all.get(&address)?;
+        let at = object.stride?.checked_mul(cpu as usize).filter(|at| *at < object.bytes.len())?;
+        Some(address + at as u64) // inside
+    }
+
+    fn add(&mut self, len: usize, fields: Fields, stride: Option<usize>) -> Option<u64> {
         if self.bytes.saturating_add(len) > BYTES_MAX {
             return None;
         }
@@ -37,7 +65,7 @@ impl Objects {
         let address = FIRST.checked_add(self.allocated)?;
         self.allocated += len.next_multiple_of(64) as u64 + 64; // of at most 64 MiB
         self.bytes += len; // below the limit
-        self.all.insert(address, Object { bytes: vec![0; len], references: 1 });
+        self.all.insert(address, Object { bytes: vec![0; len], references: 1, fields, stride });
         Some(address)
     }
 
@@ -77,13 +105,38 @@ impl Objects {
         object.map(|object| object.references = object.references.saturating_add(1)).is_some()
     }
 
-    /// Lets go of a reference, and of the object with the last one.
+    /// Whether an object has a field of a kind at an address; none where there is no object.
+    pub(crate) fn has_field(&self, address: u64, kind: FieldKind) -> Option<bool> {
+        let (start, at) = self.find(address)?;
+        let object = self.all.get(&start)?;
+        Some(object.fields.iter().any(|field| field.kind == kind && field.offset == at))
+    }
+
+    /// Lets go of a reference, and with the last one of the object and of what it holds.
     pub(crate) fn let_go(&mut self, start: u64) {
-        let Some(object) = self.all.get_mut(&start) else { return };
-        object.references = object.references.saturating_sub(1);
-        if object.references == 0 {
+        let mut going = vec![start];
+        while let Some(start) = going.pop() {
+            let Some(object) = self.all.get_mut(&start) else { continue };
+            object.references = object.references.saturating_sub(1);
+            if object.references > 0 {
+                continue;
+            }
+            let Some(object) = self.all.remove(&start) else { continue };
             self.bytes -= object.bytes.len(); // it was counted
-            self.all.remove(&start);
+            for field in object.fields.iter() {
+                let bytes = object.bytes.get(field.offset..).and_then(|bytes| bytes.first_chunk());
+                let word = bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+                match field.kind {
+                    FieldKind::ListHead | FieldKind::RbRoot => {
+                        for node in self.graphs.remove(&word).unwrap_or_default() {
+                            self.owners.remove(&node);
+                            going.extend(self.start(node));
+                        }
+                    }
+                    FieldKind::Kptr | FieldKind::KptrPerCpu => going.push(word),
+                    _ => {}
+                }
+            }
         }
     }
 
@@ -97,6 +150,28 @@ impl Objects {
     /// The nodes of a list or tree, in order.
     pub(crate) fn nodes(&self, mark: u64) -> impl Iterator<Item = u64> + '_ {
         self.graphs.get(&mark).into_iter().flatten().copied()
+    }
+
+    /// The node at the root of a tree, which lies balanced here: in the middle of what is below it.
+    pub(crate) fn root(&self, mark: u64) -> Option<u64> {
+        let nodes = self.graphs.get(&mark)?;
+        nodes.get(nodes.len() / 2).copied()
+    }
+
+    /// The node below another one of a tree, to its left or right.
+    pub(crate) fn child(&self, mark: u64, node: u64, right: bool) -> Option<u64> {
+        let nodes = self.graphs.get(&mark)?;
+        let place = nodes.iter().position(|there| *there == node)?;
+        let (mut low, mut high) = (0_usize, nodes.len());
+        loop {
+            let middle = low.midpoint(high);
+            if middle == place {
+                break;
+            }
+            if place < middle { high = middle } else { low = middle + 1 } // inside
+        }
+        let (low, high) = if right { (place + 1, high) } else { (low, place) }; // inside
+        if low < high { nodes.get(low.midpoint(high)).copied() } else { None }
     }
 
     /// The list or tree that a node is in.
