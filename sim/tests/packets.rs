@@ -35,8 +35,20 @@ fn programs_on_packets() {
 #[test]
 fn random_programs_on_packets() {
     let kernel = Kernel::new(skep_sim::SimKernel::new());
-    // Room is taken away in a packet that was put into another one, and it stays one: no further header of that kind goes in front.
-    let case = packet_bodies::random(15518);
-    let prog = case.load(&kernel).unwrap();
-    assert!(case.run(&prog).starts_with("random 15518 | -366525330 119:ffffffffffff0200"));
+    for (seed, expected) in [
+        // Room is taken away in a packet that was put into another one, and it stays one: no further header of that kind goes in front.
+        (15518, "-366525330 119:"),
+        // A header of UDP comes with the one of IP, and no packet is cut in front of that.
+        (46888, "-314410590 136:"),
+        (50081, "-945911392 1529:"),
+        // What was cut in front of its network header has no bytes to take away.
+        (70225, "1745918370 22:"),
+        (83171, "1614533832 58:"),
+        (87811, "-1161811647 49:"),
+    ] {
+        let case = packet_bodies::random(seed);
+        let prog = case.load(&kernel).unwrap();
+        let found = case.run(&prog);
+        assert!(found.starts_with(&format!("random {seed} | {expected}")), "{found}");
+    }
 }

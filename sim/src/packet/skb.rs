@@ -439,7 +439,8 @@ impl Skb {
             room::DECAP_IPV6 => 40,
             _ => return Err(Errno::EINVAL),
         };
-        let now = self.buffer.len().saturating_sub(self.network_offset());
+        // A packet that was cut in front of its network header has a huge number of bytes behind that.
+        let now = self.len32().wrapping_sub(self.network_offset() as u32) as usize; // offsets are below 2^17
         let fits = if shrink {
             len < now && now - len >= least
         } else {
@@ -502,6 +503,9 @@ impl Skb {
             self.encapsulated = true;
             self.network = self.mac + mac_len;
             let ipv6 = flags & room::ENCAP_IPV6 != 0;
+            if flags & (room::ENCAP_GRE | room::ENCAP_UDP) != 0 {
+                self.transport = Some(self.buffer.data + mac_len + if ipv6 { 40 } else { 20 });
+            }
             self.protocol = if ipv6 { ETH_IPV6 } else { ETH_IPV4 };
         }
         Ok(Ok(()))
