@@ -203,8 +203,15 @@ fn command_step(args: &Args) -> Result<Step> {
 
 /// Tests that hold the simulated kernel to the running one in all that it answers. It answers as Linux 6.18 does, so what
 /// another kernel answers says nothing of it. What differs between kernels and matters to skep has tests of its own.
-const OF_THE_SIMULATED_KERNEL: &[&str] =
-    &["kernel_fields", "kernel_fuzz_maps", "kernel_fuzzed", "kernel_helpers", "kernel_packets"];
+const OF_THE_SIMULATED_KERNEL: &[&str] = &[
+    "kernel_fields",
+    "kernel_fuzz_maps",
+    "kernel_fuzzed",
+    "kernel_helpers",
+    "kernel_mutated_btf",
+    "kernel_mutated_programs",
+    "kernel_packets",
+];
 
 /// The workspace's kernel tests, and the programs that they may run.
 fn test_steps(args: &Args) -> Result<(Vec<Step>, Vec<PathBuf>)> {
