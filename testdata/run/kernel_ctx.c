@@ -34,6 +34,10 @@ struct bpf_htab { struct bpf_map map; u32 n_buckets, elem_size; };
 void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 void *bpf_rdonly_cast(const void *pointer, u32 type) __ksym;
 
+struct bpf_dynptr { u64 opaque[2]; } __attribute__((aligned(8)));
+int bpf_dynptr_from_skb(struct __sk_buff *skb, u64 flags, struct bpf_dynptr *to) __ksym;
+void *bpf_dynptr_slice(const struct bpf_dynptr *from, u64 at, void *buffer, u64 len) __ksym;
+
 u64 seen[40];
 
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 5); __type(key, u32); __type(value, u32); } numbers SEC(".maps");
@@ -115,6 +119,8 @@ SEC("netfilter")
 int hook(struct bpf_nf_ctx *ctx)
 {
 	const struct nf_hook_state *state = ctx->state;
+	struct bpf_dynptr bytes;
+	u8 buffer[4] = {}, *start;
 
 	packet(ctx->skb);
 	seen[20] = state->hook;
@@ -122,6 +128,11 @@ int hook(struct bpf_nf_ctx *ctx)
 	seen[22] = state->in != NULL;
 	seen[23] = state->out != NULL;
 	device(state->out, 24);
+	if (bpf_dynptr_from_skb((struct __sk_buff *)ctx->skb, 0, &bytes))
+		return 1;
+	start = bpf_dynptr_slice(&bytes, 0, buffer, sizeof(buffer));
+	if (start)
+		seen[29] = start[0] << 8 | start[3];
 	return 1;
 }
 

@@ -74,7 +74,7 @@ pub(crate) fn check(kernel: &Kernel) -> Result<(Vec<String>, Vec<String>)> {
     let hook = with(
         &[50, 0, 0, 0, 0, protocol, 0, 0, 14, 14, 64, 1, tcp, tcp, 0, 1, 772, 0x6c6f, 6, 65536],
         20,
-        &[1, 2, 0, 1, 1, 772, 0x6c6f, 6, 65536],
+        &[1, 2, 0, 1, 1, 772, 0x6c6f, 6, 65536, 0x4532],
     );
     let maps = with(&[2, 5, 8, 7, 1, 4, 16, 64], 8, &[]);
     let cases: [(&str, &[u8], &[u8], Seen); 4] = [

@@ -6,6 +6,7 @@
 use skep_sys::abi::{Errno, ProgType};
 
 use super::{HelperFn, answer, builtin, memory, negative, refuse};
+use crate::packet::packet_bounds;
 use crate::vm::{Trap, Vm, What};
 
 pub(super) const HELPERS: &[(i32, HelperFn)] =
@@ -141,7 +142,10 @@ fn from_packet(vm: &mut Vm, packet: u64, flags: u64, to: u64, kind: Kind) -> Res
     }
     let size = match kind {
         Kind::Xdp => helper(vm, 188, [packet, 0, 0, 0, 0])? as u32,
-        _ => vm.memory.load::<4>(packet)? as u32, // the length of a `__sk_buff`
+        _ => match packet_bounds(vm, packet) {
+            Some((start, end)) => end.saturating_sub(start) as u32, // far below 2^32
+            None => vm.memory.load::<4>(packet)? as u32,            // the length of a `__sk_buff`
+        },
     };
     use ProgType as P;
     let writers = [P::SCHED_CLS, P::SCHED_ACT, P::XDP, P::LWT_XMIT, P::SK_SKB];
@@ -242,9 +246,14 @@ fn slice_of(vm: &mut Vm, dynptr: &Dynptr, at: u64, buffer: u64, len: u64, writes
         return Ok(dynptr.address(at));
     }
     // What of the packet lies in one piece is pointed to.
-    let (start, end) = if dynptr.kind == Kind::Skb { (76, 80) } else { (0, 4) };
-    let start = vm.memory.load::<4>(dynptr.data.wrapping_add(start));
-    let end = vm.memory.load::<4>(dynptr.data.wrapping_add(end));
+    let (start, end) = match packet_bounds(vm, dynptr.data) {
+        Some((start, end)) => (Ok(start), Ok(end)),
+        None => {
+            let (start, end) = if dynptr.kind == Kind::Skb { (76, 80) } else { (0, 4) };
+            let start = vm.memory.load::<4>(dynptr.data.wrapping_add(start));
+            (start, vm.memory.load::<4>(dynptr.data.wrapping_add(end)))
+        }
+    };
     let first = u64::from(dynptr.offset).saturating_add(at);
     match (start, end) {
         (Ok(start), Ok(end)) if first.saturating_add(len) <= end.saturating_sub(start) => {

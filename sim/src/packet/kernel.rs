@@ -280,6 +280,17 @@ pub(super) fn hook_packet(vm: &mut Vm) -> Result<u64, Trap> {
     view(vm, Of::SkBuff)
 }
 
+/// First address of a packet and that behind it, if its `struct sk_buff` is at an address.
+pub(crate) fn packet_bounds(vm: &mut Vm, address: u64) -> Option<(u64, u64)> {
+    match vm.memory.region(address) {
+        Some(Region::View(view)) if view.what() == SK_BUFF_NAME => {
+            let skb = skb_of(&mut vm.memory)?;
+            Some((skb.buffer.data_address(), skb.buffer.end_address()))
+        }
+        _ => None,
+    }
+}
+
 /// The `struct skb_shared_info` of a packet, if that is at an address: behind the room of the packet.
 pub(crate) fn shared_info(vm: &mut Vm, address: u64) -> Result<Option<u64>, Trap> {
     let Some(skb) = skb_of(&mut vm.memory) else { return Ok(None) };

@@ -18,7 +18,7 @@ mod sysctl;
 pub(crate) mod tcp;
 pub(crate) mod xdp;
 
-pub(crate) use kernel::{Layouts, SK_BUFF_NAME, kernel_context, perf_context, shared_info};
+pub(crate) use kernel::{Layouts, SK_BUFF_NAME, kernel_context, packet_bounds, perf_context, shared_info};
 pub(crate) use lookup::SkLookup;
 pub(crate) use netfilter::Netfilter;
 pub(crate) use reuseport::SkReuseport;
