@@ -145,6 +145,8 @@ impl Shape {
 const STACK_MAX: u32 = 512;
 /// Largest allocation for one hash element (`KMALLOC_MAX_SIZE`).
 const ELEMENT_MAX: u64 = 4 << 20;
+/// Most buckets of a hash, a power of two: as many as 32 bits count of 16 bytes each.
+const BUCKETS_MAX: u32 = 1 << 27;
 /// Largest per-CPU allocation (`PCPU_MIN_UNIT_SIZE`).
 const PER_CPU_MAX: u32 = 32768;
 /// Memory for the values of one array. The kernel's bound is the memory of the machine.
@@ -234,7 +236,7 @@ pub(crate) fn check(shape: &Shape) -> Result<(), Errno> {
             invalid_unless(max > 0 && key > 0 && value > 0)?;
             invalid_unless(kind != MapType::HASH_OF_MAPS || value == 4)?;
             let per_cpu = kind.is_per_cpu() && value > PER_CPU_MAX;
-            if per_cpu || u64::from(key) + u64::from(value) >= ELEMENT_MAX || max > 1 << 31 {
+            if per_cpu || u64::from(key) + u64::from(value) >= ELEMENT_MAX || max > BUCKETS_MAX {
                 return Err(Errno::E2BIG);
             }
             Ok(())

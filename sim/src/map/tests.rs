@@ -167,3 +167,15 @@ fn maps_in_maps() {
     fd.update_fd(&key, inner.as_fd(), ANY).expect("it fits");
     assert!(Arc::ptr_eq(&outer.inner_map(&key).expect("a map"), &inner_map));
 }
+
+#[test]
+fn a_hash_has_so_many_buckets_at_most() {
+    let kernel = Kernel::new(SimKernel::new());
+    let create = |max: u32| {
+        let mut request = MapCreate::new(MapType::HASH, 4, 8, max);
+        request.flags = MapFlags::NO_PREALLOC;
+        kernel.map_create(&request).map(drop)
+    };
+    assert_eq!(create((1 << 27) + 1), Err(Errno::E2BIG));
+    assert_eq!(create(1 << 20), Ok(()));
+}
