@@ -19,9 +19,9 @@ use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, bind, connect, getpeername,
     getsockname, getsockopt, listen, sendto, setsockopt, socket, sockopt,
 };
-use skep::sys::abi::{Errno, MapType, ProgType};
+use skep::sys::Kernel;
+use skep::sys::abi::{Errno, MapType};
 use skep::sys::request::MapCreate;
-use skep::sys::{Feature, Kernel};
 
 /// The process is in one group at a time.
 static LOCK: Mutex<()> = Mutex::new(());
@@ -189,11 +189,6 @@ fn run(name: &str) {
     };
     if let Err(errno) = Kernel::linux().map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
         return skip(&format!("this process may not create a map: {errno}"));
-    }
-    let feature = Feature::Helper(ProgType::CGROUP_SOCK, 187);
-    if Kernel::linux().has(feature).is_unsupported() {
-        println!("skip: {name}: this kernel has no helper bpf_set_retval");
-        return;
     }
     let lock = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     match Linux::new(name, lock) {

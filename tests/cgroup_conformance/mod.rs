@@ -10,12 +10,12 @@ mod sysctls;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use skep::asm::{Reg, Size};
+use skep::asm::{Assembler, Reg, Size};
 use skep::map::Map;
 use skep::program::{Program, ProgramBuilder};
-use skep::sys::Kernel;
 use skep::sys::abi::{AttachFlags, AttachType, Errno, MapType, ProgType, UpdateFlags};
-use skep::sys::request::{LinkTarget, MapCreate, ProgAttach, ProgDetach};
+use skep::sys::request::{LinkAnchor, LinkTarget, MapCreate, ProgAttach, ProgDetach, ProgLoad};
+use skep::sys::{Feature, Kernel};
 
 /// A body: what it is called, and what it does on a kernel.
 pub(crate) type Body = (&'static str, fn(&dyn Host));
@@ -211,6 +211,42 @@ impl Drop for Attached<'_> {
         let request = ProgDetach::new(self.program.as_fd(), target, self.attach_type);
         self.host.kernel().prog_detach(&request).unwrap();
     }
+}
+
+/// Whether programs can say what is answered (Linux 5.18): they say yes or no on older kernels. Helpers name the release
+/// here and below: what came with it cannot be asked for, but a helper that came with it can.
+fn sets_retval(host: &dyn Host, what: &str) -> bool {
+    let sets = host.kernel().has(Feature::Helper(ProgType::CGROUP_SOCK, 187)).is_supported();
+    if !sets {
+        println!("skip: {what}: this kernel has no helper bpf_set_retval");
+    }
+    sets
+}
+
+/// Whether groups put programs before and after others (Linux 6.17).
+fn ordered(host: &dyn Host) -> bool {
+    let mut script = Script::new(host, ProgType::CGROUP_SYSCTL, AttachType::CGROUP_SYSCTL);
+    script.builder.asm().mov64_imm(Reg::R0, 1).exit();
+    let program = script.builder.load(host.kernel()).unwrap();
+    let target = LinkTarget::Fd(host.group().as_fd());
+    let mut request = ProgAttach::new(program.as_fd(), target, script.attach_type);
+    request.flags = AttachFlags::ALLOW_MULTI;
+    request.anchor = LinkAnchor::First;
+    let answer = host.kernel().prog_attach(&request);
+    if answer.is_ok() {
+        host.kernel().prog_detach(&ProgDetach::new(program.as_fd(), target, script.attach_type)).unwrap();
+    }
+    answer.is_ok()
+}
+
+/// Whether programs may return a number, from a hook.
+fn may_return(host: &dyn Host, prog_type: ProgType, attach_type: AttachType, value: i32) -> bool {
+    let mut asm = Assembler::new();
+    asm.mov64_imm(Reg::R0, value).exit();
+    let insns = asm.finish().unwrap();
+    let mut request = ProgLoad::new(prog_type, &insns, "GPL");
+    request.expected_attach_type = attach_type;
+    host.kernel().prog_load(&request, None).is_ok()
 }
 
 fn at(text: &str) -> SocketAddr {

@@ -1,7 +1,8 @@
 use skep::asm::{Cond, Reg, Size};
+use skep::sys::Feature;
 use skep::sys::abi::{AttachType as A, Errno, ProgType};
 
-use super::{Host, Opt, Script, at, negative};
+use super::{Host, Opt, Script, at, negative, sets_retval};
 
 /// Fields of a `struct bpf_sockopt`.
 const VALUE: i16 = 8;
@@ -81,10 +82,12 @@ pub(super) fn setting(host: &dyn Host) {
     let no = set().attach(0);
     assert_eq!(host.set(socket, Opt::Mark, 1), Err(Errno::EPERM));
     drop(no);
-    let mut script = set();
-    let other = script.set_retval(-Errno::ENOSPC.0).attach(0);
-    assert_eq!(host.set(socket, Opt::Mark, 1), Err(Errno::ENOSPC));
-    drop(other);
+    if sets_retval(host, "setting") {
+        let mut script = set();
+        let other = script.set_retval(-Errno::ENOSPC.0).attach(0);
+        assert_eq!(host.set(socket, Opt::Mark, 1), Err(Errno::ENOSPC));
+        drop(other);
+    }
     // What the kernel itself does.
     host.set(socket, Opt::ReceiveBuffer, 4000).unwrap();
     assert_eq!(host.get(socket, Opt::ReceiveBuffer), Ok(8000));
@@ -125,6 +128,11 @@ pub(super) fn getting(host: &dyn Host) {
     // What a program answers in place of the kernel, one after the other.
     let mut script = get();
     let errno = script.set_field(RETVAL, -Errno::ENOSPC.0).attach(1);
+    if !sets_retval(host, "getting") {
+        // What the kernel answered, or that it went well: nothing else was to be said.
+        assert_eq!(host.get(socket, Opt::Mark), Err(Errno::EFAULT));
+        return;
+    }
     assert_eq!(host.get(socket, Opt::Mark), Err(Errno::ENOSPC));
     let mut script = get();
     script.note_field(Size::W, RETVAL);
@@ -170,6 +178,12 @@ const OPTIONS: &[(i32, i32, i32)] = &[
 
 pub(super) fn helpers(host: &dyn Host) {
     let socket = host.socket(true).unwrap();
+    // Up to Linux 6.0 programs had options of their own, less than the kernel has. A helper that is as new tells.
+    let all = host.kernel().has(Feature::Helper(ProgType::CGROUP_SOCK_ADDR, 208)).is_supported();
+    if !all {
+        println!("skip: helpers: programs of this kernel set some options only");
+    }
+    let allowed = [0, negative(Errno::EINVAL)];
     for options in OPTIONS.chunks(8) {
         let mut script = Script::new(host, ProgType::CGROUP_SOCK_ADDR, A::CGROUP_INET4_CONNECT);
         for (level, name, value) in options {
@@ -190,7 +204,11 @@ pub(super) fn helpers(host: &dyn Host) {
         assert_eq!(host.connect(socket, at("127.0.0.1:20114")), Err(Errno::EPERM));
         let noted: [u64; 24] = program.notes();
         for (row, noted) in options.iter().zip(noted.chunks(3)) {
-            assert_eq!(noted, expected(*row), "{row:?}");
+            if all || noted[..2] == [0, 0] {
+                assert_eq!(noted, expected(*row), "{row:?}");
+            } else {
+                assert!(noted[..2].iter().all(|answer| allowed.contains(answer)), "{row:?}: {noted:?}");
+            }
         }
     }
 }
