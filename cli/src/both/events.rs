@@ -91,6 +91,10 @@ impl Place<'_> {
             ProgType::TRACING | ProgType::LSM => self.by_type(),
             ProgType::CGROUP_SOCK_ADDR => self.sockets(),
             ProgType::SOCK_OPS => self.connections(),
+            ProgType::CGROUP_SOCK => self.lives(),
+            ProgType::CGROUP_SOCKOPT => self.options(),
+            ProgType::CGROUP_SYSCTL => self.settings(),
+            ProgType::CGROUP_DEVICE => self.devices(),
             ProgType::CGROUP_SKB | ProgType::SCHED_CLS | ProgType::XDP | ProgType::NETFILTER => {
                 self.packets()
             }
