@@ -32,8 +32,12 @@ fn called(insn: &Insn, index: usize) -> Option<i64> {
     calls.then(|| index as i64 + 1 + i64::from(insn.imm)) // indexes are below a million
 }
 
-/// Where an instruction would jump to if all of its class were jumps: what it really is, is looked at later.
-fn claimed_target(insn: &Insn, index: usize) -> Option<i64> {
+/// Where an instruction would jump to if all of its class were jumps: what it really is, is looked at later. A kernel that has
+/// indirect jumps leaves them out.
+fn claimed_target(insn: &Insn, index: usize, has_indirect: bool) -> Option<i64> {
+    if has_indirect && insn.opcode == op::GOTOX {
+        return None;
+    }
     let jumps = matches!(insn.class(), op::CLASS_JMP | op::CLASS_JMP32)
         && !matches!(insn.opcode & op::OP_MASK, op::JMP_CALL | op::JMP_EXIT);
     let distance = if insn.opcode == op::GOTOL { i64::from(insn.imm) } else { i64::from(insn.off) };
@@ -41,11 +45,11 @@ fn claimed_target(insn: &Insn, index: usize) -> Option<i64> {
 }
 
 /// Checks that no jump leaves its sub-program, and that none is left by running off its end.
-pub(super) fn check_jumps(insns: &[Insn], starts: &[usize]) -> Result<(), Reject> {
+pub(super) fn check_jumps(insns: &[Insn], starts: &[usize], has_indirect: bool) -> Result<(), Reject> {
     let ends = starts.iter().skip(1).copied().chain([insns.len()]);
     for (&start, end) in starts.iter().zip(ends) {
         for (index, insn) in insns.iter().enumerate().take(end).skip(start) {
-            if let Some(target) = claimed_target(insn, index)
+            if let Some(target) = claimed_target(insn, index, has_indirect)
                 && !usize::try_from(target).is_ok_and(|target| (start..end).contains(&target))
             {
                 return Err(reject(
@@ -53,7 +57,8 @@ pub(super) fn check_jumps(insns: &[Insn], starts: &[usize]) -> Result<(), Reject
                     format!("jump out of range from insn {index} to {target}"),
                 ));
             }
-            let leaves = matches!(insn.opcode, op::EXIT | op::JA | op::GOTOL | op::GOTOX);
+            let leaves = matches!(insn.opcode, op::EXIT | op::JA | op::GOTOL)
+                || has_indirect && insn.opcode == op::GOTOX;
             if index + 1 == end && !leaves {
                 return Err(reject(Errno::EINVAL, "last insn is not an exit or jmp"));
             }

@@ -128,7 +128,8 @@ fn check(
         starts.insert(place, callback);
     }
     found.kfuncs = refs::kernel_functions(subject)?;
-    layout::check_jumps(insns, &starts)?;
+    let has_indirect = subject.kernel.features().contains(Features::INSN_ARRAY);
+    layout::check_jumps(insns, &starts, has_indirect)?;
     let mut functions = Vec::new();
     if let Some(btf) = btf {
         let request = subject.request;
