@@ -5,32 +5,20 @@
 mod code;
 mod make;
 mod probe;
+// The simulated kernel has the same.
+#[path = "../../src/world/random.rs"]
+mod random;
 mod run;
 mod shrink;
 
 pub(crate) use code::Program;
 pub(crate) use make::{Shape, make};
 pub(crate) use probe::{MAY_GOTO, ORDERED, V2, V3, V4, has_loop, loads};
+pub(crate) use random::Random;
 pub(crate) use run::{Outcome, Refused, run};
 pub(crate) use shrink::shrink;
 
-/// A generator of random numbers (SplitMix64), the same on every machine.
-#[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
-
 impl Random {
-    pub(crate) fn new(seed: u64) -> Random {
-        Random(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
     /// A number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize

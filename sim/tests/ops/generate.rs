@@ -1,28 +1,17 @@
 //! Maps and operations from a seed.
 
+// The simulated kernel has the same.
+#[path = "../../src/world/random.rs"]
+mod random;
+
 use skep_sys::abi::{MapFlags, MapType};
 
 use super::objects::{MAPS, SOCKETS};
 use super::play::pattern;
 use super::{Key, Op, Spec, Types, Value};
-
-/// Numbers that follow from a seed (SplitMix64).
-#[derive(Clone)]
-pub(crate) struct Random(u64);
+pub(crate) use random::Random;
 
 impl Random {
-    pub(crate) fn new(seed: u64) -> Random {
-        Random(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
     /// A number below `end`.
     pub(crate) fn below(&mut self, end: u32) -> u32 {
         (self.next() % u64::from(end.max(1))) as u32

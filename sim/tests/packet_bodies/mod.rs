@@ -2,12 +2,18 @@
 
 #![allow(dead_code, reason = "each test target uses a part")]
 
+// The simulated kernel has the same.
+#[path = "../../src/world/random.rs"]
+mod random;
+
 use std::fmt::Write;
 
 use skep_asm::{Assembler, Cond, Insn, Reg, Size};
 use skep_sys::abi::{AttachType, ProgType, TestRunFlags};
 use skep_sys::request::{ProgLoad, TestRun};
 use skep_sys::{Kernel, LoadedProgram};
+
+use random::Random;
 
 /// A program and what it is run with.
 #[derive(Clone, Debug)]
@@ -506,16 +512,9 @@ fn contexts(cases: &mut Vec<Case>) {
     }
 }
 
-/// Random numbers that follow from a seed.
-pub(crate) struct Random(pub(crate) u64);
-
 impl Random {
     fn below(&mut self, end: u64) -> i32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) % end) as i32
+        (self.next() % end) as i32
     }
 
     fn of<T: Copy>(&mut self, values: &[T]) -> T {
@@ -525,7 +524,7 @@ impl Random {
 
 /// A program that calls some helpers with arguments that nobody would think of, on some packet.
 pub(crate) fn random(seed: u64) -> Case {
-    let mut r = Random(seed);
+    let mut r = Random::new(seed);
     let prog_type = r.of(&[CLS, XDP]);
     let len = r.of(&[54, 64, 100, 1500, 3000]);
     let data = match r.below(5) {
