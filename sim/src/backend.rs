@@ -76,8 +76,9 @@ impl Backend for Core {
             _ => shape.elements(inner.as_ref(), &devices)?,
         };
         kernel.charge(shape.memory())?;
+        kernel.meter.admit(elements.pieces())?;
         let name = request.name;
-        let make = |id| Map::new(id, shape, name, btf, inner, elements);
+        let make = |id| Map::new(id, shape, name, btf, inner, elements, &kernel.meter);
         let map = kernel.state().maps.add(make)?;
         kernel.open(Object::Map(map), access)
     }

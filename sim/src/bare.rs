@@ -4,7 +4,7 @@ use skep_sys::abi::{Errno, MapType};
 use skep_sys::request::MapCreate;
 
 use crate::fd::Access;
-use crate::map::{self, Fields, Map, Shape};
+use crate::map::{self, Fields, Map, Meter, Shape};
 
 /// A map of no kernel: the elements of a simulated map and their rules, without a descriptor or an id.
 ///
@@ -64,7 +64,8 @@ impl BareMap {
         map::check(&shape)?;
         let shape = shape.without_access();
         let elements = shape.elements(None, &[])?;
-        Ok(BareMap(Arc::new(Map::new(0, shape, request.name, None, None, elements))))
+        let meter = Arc::new(Meter::new(usize::MAX)); // there are no programs of strangers
+        Ok(BareMap(Arc::new(Map::new(0, shape, request.name, None, None, elements, &meter))))
     }
 
     /// Kind.

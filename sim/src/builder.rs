@@ -57,6 +57,8 @@ pub struct Builder {
     pub(crate) failing: Vec<(Command, u64, Errno)>,
     /// Bytes that maps and programs may take together.
     pub(crate) memory_limit: Option<usize>,
+    /// Bytes of the process that the values of maps may take.
+    pub(crate) host_memory: usize,
     /// Whether lines that programs come to are counted from the start.
     pub(crate) coverage: bool,
 }
@@ -133,6 +135,7 @@ impl Default for Builder {
             kfuncs: BTreeMap::new(),
             failing: Vec::new(),
             memory_limit: None,
+            host_memory: 2 << 30,
             coverage: false,
         }
     }
@@ -353,6 +356,29 @@ impl Builder {
     /// memory of all its elements, in whole pages, as [`memlock`](skep_sys::Backend::memlock) tells. No limit by default.
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// The bytes of this process that the values of all maps may take: 2 GiB by default. Values take none before they are
+    /// written, so that this is no limit of what maps may be declared to hold, for which there is
+    /// [`memory_limit`](Builder::memory_limit). It keeps programs that nobody trusts from using up the memory of the machine: an
+    /// element for which none is left is not made, with `ENOMEM`.
+    ///
+    /// ```
+    /// use skep_sim::SimKernel;
+    /// use skep_sys::abi::{MapType, UpdateFlags};
+    /// use skep_sys::request::MapCreate;
+    /// use skep_sys::Kernel;
+    ///
+    /// let kernel = Kernel::new(SimKernel::builder().host_memory(1 << 20).build()?);
+    /// // Nearly four gigabytes, of which nothing is there.
+    /// let map = kernel.map_create(&MapCreate::new(MapType::HASH, 4, 1000, 4_000_000)).unwrap();
+    /// let fill = (0..4_000_000_u32).find_map(|key| map.update(&key.to_ne_bytes(), &[1; 1000], UpdateFlags::empty()).err());
+    /// assert_eq!(fill.unwrap().errno(), Some(skep_sys::abi::Errno::ENOMEM));
+    /// # Ok::<(), skep_btf::BtfError>(())
+    /// ```
+    pub fn host_memory(mut self, bytes: usize) -> Self {
+        self.host_memory = bytes;
         self
     }
 

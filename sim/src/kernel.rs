@@ -20,7 +20,7 @@ use crate::fd::{Access, Descriptors};
 use crate::features::Features;
 use crate::given::Given;
 use crate::link::Link;
-use crate::map::Map;
+use crate::map::{Map, Meter};
 use crate::object::{Ids, Object};
 use crate::packet::Layouts;
 use crate::perf::PerfEvent;
@@ -79,6 +79,8 @@ pub struct Live {
 #[derive(Debug)]
 pub(crate) struct Inner {
     config: Builder,
+    /// What the values of maps take.
+    pub(crate) meter: Arc<Meter>,
     vmlinux: Option<Arc<BtfObject>>,
     modules: Vec<Arc<BtfObject>>,
     made: Instant,
@@ -247,8 +249,10 @@ impl Inner {
         };
         let world = Mutex::new(World::new(&config));
         let calls = CallHooks::new(&config.failing);
+        let meter = Arc::new(Meter::new(config.host_memory));
         Inner {
             config,
+            meter,
             vmlinux,
             modules,
             made: Instant::now(),
@@ -384,9 +388,14 @@ impl Inner {
         if memory.is_some_and(|limit| used > limit) { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
+    /// The state, from which what nobody holds any more has gone if memory is short.
+    fn current(&self) -> MutexGuard<'_, State> {
+        if self.meter.is_short() { self.swept() } else { self.state() }
+    }
+
     /// What a descriptor stands for.
     pub(crate) fn object(&self, fd: BorrowedFd<'_>) -> Result<Object, Errno> {
-        self.state().descriptors.get(fd).map(|(object, _)| object.clone())
+        self.current().descriptors.get(fd).map(|(object, _)| object.clone())
     }
 
     /// What a descriptor that is given as a number stands for.
@@ -396,7 +405,7 @@ impl Inner {
 
     /// The map that a descriptor stands for, and what may be done through it.
     pub(crate) fn map(&self, fd: BorrowedFd<'_>) -> Result<(Arc<Map>, Access), Errno> {
-        let state = self.state();
+        let state = self.current();
         let (object, access) = state.descriptors.get(fd)?;
         Ok((object.map()?.clone(), access))
     }

@@ -65,6 +65,11 @@ impl TouchedPages {
         word.is_some_and(|word| word.fetch_and(!bit, Ordering::Relaxed) & bit != 0)
     }
 
+    /// How many pages are there.
+    pub fn how_many(&self) -> usize {
+        self.bits.iter().map(|word| word.load(Ordering::Relaxed).count_ones() as usize).sum()
+    }
+
     /// Calls `each` with every page that was touched since the last time.
     pub fn each_new(&self, mut each: impl FnMut(usize)) {
         if !self.any_new.swap(false, Ordering::Acquire) {

@@ -26,7 +26,12 @@ fn alloc_pages(vm: &mut Vm, [map, address, count, _, flags]: [u64; 5]) -> Result
         // Of an address beyond the arena the kernel looks at the low half, too.
         _ => Some(page_of(at.user, address)),
     };
+    if !map.has_room_for_pages(count as u32) {
+        return Ok(0);
+    }
     let given = map.with_arena(|arena| arena.allocate(first, count as u32)).flatten();
+    map.settle_pages();
+    vm.spend(given.map_or(0, |_| count as u32).into());
     Ok(given.map_or(0, |page| at.user.wrapping_add(u64::from(page) * PAGE)))
 }
 
@@ -40,7 +45,9 @@ fn free_pages(vm: &mut Vm, [map, address, count, ..]: [u64; 5]) -> Result<u64, T
     let map = vm.memory.map(map)?;
     if map.is_arena() && address != 0 {
         let at = vm.arena_of(&map)?;
-        map.with_arena(|arena| arena.release(page_of(at.user, address), count as u32));
+        let released = map.with_arena(|arena| arena.release(page_of(at.user, address), count as u32));
+        map.settle_pages();
+        vm.spend(released.unwrap_or(0).into());
     }
     Ok(0)
 }

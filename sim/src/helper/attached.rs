@@ -2,7 +2,7 @@
 
 use skep_sys::abi::Errno;
 
-use super::{HelperFn, negative};
+use super::{EFFECT, HelperFn, negative};
 use crate::event::{Branch, Registers, TraceEffect};
 use crate::vm::{Region, Trap, Vm, What};
 
@@ -66,6 +66,7 @@ pub(super) fn override_return(vm: &mut Vm, [regs, value, ..]: [u64; 5]) -> Resul
         to.copy_from_slice(&value.to_ne_bytes());
     }
     vm.site.overridden = Some(value);
+    vm.spend(EFFECT);
     vm.site.effects.push(TraceEffect::Override { value });
     Ok(0)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use skep_sys::abi::{Errno, MapType};
 
 use super::{HelperFn, answer, memory, negative, refuse};
-use crate::map::Map;
+use crate::map::{Map, Value};
 use crate::vm::{Own, Region, Shared, Trap, Vm, What};
 
 pub(super) const HELPERS: &[(i32, HelperFn)] = &[
@@ -160,6 +160,18 @@ fn peek(vm: &mut Vm, [map, value, ..]: [u64; 5]) -> Result<u64, Trap> {
     memory::with_room(vm, value, len, |value| map.program_peek(value))
 }
 
+/// The elements that a program goes through: of an array as it comes to them, since it may be as long as an address space.
+fn elements(map: &Arc<Map>, cpu: u32) -> Box<dyn Iterator<Item = (Arc<[u8]>, Value)>> {
+    if !matches!(map.shape.kind, MapType::ARRAY | MapType::PERCPU_ARRAY) {
+        return Box::new(map.values(cpu).into_iter());
+    }
+    let map = map.clone();
+    Box::new((0..map.shape.max_entries).map_while(move |index| {
+        let key = index.to_ne_bytes();
+        Some((Arc::from(key), map.value(&key, cpu).ok()??))
+    }))
+}
+
 /// `bpf_for_each_map_elem(map, callback, context, flags)`: how many elements the callback was called for.
 fn for_each(vm: &mut Vm, [map, callback, context, flags, _]: [u64; 5]) -> Result<u64, Trap> {
     let map_address = map;
@@ -173,7 +185,7 @@ fn for_each(vm: &mut Vm, [map, callback, context, flags, _]: [u64; 5]) -> Result
     let value_at = vm.memory.add(Region::Gone("there is no value"))?;
     let writable = !map.is_read_only_for_programs();
     let mut visited = 0;
-    for (key, value) in map.values(vm.cpu) {
+    for (key, value) in elements(&map, vm.cpu) {
         if let Some(Region::Own(Own { bytes, .. })) = vm.memory.region_mut(key_at) {
             bytes.clear();
             bytes.extend_from_slice(&key);

@@ -53,6 +53,9 @@ pub(crate) enum Function {
     Custom(CustomFunction),
 }
 
+/// What an effect that is kept counts as, in instructions.
+const EFFECT: u64 = 64;
+
 /// The helpers of each family, by number.
 const HELPERS: &[&[(i32, HelperFn)]] = &[
     attached::HELPERS,

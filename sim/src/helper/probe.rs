@@ -2,7 +2,7 @@
 
 use skep_sys::abi::Errno;
 
-use super::{HelperFn, answer, negative};
+use super::{EFFECT, HelperFn, answer, negative};
 use crate::event::TraceEffect;
 use crate::image::TASK_SIZE;
 use crate::vm::{Trap, Vm};
@@ -195,6 +195,7 @@ pub(super) fn write_user(vm: &mut Vm, [to, from, size, ..]: [u64; 5]) -> Result<
     if written.is_none() {
         return Ok(negative(Errno::EFAULT));
     }
+    vm.spend(EFFECT + bytes.len() as u64); // a length in memory
     vm.site.effects.push(TraceEffect::UserWrite { tgid, address: to, bytes });
     Ok(0)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use skep_sys::abi::Errno;
 
-use super::{HelperFn, answer, negative, refuse};
+use super::{EFFECT, HelperFn, answer, negative, refuse};
 use crate::event::TraceEffect;
 use crate::image::KernelObject;
 use crate::vm::{Trap, Vm};
@@ -156,6 +156,7 @@ fn signal(vm: &mut Vm, pid: u32, signal: u64, thread: bool) -> u64 {
     if u64::from(signal) > SIGNALS {
         return negative(Errno::EINVAL);
     }
+    vm.spend(EFFECT);
     vm.site.effects.push(TraceEffect::Signal { pid, signal, thread });
     0
 }

@@ -62,10 +62,8 @@ fn begin(vm: &mut Vm, address: u64, map: u64, kind: FieldKind, is_wall_clock: bo
     if !vm.kernel.0.is_held(&map) {
         return Ok(negative(Errno::EPERM));
     }
-    let is_here = |there: &Value| Arc::ptr_eq(there.words(), value.words()) && there.start() == value.start();
-    let found = map.values(vm.cpu).into_iter().find(|(_, there)| is_here(there));
     // A value that was removed meanwhile has no key any more.
-    let key = found.map_or_else(|| Arc::from(vec![0; map.shape.key_size as usize]), |(key, _)| key);
+    let key = map.key_of(&value, vm.cpu).unwrap_or_else(|| Arc::from(vec![0; map.shape.key_size as usize]));
     let mut timer = Timer::new(&map, key, offset(address));
     timer.is_wall_clock = is_wall_clock;
     let mark = vm.kernel.0.world().timers.add(timer);

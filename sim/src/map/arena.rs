@@ -197,11 +197,13 @@ impl Arena {
     }
 
     /// Takes pages back. What was in them is gone.
-    pub(crate) fn release(&mut self, first: u32, count: u32) {
+    /// Answers how many pages that were.
+    pub(crate) fn release(&mut self, first: u32, count: u32) -> u32 {
         let end = first.saturating_add(count).min(self.page_count());
+        let count = end.saturating_sub(first);
         self.settle();
-        self.free.give(first, end.saturating_sub(first));
-        let Some(ArenaPages { words, start, there, .. }) = &self.memory else { return };
+        self.free.give(first, count);
+        let Some(ArenaPages { words, start, there, .. }) = &self.memory else { return count };
         for page in first..end {
             if !there.clear(page as usize) {
                 continue; // it takes no memory, and is not to take any now
@@ -211,6 +213,7 @@ impl Arena {
                 word.store(0, Ordering::Relaxed);
             }
         }
+        count
     }
 
     /// Where user space has it, once that is known.
@@ -267,6 +270,11 @@ impl Elements for Arena {
 
     fn pages(&mut self) -> Option<&mut Arena> {
         Some(self)
+    }
+
+    fn pieces(&self) -> usize {
+        let pages = self.memory.as_ref().map_or(0, |memory| memory.there.how_many());
+        pages.saturating_mul(PAGE_SIZE as usize)
     }
 
     fn boxed(&self) -> Box<dyn Elements> {

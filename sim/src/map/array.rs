@@ -7,7 +7,7 @@ use skep_sys::SharedMemory;
 use skep_sys::abi::Errno;
 use skep_sys::request::MapMemory;
 
-use super::elements::{Batches, Elements, Resolve, Words, index, next_index};
+use super::elements::{Batches, Elements, Resolve, VALUES_MAX, Words, index, next_index};
 use super::value::{Form, Value, zeroed};
 use super::{EXIST, NOEXIST};
 
@@ -22,6 +22,8 @@ pub(super) struct Array {
     /// Elements in a chunk: at least one.
     per_chunk: u32,
     chunks: Vec<Option<Arc<[AtomicU64]>>>,
+    /// Bytes of those that are there.
+    taken: usize,
 }
 
 impl Array {
@@ -29,7 +31,7 @@ impl Array {
         let element = form.len().next_multiple_of(8).max(8); // of what can be made, so far from the end
         let per_chunk = u32::try_from(CHUNK / element).unwrap_or(u32::MAX).clamp(1, max_entries.max(1));
         let count = max_entries.div_ceil(per_chunk) as usize;
-        Array { max_entries, form, per_chunk, chunks: vec![None; count] }
+        Array { max_entries, form, per_chunk, chunks: vec![None; count], taken: 0 }
     }
 
     fn element_len(&self) -> usize {
@@ -59,8 +61,10 @@ impl Array {
         let count =
             (self.per_chunk as usize).min(self.max_entries as usize - chunk * self.per_chunk as usize); // at least this index
         let form = &self.form;
+        let taken = &mut self.taken;
         let words = self.chunks.get_mut(chunk)?.get_or_insert_with(|| {
             let words = zeroed(len.saturating_mul(count));
+            *taken += size_of_val(&*words); // of memory that there is
             if !form.fields().is_empty() {
                 for element in (0..count).filter_map(|at| Value::within(&words, at * len, form.len())) {
                     form.initialize(&element);
@@ -123,11 +127,33 @@ impl Elements for Array {
     }
 
     fn values(&mut self, cpu: u32) -> Vec<(Arc<[u8]>, Value)> {
-        let each = (0..self.max_entries).map_while(|index| {
+        let each = (0..self.max_entries.min(VALUES_MAX)).map_while(|index| {
             let value = self.element(index).and_then(|element| self.form.of(&element, cpu))?;
             Some((Arc::from(index.to_ne_bytes()), value))
         });
         each.collect()
+    }
+
+    fn pieces(&self) -> usize {
+        self.taken
+    }
+
+    fn piece(&self) -> usize {
+        self.element_len().saturating_mul(self.per_chunk as usize)
+    }
+
+    fn grows(&self, key: &[u8]) -> bool {
+        index(key).is_ok_and(|index| index < self.max_entries && self.written(index).is_none())
+    }
+
+    fn key_of(&mut self, value: &Value, _: u32) -> Option<Arc<[u8]>> {
+        let here = |chunk: &Option<Arc<[AtomicU64]>>| {
+            chunk.as_ref().is_some_and(|words| Arc::ptr_eq(words, value.words()))
+        };
+        let chunk = self.chunks.iter().position(here)?;
+        let within = value.start().checked_div(self.element_len())?;
+        let index = chunk.checked_mul(self.per_chunk as usize)?.checked_add(within)?;
+        Some(Arc::from(u32::try_from(index).ok()?.to_ne_bytes()))
     }
 
     fn boxed(&self) -> Box<dyn Elements> {

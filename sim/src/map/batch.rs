@@ -57,6 +57,7 @@ impl Map {
                 self.put(state, batch, done, &key).map_err(|errno| (errno, 0))?;
                 if take {
                     state.elements.delete(&key).map_err(|errno| (errno, 0))?;
+                    self.settle(state);
                 }
                 done += 1; // at most the count, by the check above
             }
@@ -130,7 +131,9 @@ impl Map {
         if (self.shape.key_size as usize).checked_mul(batch.count as usize) != Some(batch.keys.len()) {
             return Err(refused(Errno::EFAULT));
         }
-        self.each(batch, |_, key| state.elements.delete(key))
+        let done = self.each(batch, |_, key| state.elements.delete(key));
+        self.settle(&state);
+        done
     }
 
     fn each(&self, batch: &BatchWrite<'_>, mut work: impl FnMut(u32, &[u8]) -> Result<(), Errno>) -> Answer {

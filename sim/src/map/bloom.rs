@@ -31,6 +31,10 @@ impl Elements for Bloom {
         Err(Errno::EOPNOTSUPP)
     }
 
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
     fn boxed(&self) -> Box<dyn Elements> {
         Box::new(self.clone())
     }

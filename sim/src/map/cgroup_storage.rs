@@ -81,6 +81,10 @@ impl Elements for CgroupStorage {
         Ok(own)
     }
 
+    fn count(&self) -> usize {
+        self.values.len()
+    }
+
     fn boxed(&self) -> Box<dyn Elements> {
         Box::new(self.clone())
     }

@@ -73,6 +73,20 @@ impl Map {
         flags: u64,
         resolve: Resolve<'_>,
     ) -> Result<(), Errno> {
+        self.room(state, key)?;
+        let done = self.put_in(state, key, value, flags, resolve);
+        self.settle(state);
+        done
+    }
+
+    fn put_in(
+        &self,
+        state: &mut State,
+        key: &[u8],
+        value: &[u8],
+        flags: u64,
+        resolve: Resolve<'_>,
+    ) -> Result<(), Errno> {
         if self.chooses(flags) {
             let mut all = vec![0; self.shape.value_len()];
             if flags & ALL_CPUS != 0 {

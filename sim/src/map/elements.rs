@@ -24,6 +24,9 @@ use crate::prog::Prog;
 /// Words that a map, programs and mappings hold together.
 pub(super) type Words = Arc<[AtomicU64]>;
 
+/// Most elements of an array that are answered at once: there can be as many as there are numbers.
+pub(super) const VALUES_MAX: u32 = 1 << 16;
+
 /// Finds the object that a descriptor number in a map's value stands for.
 pub(crate) type Resolve<'a> = &'a dyn Fn(i32) -> Result<Object, Errno>;
 
@@ -148,7 +151,7 @@ pub(crate) trait Elements: Debug + Send {
         Ok(None)
     }
 
-    /// All values of a CPU with their keys, for kinds that a program can go through.
+    /// All values of a CPU with their keys, for kinds that a program can go through; of arrays the first [`VALUES_MAX`].
     fn values(&mut self, cpu: u32) -> Vec<(Arc<[u8]>, Value)> {
         let _ = cpu;
         Vec::new()
@@ -213,6 +216,34 @@ pub(crate) trait Elements: Debug + Send {
     /// Takes a socket of the simulated network out, wherever it is.
     fn forget_socket(&mut self, cookie: u64) {
         let _ = cookie;
+    }
+
+    // What the elements take.
+
+    /// How many elements are kept each by itself.
+    fn count(&self) -> usize {
+        0
+    }
+
+    /// Bytes of what is kept together.
+    fn pieces(&self) -> usize {
+        0
+    }
+
+    /// Bytes of the largest piece that one more element can take.
+    fn piece(&self) -> usize {
+        0
+    }
+
+    /// Whether writing at a key takes more memory than before.
+    fn grows(&self, key: &[u8]) -> bool {
+        let _ = key;
+        true
+    }
+
+    /// The key of the element that a value of a CPU is.
+    fn key_of(&mut self, value: &Value, cpu: u32) -> Option<Arc<[u8]>> {
+        self.values(cpu).into_iter().find(|(_, there)| there.is(value)).map(|(key, _)| key)
     }
 
     // What a snapshot needs.

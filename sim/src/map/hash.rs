@@ -33,6 +33,10 @@ impl<V> Table<V> {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     fn is_full(&self) -> bool {
         self.entries.len() >= self.max_entries
     }
@@ -221,6 +225,14 @@ impl Elements for Hash {
         each.filter_map(|(key, value)| Some((key.clone(), self.form.of(value, cpu)?))).collect()
     }
 
+    fn count(&self) -> usize {
+        self.table.len()
+    }
+
+    fn grows(&self, key: &[u8]) -> bool {
+        self.table.get(key).is_none()
+    }
+
     fn boxed(&self) -> Box<dyn Elements> {
         Box::new(self.clone())
     }
@@ -371,6 +383,14 @@ impl Elements for Lru {
     fn values(&mut self, cpu: u32) -> Vec<(Arc<[u8]>, Value)> {
         let each = self.table.iter();
         each.filter_map(|(key, (_, value))| Some((key.clone(), self.form.of(value, cpu)?))).collect()
+    }
+
+    fn count(&self) -> usize {
+        self.table.len()
+    }
+
+    fn grows(&self, key: &[u8]) -> bool {
+        self.table.get(key).is_none() && !self.table.is_full()
     }
 
     fn boxed(&self) -> Box<dyn Elements> {

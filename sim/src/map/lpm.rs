@@ -123,6 +123,10 @@ impl Elements for Lpm {
         Ok(self.longest(key).and_then(|found| self.form.of(&found.value, cpu)))
     }
 
+    fn count(&self) -> usize {
+        self.entries.len()
+    }
+
     fn boxed(&self) -> Box<dyn Elements> {
         Box::new(self.clone())
     }

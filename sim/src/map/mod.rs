@@ -16,6 +16,7 @@ mod fields;
 mod hash;
 mod instructions;
 mod lpm;
+mod meter;
 mod objects;
 mod perf_events;
 mod program;
@@ -33,6 +34,7 @@ mod types;
 mod value;
 
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skep_sys::SharedMemory;
@@ -49,6 +51,7 @@ pub(crate) use create::{Shape, check};
 pub(crate) use elements::{Elements, Resolve, StackFlags};
 pub(crate) use fields::{FieldKind, Fields, check_structures};
 pub(crate) use instructions::PlacesHold;
+pub(crate) use meter::Meter;
 pub(crate) use objects::InnerShape;
 pub(crate) use request::{check_attributes, types_of};
 pub(crate) use ring::{Ring, Sample, Wake};
@@ -67,7 +70,16 @@ pub(crate) struct Map {
     pub(crate) btf: Option<MapTypes>,
     /// What the maps in a map of maps look like.
     pub(crate) inner: Option<InnerShape>,
+    meter: Arc<Meter>,
+    /// What the elements take, as it was last counted.
+    counted: AtomicUsize,
     state: Mutex<State>,
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        self.meter.change(*self.counted.get_mut(), 0);
+    }
 }
 
 /// The BTF types of key and value.
@@ -104,9 +116,34 @@ impl Map {
         btf: Option<MapTypes>,
         inner: Option<InnerShape>,
         elements: Box<dyn Elements>,
+        meter: &Arc<Meter>,
     ) -> Map {
         let state = Mutex::new(State { frozen: false, writers: Arc::new(()), lasting: None, elements });
-        Map { id, shape, name: name.to_owned(), btf, inner, state }
+        let (meter, counted) = (meter.clone(), AtomicUsize::new(0));
+        let map = Map { id, shape, name: name.to_owned(), btf, inner, meter, counted, state };
+        map.settle(&map.state());
+        map
+    }
+
+    /// `ENOMEM` when there is no memory for an element at `key` that is not there yet.
+    fn room(&self, state: &State, key: &[u8]) -> Result<(), Errno> {
+        let room = self.meter.admit(self.element_memory().max(state.elements.piece()));
+        if room.is_err() && !state.elements.grows(key) { Ok(()) } else { room }
+    }
+
+    /// Counts what the elements take now.
+    fn settle(&self, state: &State) {
+        let now = state
+            .elements
+            .count()
+            .saturating_mul(self.element_memory())
+            .saturating_add(state.elements.pieces());
+        self.meter.change(self.counted.swap(now, Ordering::Relaxed), now);
+    }
+
+    /// What an element takes that is kept by itself.
+    fn element_memory(&self) -> usize {
+        self.shape.value_len().saturating_add(self.shape.key_size as usize + meter::BESIDE) // a size is 32 bits
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -221,14 +258,19 @@ impl Map {
             self.check_flags(flags, u64::from(u32::MAX))?;
         }
         self.check_key(key)?;
-        state.elements.update_fd(key, value, flags, resolve)
+        self.room(&state, key)?;
+        let done = state.elements.update_fd(key, value, flags, resolve);
+        self.settle(&state);
+        done
     }
 
     pub(crate) fn delete(&self, access: Access, key: &[u8]) -> Result<(), Errno> {
         let mut state = self.state();
         self.check_writable(&state, access)?;
         self.check_key(key)?;
-        state.elements.delete(key)
+        let done = state.elements.delete(key);
+        self.settle(&state);
+        done
     }
 
     pub(crate) fn next_key(&self, access: Access, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
@@ -280,6 +322,7 @@ impl Map {
         self.check_key(key)?;
         self.check_value(value, flags)?;
         state.elements.take(key, value)?;
+        self.settle(&state);
         self.shape.fields.hide(value, self.shape.form().stride());
         Ok(())
     }
@@ -334,6 +377,7 @@ impl Map {
             }
         }
         let view = state.elements.mmap(memory)?;
+        self.settle(&state);
         if self.shape.kind == MapType::ARENA && memory.writable {
             state.lasting = Some(state.writers.clone());
         }
@@ -378,7 +422,11 @@ impl Map {
         frames: Vec<u8>,
         flags: StackFlags,
     ) -> Result<u32, Errno> {
-        self.state().elements.add_stack(addresses, frames, flags)
+        let mut state = self.state();
+        self.room(&state, &[])?;
+        let added = state.elements.add_stack(addresses, frames, flags);
+        self.settle(&state);
+        added
     }
 
     /// The id of the cgroup in a slot.
@@ -387,7 +435,11 @@ impl Map {
     }
 
     pub(crate) fn put_stack(&self, id: u32, addresses: &[u64]) -> Result<(), Errno> {
-        self.state().elements.put_stack(id, addresses)
+        let mut state = self.state();
+        self.room(&state, &[])?;
+        let put = state.elements.put_stack(id, addresses);
+        self.settle(&state);
+        put
     }
 
     /// Does something with the table that the map is, if it is one.
@@ -398,6 +450,16 @@ impl Map {
     /// Does something with the arena that the map is, if it is one.
     pub(crate) fn with_arena<T>(&self, with: impl FnOnce(&mut Arena) -> T) -> Option<T> {
         self.state().elements.pages().map(with)
+    }
+
+    /// Whether there is memory for so many pages of an arena. They are counted when programs ask for them.
+    pub(crate) fn has_room_for_pages(&self, count: u32) -> bool {
+        self.meter.admit((count as usize).saturating_mul(create::PAGE_SIZE as usize)).is_ok()
+    }
+
+    /// Counts what an arena takes after programs were given pages, or gave some back.
+    pub(crate) fn settle_pages(&self) {
+        self.settle(&self.state());
     }
 
     /// Whether it is an arena.
@@ -426,7 +488,9 @@ impl Map {
     /// Drops what the elements hold: done to program arrays when the last descriptor and pin are gone, since an array
     /// may hold a program that uses it.
     pub(crate) fn release_held(&self) {
-        self.state().elements.release_held();
+        let mut state = self.state();
+        state.elements.release_held();
+        self.settle(&state);
     }
 
     fn check_writable(&self, state: &State, access: Access) -> Result<(), Errno> {

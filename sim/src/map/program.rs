@@ -31,12 +31,24 @@ impl Map {
     /// In cgroup storage, where the kernel makes values as programs are attached, one that is not there is made.
     pub(crate) fn value(&self, key: &[u8], cpu: u32) -> Result<Option<Value>, Errno> {
         self.check_key(key)?;
-        self.state().elements.value(key, cpu)
+        let mut state = self.state();
+        if state.elements.piece() > 0 {
+            self.room(&state, key)?;
+            let value = state.elements.value(key, cpu);
+            self.settle(&state);
+            return value;
+        }
+        state.elements.value(key, cpu)
     }
 
     /// The keys and values as they are now (`bpf_for_each_map_elem`): arrays by index, hashes in the order of iteration.
     pub(crate) fn values(&self, cpu: u32) -> Vec<(Arc<[u8]>, Value)> {
         self.state().elements.values(cpu)
+    }
+
+    /// The key of the element that a value of a CPU is.
+    pub(crate) fn key_of(&self, value: &Value, cpu: u32) -> Option<Arc<[u8]>> {
+        self.state().elements.key_of(value, cpu)
     }
 
     /// The map at a key of a map of maps.
@@ -103,12 +115,21 @@ impl Map {
         if initial.is_some_and(|initial| initial.len() != self.shape.value_size as usize) {
             return Err(Errno::EFAULT);
         }
-        self.state().elements.owned(owner, initial)
+        let mut state = self.state();
+        if initial.is_some() {
+            self.room(&state, &[])?;
+        }
+        let value = state.elements.owned(owner, initial);
+        self.settle(&state);
+        value
     }
 
     /// Removes such a value (`bpf_task_storage_delete`).
     pub(crate) fn storage_delete(&self, owner: Owner) -> Result<(), Errno> {
-        self.state().elements.remove_owned(owner)
+        let mut state = self.state();
+        let done = state.elements.remove_owned(owner);
+        self.settle(&state);
+        done
     }
 
     /// `bpf_map_update_elem`. The value has the length of one CPU's.
@@ -129,13 +150,19 @@ impl Map {
         if lock {
             return self.write(&mut state, key, value, flags, &|_| Err(Errno::EBADF));
         }
-        state.elements.program_update(key, value, flags, cpu)
+        self.room(&state, key)?;
+        let done = state.elements.program_update(key, value, flags, cpu);
+        self.settle(&state);
+        done
     }
 
     /// `bpf_map_delete_elem`.
     pub(crate) fn program_delete(&self, key: &[u8]) -> Result<(), Errno> {
         self.check_key(key)?;
-        self.state().elements.delete(key)
+        let mut state = self.state();
+        let done = state.elements.delete(key);
+        self.settle(&state);
+        done
     }
 
     /// `bpf_map_push_elem`.
@@ -144,7 +171,11 @@ impl Map {
         if !self.is_keyless() {
             return Err(Errno::EOPNOTSUPP);
         }
-        self.state().elements.update(&[], value, flags, &|_| Err(Errno::EBADF))
+        let mut state = self.state();
+        self.room(&state, &[])?;
+        let done = state.elements.update(&[], value, flags, &|_| Err(Errno::EBADF));
+        self.settle(&state);
+        done
     }
 
     /// `bpf_map_pop_elem`. The value is zero afterwards when there was none.
@@ -153,7 +184,10 @@ impl Map {
         if !matches!(self.shape.kind, MapType::QUEUE | MapType::STACK) {
             return Err(Errno::EOPNOTSUPP);
         }
-        let taken = self.state().elements.take(&[], value);
+        let mut state = self.state();
+        let taken = state.elements.take(&[], value);
+        self.settle(&state);
+        drop(state);
         if taken.is_err() {
             value.fill(0);
         }

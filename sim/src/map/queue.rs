@@ -56,6 +56,10 @@ impl Elements for Queue {
         copy(value, &front.ok_or(Errno::ENOENT)?)
     }
 
+    fn count(&self) -> usize {
+        self.values.len()
+    }
+
     fn boxed(&self) -> Box<dyn Elements> {
         Box::new(self.clone())
     }

@@ -430,6 +430,10 @@ impl Elements for Ring {
         Some(self)
     }
 
+    fn pieces(&self) -> usize {
+        size_of_val(&*self.memory)
+    }
+
     fn boxed(&self) -> Box<dyn Elements> {
         Box::new(self.clone())
     }

@@ -100,6 +100,8 @@ impl Map {
             ring.forget_holder();
         }
         *elements = restored;
+        self.settle(&state);
+        let State { elements, .. } = &mut *state;
         elements.ring().is_some_and(|ring| ring.available().is_ok_and(|bytes| bytes > 0))
     }
 

@@ -9,7 +9,7 @@ use skep_sys::request::MapMemory;
 
 use super::array::checked_index;
 use super::create::PAGE_SIZE;
-use super::elements::{Batches, Elements, Resolve, Words, index, next_index};
+use super::elements::{Batches, Elements, Resolve, VALUES_MAX, Words, index, next_index};
 use super::value::{Form, Value, zeroed};
 
 /// An array whose values are in memory that it shares with its mappings, eight bytes aligned.
@@ -86,9 +86,18 @@ impl Elements for SharedArray {
     }
 
     fn values(&mut self, _: u32) -> Vec<(Arc<[u8]>, Value)> {
-        let each = (0..self.max_entries)
+        let each = (0..self.max_entries.min(VALUES_MAX))
             .map_while(|index| Some((Arc::from(index.to_ne_bytes()), self.element(index)?)));
         each.collect()
+    }
+
+    fn pieces(&self) -> usize {
+        size_of_val(&*self.words)
+    }
+
+    fn key_of(&mut self, value: &Value, _: u32) -> Option<Arc<[u8]>> {
+        let index = value.start().checked_div(self.form.stride())?;
+        Some(Arc::from(u32::try_from(index).ok()?.to_ne_bytes()))
     }
 
     fn boxed(&self) -> Box<dyn Elements> {

@@ -83,6 +83,10 @@ impl Elements for Stacks {
         Ok(())
     }
 
+    fn count(&self) -> usize {
+        self.stacks.len()
+    }
+
     fn boxed(&self) -> Box<dyn Elements> {
         Box::new(self.clone())
     }

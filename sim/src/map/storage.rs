@@ -96,6 +96,10 @@ impl Elements for Storage {
         Ok(())
     }
 
+    fn count(&self) -> usize {
+        self.values.len()
+    }
+
     fn boxed(&self) -> Box<dyn Elements> {
         Box::new(self.clone())
     }

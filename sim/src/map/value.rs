@@ -65,6 +65,11 @@ impl Value {
         &self.words
     }
 
+    /// Whether both are the same value.
+    pub(crate) fn is(&self, other: &Value) -> bool {
+        Arc::ptr_eq(&self.words, &other.words) && self.start == other.start
+    }
+
     /// Where the value starts among the [words](Value::words), in bytes: a multiple of 8.
     pub(crate) fn start(&self) -> usize {
         self.start

@@ -39,7 +39,7 @@ pub use socket::{Socket, SocketId, TcpState};
 pub(crate) use stream::{Psock, SockVerdict, Stream};
 
 /// Most effects that are kept; older ones are forgotten.
-const EFFECTS_MAX: usize = 1 << 16;
+const EFFECTS_MAX: usize = 1 << 14;
 /// Ports that sockets get that want any (`net.ipv4.ip_local_port_range`).
 const FIRST_PORT: u16 = 32768;
 const LAST_PORT: u16 = 60999;
@@ -430,7 +430,7 @@ impl SimKernel {
         self.0.open(Object::Netns, Access::ALL)
     }
 
-    /// What programs did to the network, oldest first. The last 65,536 are kept.
+    /// What programs did to the network, oldest first. The last 16,384 are kept.
     pub fn effects(&self) -> Vec<Effect> {
         self.0.world().net.effects.iter().cloned().collect()
     }

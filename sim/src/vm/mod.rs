@@ -88,6 +88,8 @@ pub(crate) struct Vm {
     budget: u64,
     /// Instructions that may still be executed.
     left: u64,
+    /// Work of helpers that their one instruction does not tell of.
+    work: u64,
     loops: u32,
     tail_calls: u32,
     /// How many functions of the program that runs now called each other, and how many callbacks of helpers run.
@@ -121,6 +123,7 @@ impl Vm {
             code_addresses: Vec::new(),
             budget,
             left: budget,
+            work: 0,
             loops: exec::LOOPS_MAX,
             tail_calls: 0,
             depth: 0,
@@ -146,11 +149,20 @@ impl Vm {
         self.frames.clear();
         self.pc = 0;
         self.left = self.budget;
+        self.work = 0;
         self.loops = exec::LOOPS_MAX;
         self.tail_calls = 0;
         self.depth = 0;
         self.callbacks = 0;
         self.watched(|vm| vm.start(context))
+    }
+
+    /// Counts work of a helper as so many instructions, so that a run that asks for much of it comes to its end, too.
+    pub(crate) fn spend(&mut self, instructions: u64) {
+        self.work = self.work.saturating_add(instructions);
+        if self.work > self.budget {
+            self.left = 0;
+        }
     }
 
     /// What is left to do when a program has ended.
