@@ -42,6 +42,9 @@ fn linux(test: &str) -> Option<Linux> {
     }
 }
 
+/// How often what Linux does otherwise is tried again.
+const TRIES: u32 = 4;
+
 /// The lines of both kernels, with what differs printed. Nothing where one has no such links.
 fn compare<'l>(
     linux: &'l Linux,
@@ -49,11 +52,18 @@ fn compare<'l>(
     same: &'l [Body<Simulated>],
 ) -> impl Iterator<Item = (bool, String)> + 'l {
     bodies.iter().zip(same).filter_map(|((name, body), (_, simulated))| {
-        let Some(expected) = body(linux) else {
+        let Some(mut expected) = body(linux) else {
             skip(name, "its programs cannot be loaded, or attached by links");
             return None;
         };
         let found = simulated(&Simulated::new()).unwrap();
+        // Linux moves bytes from socket to socket by a worker of its own, which a busy machine lets wait.
+        for _ in 0..TRIES {
+            if expected == found {
+                break;
+            }
+            expected = body(linux).unwrap_or(expected);
+        }
         if expected != found {
             println!("{name}: Linux\n{}\nsimulated\n{}", expected.join("\n"), found.join("\n"));
         }

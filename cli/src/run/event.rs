@@ -257,7 +257,7 @@ fn one(
             sim.remove_socket(socket);
         }
         Words::Create(socket) => {
-            let outcome = sim.fire(SocketCreate::new(socket.clone()))?;
+            let outcome = sim.fire(SocketCreate::new(Socket::clone(socket)))?;
             verdicts(happened, object, &outcome.verdicts);
             happened.outcome = told(outcome.result.map(drop));
             if let Ok(socket) = outcome.result {

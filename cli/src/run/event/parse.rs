@@ -40,7 +40,7 @@ pub(super) enum Words {
     Receive(String),
     Transmit(String),
     Socket { call: fn(SocketId, SocketAddr) -> SocketCall, datagram: bool, address: SocketAddr },
-    Create(Socket),
+    Create(Box<Socket>),
     Option { level: i32, name: i32 },
     Sysctl { name: String, new: Option<String> },
     Device { block: bool, major: u32, minor: u32, access: String },
@@ -95,10 +95,10 @@ pub(super) fn parse(text: &str) -> Result<Happening, String> {
         "receive" => Words::Receive(named("device")?),
         "transmit" => Words::Transmit(named("device")?),
         "socket" => match head {
-            "tcp" => Words::Create(Socket::tcp(([0, 0, 0, 0], 0).into())),
-            "udp" => Words::Create(Socket::udp(([0, 0, 0, 0], 0).into())),
-            "tcp6" => Words::Create(Socket::tcp(([0; 16], 0).into())),
-            "udp6" => Words::Create(Socket::udp(([0; 16], 0).into())),
+            "tcp" => Words::Create(Box::new(Socket::tcp(([0, 0, 0, 0], 0).into()))),
+            "udp" => Words::Create(Box::new(Socket::udp(([0, 0, 0, 0], 0).into()))),
+            "tcp6" => Words::Create(Box::new(Socket::tcp(([0; 16], 0).into()))),
+            "udp6" => Words::Create(Box::new(Socket::udp(([0; 16], 0).into()))),
             _ => return Err(wrong("a socket is tcp, udp, tcp6 or udp6")),
         },
         "setsockopt" | "getsockopt" => {
