@@ -5,6 +5,7 @@
 
 mod typed_conformance;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
@@ -12,7 +13,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use skep::map::Map;
 use skep::program::Program;
 use skep::sim::SimKernel;
-use skep::sys::abi::{Errno, MapId, MapType, OpenFlags, ProgId};
+use skep::sys::Feature;
+use skep::sys::abi::{Errno, MapId, MapType, OpenFlags, ProgId, ProgType};
 use skep::sys::request::{LinkTarget, MapCreate};
 use skep::{Error, Kernel};
 use typed_conformance::iterate;
@@ -97,19 +99,16 @@ fn id(number: i32, name: &str) -> Result<u32, Box<dyn std::error::Error>> {
 #[test]
 fn a_loader_that_is_a_program() {
     let Some(kernel) = kernel() else { return };
+    if kernel.has(Feature::ProgType(ProgType::SYSCALL)).is_unsupported() {
+        return lacks(["light skeletons: no programs of system calls".to_owned()]); // before 5.14
+    }
     // The descriptors stay open, as those that nobody owns; their objects end with the process.
-    let answer = typed_conformance::light_skeleton(
+    typed_conformance::light_skeleton(
         &kernel,
         &|number| Ok(Map::by_id(&kernel, MapId(id(number, "map_id")?), OpenFlags::empty())?),
         &|number| Ok(Program::by_id(&kernel, ProgId(id(number, "prog_id")?))?),
-    );
-    match answer {
-        // Before 5.14 programs do not call bpf(2).
-        Err(error) if error.downcast_ref::<Errno>() == Some(&Errno::EINVAL) => {
-            skip("no programs of system calls")
-        }
-        other => other.expect("the loader loads"),
-    }
+    )
+    .expect("the loader loads");
 }
 
 /// The simulated kernel with the types of the running one writes the same.
@@ -124,7 +123,19 @@ fn objects_as_text() -> Result<(), Error> {
     let there = typed_conformance::shown(&kernel).expect("the program runs");
     let here = typed_conformance::shown(&sim).expect("the program runs");
     assert_eq!(there.len(), here.len());
-    let differs = there.iter().zip(&here).find(|(there, here)| there != here);
+    // Before 6.0, which came with larger ones, enums were written with a sign; the number of bytes is another one then.
+    let signed = kernel.has(Feature::BtfEnum64).is_unsupported();
+    let name = |text: &String| text.split_once(" round ").map(|(name, _)| name.to_owned());
+    let enums: BTreeSet<_> =
+        there.iter().filter(|text| signed && text.contains("(enum ")).filter_map(name).collect();
+    lacks(
+        enums
+            .iter()
+            .map(|name| format!("objects as text: {name} has enums, which this kernel writes otherwise")),
+    );
+    let mut rows =
+        there.iter().zip(&here).filter(|(there, _)| name(there).is_none_or(|name| !enums.contains(&name)));
+    let differs = rows.find(|(there, here)| there != here);
     if let Some((there, here)) = differs {
         panic!("{there}and not\n{here}");
     }

@@ -234,10 +234,9 @@ SEC("raw_tp/sys_enter")
 int show(void *ctx)
 {
 	struct btf_ptr ptr = { .ptr = object, .type_id = type_id };
-	u32 size = room;
+	// Never 0, so that verifiers see it that learn nothing from a comparison.
+	u32 size = (room - 1) % sizeof(shown) + 1;
 
-	if (!size || size > sizeof(shown))
-		size = sizeof(shown);
 	answer = bpf_snprintf_btf(shown, size, &ptr, sizeof(ptr), flags);
 	return 0;
 }

@@ -102,6 +102,8 @@ pub(crate) fn check(kernel: &Kernel) -> Result<(Vec<String>, Vec<String>)> {
 fn of_iter(kernel: &Kernel, program: &str) -> Result<Object> {
     let mut spec = Spec::parse("kernel_iter", include_bytes!("../../testdata/run/kernel_iter.o"))?;
     spec.programs.retain(|spec| spec.name == program);
+    // A kernel without functions that another program calls runs this one all the same.
+    spec.externs.iter_mut().for_each(|found| found.weak = true);
     Ok(Loader::new(kernel).load(&spec)?)
 }
 
