@@ -25,7 +25,7 @@ const MAPPINGS: &str = "\
 ";
 
 fn sim() -> Result<SimKernel> {
-    let btf = std::fs::read("testdata/btf/net-6.18.btf")?;
+    let btf = std::fs::read("testdata/net-6.18.btf")?;
     Ok(SimKernel::builder().btf(btf).symbols(SYMBOLS).process(1000, MAPPINGS).build()?)
 }
 
