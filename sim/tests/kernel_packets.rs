@@ -70,6 +70,20 @@ fn programs_on_packets() {
 }
 
 #[test]
+fn random_loads_of_old_filters() {
+    let Some(kernel) = linux("random_loads_of_old_filters") else { return };
+    let (lines, different) = compare(&kernel, (0..4000).map(packet_bodies::random_loads));
+    let zeros = lines.iter().filter(|line| line.contains("| 0 ")).count();
+    println!("{} programs ran, {zeros} of which answer 0, {} differ", lines.len(), different.len());
+    println!("{}", different.iter().take(20).cloned().collect::<Vec<_>>().join("\n"));
+    assert_eq!(lines.len(), 4000, "the verifier refuses some");
+    assert!(zeros < 2000, "most fail at once");
+    if is_like_simulated(&kernel) {
+        assert!(different.is_empty(), "{} of {} differ", different.len(), lines.len());
+    }
+}
+
+#[test]
 fn random_programs_on_packets() {
     let Some(kernel) = linux("random_programs_on_packets") else { return };
     let count = std::env::var("SKEP_PACKET_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(1500);

@@ -275,8 +275,10 @@ impl Vm {
                         at!(done)
                     }
                     Opcode::PacketAbs | Opcode::PacketInd => {
-                        let base = if step.op == Opcode::PacketInd { i64::from(reg!(src) as u32 as i32) } else { 0 };
-                        reg!(0) = match self.packet_load(base + i64::from(step.off), step.imm as usize) {
+                        let base = if step.op == Opcode::PacketInd { reg!(src) as u32 as i32 } else { 0 };
+                        // The sum has 32 bits, too.
+                        let at = i64::from(base.wrapping_add(step.off));
+                        reg!(0) = match self.packet_load(at, step.imm as usize) {
                             Some(value) => value,
                             // What is outside of the packet ends the function, with 0.
                             None => { reg!(0) = 0; leave!() }
