@@ -111,6 +111,34 @@ pub struct TcpState {
     pub icsk_retransmits: u32,
 }
 
+impl TcpState {
+    /// The words of 32 bits that both `struct bpf_tcp_sock` and `struct bpf_sock_ops` have, in their order.
+    pub(crate) fn words(&self) -> [u32; 20] {
+        [
+            self.snd_cwnd,
+            self.srtt_us,
+            self.rtt_min,
+            self.snd_ssthresh,
+            self.rcv_nxt,
+            self.snd_nxt,
+            self.snd_una,
+            self.mss_cache,
+            self.ecn_flags,
+            self.rate_delivered,
+            self.rate_interval_us,
+            self.packets_out,
+            self.retrans_out,
+            self.total_retrans,
+            self.segs_in,
+            self.data_segs_in,
+            self.segs_out,
+            self.data_segs_out,
+            self.lost_out,
+            self.sacked_out,
+        ]
+    }
+}
+
 impl Socket {
     fn new(local: SocketAddr, kind: u32, protocol: u32) -> Socket {
         Socket {
@@ -271,31 +299,9 @@ impl Socket {
     /// `struct bpf_tcp_sock`, as programs read it.
     pub(crate) fn tcp_bytes(&self) -> Vec<u8> {
         let t = &self.tcp;
-        let first = [
-            t.snd_cwnd,
-            t.srtt_us,
-            t.rtt_min,
-            t.snd_ssthresh,
-            t.rcv_nxt,
-            t.snd_nxt,
-            t.snd_una,
-            t.mss_cache,
-            t.ecn_flags,
-            t.rate_delivered,
-            t.rate_interval_us,
-            t.packets_out,
-            t.retrans_out,
-            t.total_retrans,
-            t.segs_in,
-            t.data_segs_in,
-            t.segs_out,
-            t.data_segs_out,
-            t.lost_out,
-            t.sacked_out,
-        ];
         let last = [t.dsack_dups, t.delivered, t.delivered_ce, t.icsk_retransmits];
         let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>();
         let middle = [t.bytes_received.to_ne_bytes(), t.bytes_acked.to_ne_bytes()].concat();
-        [words(&first), middle, words(&last)].concat()
+        [words(&t.words()), middle, words(&last)].concat()
     }
 }

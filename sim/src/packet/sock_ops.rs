@@ -63,33 +63,13 @@ impl SockOps {
 
     /// The words that only a whole socket has.
     fn tcp_word(&self, offset: u32) -> Option<u32> {
-        let t = &self.socket.tcp;
         let index = (offset - at::SND_CWND) / 4; // it is not before
-        let words = [
-            t.snd_cwnd,
-            t.srtt_us,
-            self.socket.callback_flags,
-            self.socket.state,
-            t.rtt_min,
-            t.snd_ssthresh,
-            t.rcv_nxt,
-            t.snd_nxt,
-            t.snd_una,
-            t.mss_cache,
-            t.ecn_flags,
-            t.rate_delivered,
-            t.rate_interval_us,
-            t.packets_out,
-            t.retrans_out,
-            t.total_retrans,
-            t.segs_in,
-            t.data_segs_in,
-            t.segs_out,
-            t.data_segs_out,
-            t.lost_out,
-            t.sacked_out,
-        ];
-        let word = words.get(index as usize).copied()?;
+        let word = match index as usize {
+            2 => self.socket.callback_flags,
+            3 => self.socket.state,
+            index @ 0..2 => *self.socket.tcp.words().get(index)?,
+            index => *self.socket.tcp.words().get(index - 2)?, // it is above 3
+        };
         Some(if self.full.is_some() || offset == at::STATE { word } else { 0 })
     }
 
