@@ -6,6 +6,8 @@
 #![cfg(target_os = "linux")]
 #![allow(missing_docs, clippy::print_stdout)]
 
+mod mutation;
+
 use std::collections::BTreeMap;
 
 use skep::asm::Endian;
@@ -14,33 +16,7 @@ use skep::sys::abi::Errno;
 use skep::sys::request::LogBuffer;
 use skep::{Kernel, Spec};
 
-/// Numbers that follow from a seed (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() >> 16) as usize % end.max(1)
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-}
-
-fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
+use mutation::{Random, number};
 
 /// BTF with a type of each kind.
 fn every_kind() -> Result<Vec<u8>, BtfError> {
