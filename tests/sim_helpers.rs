@@ -98,6 +98,28 @@ fn an_exception_ends_in_the_callback_of_its_program() {
     assert_eq!(run("throws_without_callback"), 9);
 }
 
+/// Linux leaves in objects what was in their memory, so a test can say what that is.
+#[test]
+fn objects_hold_what_the_kernel_is_told_to_leave_in_them() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/run/objects_nested.o");
+    let spec = skep::Spec::open(path).unwrap();
+    let types = spec.btf.as_ref().unwrap().bytes().to_vec();
+    for (fill, left) in [(0, 0), (0xa5, 0xa5a5_a5a5_a5a5_a5a5u64)] {
+        let sim = SimKernel::builder().btf(types.clone()).cpus(2).stack_fill(fill).build().unwrap();
+        let object = skep::Loader::new(&Kernel::new(sim)).load(&spec).unwrap();
+        let run = |program: &str| {
+            let mut run = skep::sys::request::TestRun::default();
+            run.data_in = &[0; 64];
+            object.program(program).unwrap().test_run(&mut run).unwrap().retval
+        };
+        assert_eq!(run("each_cpu"), 0);
+        assert_eq!(object.global::<[u64; 32]>("noted").unwrap()[7..9], [left; 2]);
+        // Locks, lists and trees are set up all the same.
+        assert_eq!([run("hold"), run("release"), run("walk")], [0; 3]);
+        assert_eq!(object.global::<[u64; 32]>("noted").unwrap()[3..6], [1, 7, 2]);
+    }
+}
+
 /// What was recorded on 6.12 otherwise than on 6.18.
 #[test]
 fn rows_of_an_older_kernel_hold() {

@@ -44,7 +44,7 @@ pub struct Builder {
     pub(crate) delegating: Option<PathBuf>,
     /// What random numbers follow from.
     pub(crate) seed: u64,
-    /// What stacks hold before programs write to them.
+    /// What stacks and objects hold before programs write to them.
     pub(crate) stack_fill: u8,
     /// How far addresses are from where they begin otherwise.
     pub(crate) address_shift: u16,
@@ -272,7 +272,8 @@ impl Builder {
     }
 
     /// What each byte of a stack holds before the program writes to it: 0 by default. A kernel lets privileged programs read
-    /// what was left there. One that does other things with another byte here reads what it did not write:
+    /// what was left there. The same holds for objects that a program allocates (`bpf_obj_new`, `bpf_percpu_obj_new`), but
+    /// for their locks, lists and trees. A program that does other things with another byte here reads what it did not write:
     ///
     /// ```
     /// use skep_asm::{Assembler, Reg, Size};

@@ -93,7 +93,8 @@ pub(super) fn nested(world: &World<'_>) {
     assert_eq!(noted(6..7), [0]);
     assert_eq!(noted(9..12), [45, if several_cpus(world) { 6 } else { 0 }, 0]);
     assert_eq!(run(&object, "each_cpu"), 0);
-    assert_eq!(noted(6..9), [1, 0, 0]);
+    // What the object holds that was made last is what the freed one before it left there, or zeros.
+    assert_eq!(noted(6..7), [1]);
     assert_eq!(run(&object, "walk"), 0);
     assert_eq!(noted(12..17), [99, 50, 20, 80, 98]);
 }

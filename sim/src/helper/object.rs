@@ -70,15 +70,16 @@ fn structure(vm: &Vm, type_id: u64) -> Result<(usize, Fields), Trap> {
 /// `bpf_obj_new_impl(type, meta)`: an object of a type of the program's BTF, or null.
 fn new(vm: &mut Vm, [type_id, ..]: [u64; 5]) -> Result<u64, Trap> {
     let (size, fields) = structure(vm, type_id)?;
-    let made = vm.kernel.0.world().objects.allocate_structure(size, fields);
+    let fill = vm.kernel.0.config().stack_fill;
+    let made = vm.kernel.0.world().objects.allocate_structure(size, fill, fields);
     Ok(made.inspect(|start| own(vm, *start)).unwrap_or(0))
 }
 
 /// `bpf_percpu_obj_new_impl(type, meta)`: one for each CPU, or null.
 fn new_per_cpu(vm: &mut Vm, [type_id, ..]: [u64; 5]) -> Result<u64, Trap> {
     let (size, _) = structure(vm, type_id)?;
-    let cpus = vm.kernel.0.config().cpus;
-    let made = vm.kernel.0.world().objects.allocate_per_cpu(size, cpus);
+    let (fill, cpus) = (vm.kernel.0.config().stack_fill, vm.kernel.0.config().cpus);
+    let made = vm.kernel.0.world().objects.allocate_per_cpu(size, fill, cpus);
     Ok(made.inspect(|start| own(vm, *start)).unwrap_or(0))
 }
 

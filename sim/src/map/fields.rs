@@ -173,7 +173,7 @@ impl Fields {
     }
 
     /// Hides what is in the fields from who reads values, which are `stride` bytes apart.
-    pub(super) fn hide(&self, values: &mut [u8], stride: usize) {
+    pub(crate) fn hide(&self, values: &mut [u8], stride: usize) {
         if self.is_empty() {
             return;
         }

@@ -36,18 +36,18 @@ struct Object {
 impl Objects {
     /// Makes an object of zeros with one reference. None when there is no memory.
     pub(crate) fn allocate(&mut self, len: usize) -> Option<u64> {
-        self.add(len, Fields::default(), None)
+        self.add(len, 0, Fields::default(), None)
     }
 
-    /// The same of a structure with special fields.
-    pub(crate) fn allocate_structure(&mut self, len: usize, fields: Fields) -> Option<u64> {
-        self.add(len, fields, None)
+    /// An object with special fields, of which only those are set: every other byte is `fill`.
+    pub(crate) fn allocate_structure(&mut self, len: usize, fill: u8, fields: Fields) -> Option<u64> {
+        self.add(len, fill, fields, None)
     }
 
-    /// One for each CPU, which lie behind each other.
-    pub(crate) fn allocate_per_cpu(&mut self, len: usize, cpus: u32) -> Option<u64> {
+    /// One for each CPU, which lie behind each other. Every byte is `fill`.
+    pub(crate) fn allocate_per_cpu(&mut self, len: usize, fill: u8, cpus: u32) -> Option<u64> {
         let stride = len.checked_next_multiple_of(8)?;
-        self.add(stride.checked_mul(cpus as usize)?, Fields::default(), Some(stride))
+        self.add(stride.checked_mul(cpus as usize)?, fill, Fields::default(), Some(stride))
     }
 
     /// The address of a CPU's own, if there is one for each at an address.
@@ -57,7 +57,7 @@ impl Objects {
         Some(address + at as u64) // inside
     }
 
-    fn add(&mut self, len: usize, fields: Fields, stride: Option<usize>) -> Option<u64> {
+    fn add(&mut self, len: usize, fill: u8, fields: Fields, stride: Option<usize>) -> Option<u64> {
         if self.bytes.saturating_add(len) > BYTES_MAX {
             return None;
         }
@@ -65,7 +65,9 @@ impl Objects {
         let address = FIRST.checked_add(self.allocated)?;
         self.allocated += len.next_multiple_of(64) as u64 + 64; // of at most 64 MiB
         self.bytes += len; // below the limit
-        self.all.insert(address, Object { bytes: vec![0; len], references: 1, fields, stride });
+        let mut bytes = vec![fill; len];
+        fields.hide(&mut bytes, len);
+        self.all.insert(address, Object { bytes, references: 1, fields, stride });
         Some(address)
     }
 
