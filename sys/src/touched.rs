@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// for the arenas of simulated ones. Pages have 4096 bytes.
 #[derive(Debug)]
 pub struct TouchedPages {
-    /// A bit for each page.
-    bits: Arc<[AtomicU64]>,
+    /// A bit for each page, and in the last word how many of them are set: where the words are put back, so is their number.
+    words: Arc<[AtomicU64]>,
     count: usize,
     /// Those that were touched and not yet heard of.
     new: Arc<[AtomicU64]>,
@@ -20,8 +20,13 @@ const PAGE: usize = 4096;
 impl TouchedPages {
     /// So many pages of which none is there.
     pub fn new(count: usize) -> TouchedPages {
-        let words = || crate::SharedMemory::zeroed_words(count.div_ceil(64));
-        TouchedPages { bits: words(), count, new: words(), any_new: AtomicBool::new(false) }
+        let bits = count.div_ceil(64);
+        TouchedPages {
+            words: crate::SharedMemory::zeroed_words(bits + 1),
+            count,
+            new: crate::SharedMemory::zeroed_words(bits),
+            any_new: AtomicBool::new(false),
+        }
     }
 
     /// Whether all pages of a range of bytes are there.
@@ -33,8 +38,17 @@ impl TouchedPages {
 
     #[inline]
     fn is(&self, page: usize) -> bool {
-        let word = self.bits.get(page / 64).filter(|_| page < self.count);
-        word.is_some_and(|word| word.load(Ordering::Relaxed) >> (page % 64) & 1 != 0)
+        self.word(page).is_some_and(|word| word.load(Ordering::Relaxed) >> (page % 64) & 1 != 0)
+    }
+
+    /// The word with the bit of a page.
+    #[inline]
+    fn word(&self, page: usize) -> Option<&AtomicU64> {
+        self.words.get(page / 64).filter(|_| page < self.count)
+    }
+
+    fn set_count(&self) -> Option<&AtomicU64> {
+        self.words.last()
     }
 
     /// Notes that a range of bytes was accessed.
@@ -53,21 +67,28 @@ impl TouchedPages {
 
     /// Says that a page is there.
     pub fn set(&self, page: usize) {
-        if let Some(word) = self.bits.get(page / 64).filter(|_| page < self.count) {
-            word.fetch_or(1 << (page % 64), Ordering::Relaxed);
+        let bit = 1 << (page % 64);
+        if let Some(word) = self.word(page)
+            && word.fetch_or(bit, Ordering::Relaxed) & bit == 0
+            && let Some(count) = self.set_count()
+        {
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Says that a page is not there any more. Answers whether it was.
     pub fn clear(&self, page: usize) -> bool {
         let bit = 1 << (page % 64);
-        let word = self.bits.get(page / 64).filter(|_| page < self.count);
-        word.is_some_and(|word| word.fetch_and(!bit, Ordering::Relaxed) & bit != 0)
+        let was = self.word(page).is_some_and(|word| word.fetch_and(!bit, Ordering::Relaxed) & bit != 0);
+        if let Some(count) = self.set_count().filter(|_| was) {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+        was
     }
 
     /// How many pages are there.
     pub fn how_many(&self) -> usize {
-        self.bits.iter().map(|word| word.load(Ordering::Relaxed).count_ones() as usize).sum()
+        self.set_count().map_or(0, |count| count.load(Ordering::Relaxed) as usize)
     }
 
     /// Calls `each` with every page that was touched since the last time.
@@ -88,9 +109,9 @@ impl TouchedPages {
         }
     }
 
-    /// The words with a bit for each page, for snapshots.
+    /// The words that tell which pages are there, for snapshots.
     pub fn words(&self) -> Arc<[AtomicU64]> {
-        self.bits.clone()
+        self.words.clone()
     }
 }
 
@@ -112,9 +133,17 @@ mod tests {
         pages.each_new(|page| panic!("{page} was told of"));
         assert!(pages.has(0, 2 * PAGE) && pages.has(3 * PAGE, 8) && !pages.has(PAGE, PAGE + 1));
         assert!(!pages.has(69 * PAGE + 4090, 8) && !pages.has(usize::MAX, 8));
+        assert_eq!(pages.how_many(), 4);
+        let before: Vec<u64> = pages.words().iter().map(|word| word.load(Ordering::Relaxed)).collect();
         assert!(pages.clear(1) && !pages.clear(1) && !pages.clear(1000));
+        assert_eq!(pages.how_many(), 3);
         assert!(!pages.has(PAGE, 1));
         pages.touch(PAGE, 1);
         pages.each_new(|page| assert_eq!(page, 1));
+        pages.set(1);
+        pages.set(68);
+        assert_eq!(pages.how_many(), 5);
+        pages.words().iter().zip(before).for_each(|(word, before)| word.store(before, Ordering::Relaxed));
+        assert_eq!(pages.how_many(), 4);
     }
 }
