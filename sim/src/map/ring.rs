@@ -10,7 +10,7 @@ use skep_sys::ring::{RING_HEADER_LEN, RingMemory};
 
 use super::create::PAGE_SIZE;
 use super::elements::{Elements, Resolve, Words};
-use crate::vm::read_shared;
+use crate::vm::{read_shared, write_shared};
 
 const BUSY: u32 = 1 << 31;
 const DISCARD: u32 = 1 << 30;
@@ -245,15 +245,11 @@ impl Ring {
     /// Writes bytes of a record that is not finished.
     pub(crate) fn write(&self, position: u64, offset: usize, bytes: &[u8]) -> Result<(), Errno> {
         let words = self.words(position)?;
-        for (at, &byte) in bytes.iter().enumerate() {
-            let at = RING_HEADER_LEN + offset + at;
-            let word = words.get(at / 8).ok_or(Errno::EFAULT)?;
-            let mut value = word.load(Ordering::Relaxed).to_ne_bytes();
-            if let Some(there) = value.get_mut(at % 8) {
-                *there = byte;
-            }
-            word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
+        let at = RING_HEADER_LEN + offset;
+        if at.saturating_add(bytes.len()).div_ceil(8) > words.len() {
+            return Err(Errno::EFAULT);
         }
+        write_shared(words, at, bytes);
         Ok(())
     }
 
