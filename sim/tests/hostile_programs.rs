@@ -14,7 +14,9 @@ use skep_sys::{Kernel, MapFd};
 const LOOKUP: i32 = 1;
 const UPDATE: i32 = 2;
 const SEND_SIGNAL: i32 = 109;
+const PROBE_READ_KERNEL: i32 = 113;
 const FOR_EACH_MAP_ELEM: i32 = 164;
+const STRNCMP: i32 = 182;
 /// What the values of maps may take here.
 const MEMORY: usize = 16 << 20;
 
@@ -136,5 +138,72 @@ fn what_is_kept_of_a_run_counts_as_work() {
         asm.mov64_imm(Reg::R1, 9).call_helper(SEND_SIGNAL).jmp64_imm(Cond::Eq, Reg::R0, 1, "done");
     });
     let fault = run(&sim, &kernel, &asm).unwrap_err();
+    assert!(fault.contains("100000 instructions"), "{fault}");
+}
+
+/// What is wrong with a program that calls a helper 100 times on the value of an array, within 100,000 instructions.
+fn hundred_times(value: &[u8], call: impl FnOnce(&mut Assembler, &MapFd)) -> Result<i32, String> {
+    let (sim, kernel) = kernel(|builder| builder.budget(100_000));
+    let map = kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, value.len() as u32, 1)).unwrap();
+    map.update(&0u32.to_ne_bytes(), value, UpdateFlags::empty()).unwrap();
+    let mut asm = Assembler::new();
+    asm.mov64_imm(Reg::R6, 0).label("next");
+    call(&mut asm, &map);
+    asm.add64_imm(Reg::R6, 1).jmp64_imm(Cond::Lt, Reg::R6, 100, "next").mov64_imm(Reg::R0, 0).exit();
+    run(&sim, &kernel, &asm)
+}
+
+#[test]
+fn long_copies_count_as_work() {
+    let copy = |len: i32| {
+        hundred_times(&[1; 1 << 16], |asm, map| {
+            asm.ld_map_value(Reg::R1, fd(map), 0).mov64_imm(Reg::R2, len).mov64_reg(Reg::R3, Reg::R1);
+            asm.call_helper(PROBE_READ_KERNEL);
+        })
+    };
+    assert_eq!(copy(64), Ok(0));
+    let fault = copy(1 << 16).unwrap_err();
+    assert!(fault.contains("100000 instructions"), "{fault}");
+}
+
+#[test]
+fn long_strings_count_as_work() {
+    let compare = |len: i32| {
+        hundred_times(&[1; 1 << 12], |asm, map| {
+            asm.ld_map_value(Reg::R1, fd(map), 0).mov64_imm(Reg::R2, len).mov64_reg(Reg::R3, Reg::R1);
+            asm.call_helper(STRNCMP);
+        })
+    };
+    assert_eq!(compare(64), Ok(0));
+    let fault = compare(1 << 12).unwrap_err();
+    assert!(fault.contains("100000 instructions"), "{fault}");
+}
+
+#[test]
+fn searches_in_a_trie_count_as_work() {
+    const BYTES: usize = 256;
+    let search = |lengths: u32| {
+        let (sim, kernel) = kernel(|builder| builder.budget(100_000));
+        let mut create = MapCreate::new(MapType::LPM_TRIE, 4 + BYTES as u32, 8, 1 << 12);
+        create.flags = MapFlags::NO_PREALLOC;
+        let trie = kernel.map_create(&create).unwrap();
+        // A prefix of each length that holds none of what is looked for.
+        for length in 1..=lengths {
+            let mut key = [0; 4 + BYTES];
+            key[..4].copy_from_slice(&length.to_ne_bytes());
+            trie.update(&key, &[0; 8], UpdateFlags::empty()).unwrap();
+        }
+        let keys = kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4 + BYTES as u32, 1)).unwrap();
+        let wanted = [&(8 * BYTES as u32).to_ne_bytes()[..], &[0xff; BYTES]].concat();
+        keys.update(&0u32.to_ne_bytes(), &wanted, UpdateFlags::empty()).unwrap();
+        let mut asm = Assembler::new();
+        asm.mov64_imm(Reg::R6, 0).label("next");
+        asm.ld_map_fd(Reg::R1, fd(&trie)).ld_map_value(Reg::R2, fd(&keys), 0).call_helper(LOOKUP);
+        asm.jmp64_imm(Cond::Ne, Reg::R0, 0, "done").add64_imm(Reg::R6, 1);
+        asm.jmp64_imm(Cond::Lt, Reg::R6, 100, "next").mov64_imm(Reg::R0, 0).label("done").exit();
+        run(&sim, &kernel, &asm)
+    };
+    assert_eq!(search(8), Ok(0));
+    let fault = search(8 * BYTES as u32).unwrap_err();
     assert!(fault.contains("100000 instructions"), "{fault}");
 }

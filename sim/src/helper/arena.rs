@@ -12,6 +12,8 @@ pub(super) const KFUNCS: &[(&str, HelperFn)] = &[
 ];
 
 const PAGE: u64 = 4096;
+/// What filling a page with zeros counts as, in instructions.
+const EMPTYING: u64 = 64;
 
 /// `bpf_arena_alloc_pages(map, address, pages, node, flags)`: the address of user space, or null.
 fn alloc_pages(vm: &mut Vm, [map, address, count, _, flags]: [u64; 5]) -> Result<u64, Trap> {
@@ -47,7 +49,8 @@ fn free_pages(vm: &mut Vm, [map, address, count, ..]: [u64; 5]) -> Result<u64, T
         let at = vm.arena_of(&map)?;
         let released = map.with_arena(|arena| arena.release(page_of(at.user, address), count as u32));
         map.settle_pages();
-        vm.spend(released.unwrap_or(0).into());
+        let (pages, emptied) = released.unwrap_or_default();
+        vm.spend(u64::from(pages) + u64::from(emptied) * EMPTYING);
     }
     Ok(0)
 }

@@ -217,7 +217,10 @@ impl Vm {
 
     /// Notes that it gave it back. Answers whether it had it.
     pub(crate) fn release(&mut self, address: u64) -> bool {
+        let all = self.held.references.len();
         let found = self.held.references.iter().rposition(|reference| reference.address == address);
+        // Whoever gives back first what came first has all others looked at and moved.
+        self.spend((all - found.unwrap_or(0)) as u64 / 4); // it was found there
         found.map(|at| self.held.references.remove(at)).is_some() // it was found there
     }
 

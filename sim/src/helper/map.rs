@@ -21,6 +21,9 @@ pub(super) const HELPERS: &[(i32, HelperFn)] = &[
 
 pub(super) const KFUNCS: &[(&str, HelperFn)] = &[("bpf_map_sum_elem_count", sum_elem_count)];
 
+/// What a step of a search in a trie counts as, in instructions.
+const STEP: u64 = 16;
+
 /// Kinds that [`lookup`] looks into, and those that [`update`] and [`delete`] change.
 fn is_looked_up(kind: MapType) -> bool {
     use MapType as M;
@@ -96,6 +99,9 @@ fn lookup_percpu(vm: &mut Vm, [map, key, cpu, ..]: [u64; 5]) -> Result<u64, Trap
 }
 
 fn lookup_on(vm: &mut Vm, map: &Arc<Map>, key: u64, cpu: u32) -> Result<u64, Trap> {
+    if map.shape.kind == MapType::LPM_TRIE {
+        vm.spend(map.steps() as u64 * STEP); // a key has few bits
+    }
     memory::with_bytes(vm, key, map.shape.key_size as usize, |vm, key| {
         if matches!(map.shape.kind, MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS) {
             return map.inner_map(key).map_or(Ok(0), |inner| vm.map_handle(&inner));
@@ -184,6 +190,8 @@ fn for_each(vm: &mut Vm, [map, callback, context, flags, _]: [u64; 5]) -> Result
     let key_at = vm.own(What::Other("a key"), vec![0; map.shape.key_size as usize], false)?;
     let value_at = vm.memory.add(Region::Gone("there is no value"))?;
     let writable = !map.is_read_only_for_programs();
+    // Those of a hash are listed before the first is gone to.
+    vm.spend(map.count() as u64); // they are in memory
     let mut visited = 0;
     for (key, value) in elements(&map, vm.cpu) {
         if let Some(Region::Own(Own { bytes, .. })) = vm.memory.region_mut(key_at) {
@@ -215,5 +223,5 @@ fn sum_elem_count(vm: &mut Vm, [map, ..]: [u64; 5]) -> Result<u64, Trap> {
     let map = vm.memory.map(map)?;
     // Maps of other kinds have no counter.
     let counts = map.is_hash();
-    Ok(if counts { map.values(0).len() as u64 } else { 0 })
+    Ok(if counts { map.count() as u64 } else { 0 })
 }

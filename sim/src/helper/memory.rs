@@ -32,7 +32,6 @@ pub(super) fn with_bytes_mut<T>(
     }
     // What is longer than its region is refused before it takes memory.
     vm.memory.check(address, len, false)?;
-    vm.spend(len as u64 / 32); // a length in memory
     let mut bytes = vm.held.buffer();
     bytes.resize(len, 0);
     vm.memory.read(address, &mut bytes)?;
@@ -55,7 +54,6 @@ pub(super) fn with_room(
         vm.memory.write(address, bytes)?;
         return Ok(result);
     }
-    vm.spend(len as u64 / 32); // a length in memory
     let mut bytes = vm.held.buffer();
     bytes.resize(len, 0);
     let result = answer(fill(&mut bytes));

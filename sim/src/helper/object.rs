@@ -142,6 +142,12 @@ fn graph(vm: &mut Vm, address: u64) -> Result<u64, Trap> {
     }
 }
 
+/// Counts the work of going through the nodes of a tree, which lies in a row here.
+fn spend_search(vm: &mut Vm, mark: u64) {
+    let nodes = vm.kernel.0.world().objects.node_count(mark);
+    vm.spend(nodes as u64 / 4); // they are in memory
+}
+
 /// Takes a node from the program to put it somewhere. `EINVAL` for one that is somewhere, whose reference is dropped.
 fn take_node(vm: &mut Vm, node: u64) -> Result<Result<(), Errno>, Trap> {
     let start = start(vm, node)?;
@@ -168,7 +174,7 @@ fn end(vm: &mut Vm, head: u64, front: bool) -> Result<u64, Trap> {
     let mark = graph(vm, head)?;
     let world = vm.kernel.0.world();
     let mut nodes = world.objects.nodes(mark);
-    Ok(if front { nodes.next() } else { nodes.last() }.unwrap_or(0))
+    Ok(if front { nodes.next() } else { nodes.next_back() }.unwrap_or(0))
 }
 
 fn pop(vm: &mut Vm, head: u64, front: bool) -> Result<u64, Trap> {
@@ -189,6 +195,7 @@ fn add(vm: &mut Vm, [root, node, less, ..]: [u64; 5]) -> Result<u64, Trap> {
     if let Err(errno) = take_node(vm, node)? {
         return Ok(negative(errno));
     }
+    spend_search(vm, mark);
     let nodes: Vec<u64> = vm.kernel.0.world().objects.nodes(mark).collect();
     let (mut low, mut high) = (0, nodes.len());
     while low < high {
@@ -208,6 +215,7 @@ fn add(vm: &mut Vm, [root, node, less, ..]: [u64; 5]) -> Result<u64, Trap> {
 /// `bpf_rbtree_remove(root, node)`: the node, which is the program's now, or null.
 fn remove(vm: &mut Vm, [root, node, ..]: [u64; 5]) -> Result<u64, Trap> {
     let mark = graph(vm, root)?;
+    spend_search(vm, mark);
     if !vm.kernel.0.world().objects.remove(mark, node) {
         return Ok(0);
     }
@@ -225,5 +233,6 @@ fn root(vm: &mut Vm, [root, ..]: [u64; 5]) -> Result<u64, Trap> {
 /// `bpf_rbtree_left(root, node)` and `right`: the node below another one, or null.
 fn child(vm: &mut Vm, root: u64, node: u64, right: bool) -> Result<u64, Trap> {
     let mark = graph(vm, root)?;
+    spend_search(vm, mark);
     Ok(vm.kernel.0.world().objects.child(mark, node, right).unwrap_or(0))
 }

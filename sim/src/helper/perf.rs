@@ -59,6 +59,7 @@ fn output(vm: &mut Vm, [_, map, flags, data, size]: [u64; 5]) -> Result<u64, Tra
         if packet_len == 0 {
             return Ok(write(bytes));
         }
+        vm.spend(packet_len as u64 / 32); // 20 bits
         let mut record = vm.held.buffer();
         record.extend_from_slice(bytes);
         record.resize(len + packet_len, 0); // both are below the size of a region

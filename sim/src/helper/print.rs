@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use skep_sys::abi::Errno;
 
 use super::format::{Sink, print};
-use super::{HelperFn, memory, negative, refuse};
+use super::{EFFECT, HelperFn, memory, negative, refuse};
 use crate::image::TASK_SIZE;
 use crate::vm::{Handle, Trap, Vm};
 use crate::world::TraceLine;
@@ -107,6 +107,7 @@ fn trace(vm: &mut Vm, format: u64, size: u64, args: &[u64]) -> Result<u64, Trap>
             return Ok(negative(errno));
         }
         let text = sink.bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        vm.spend(EFFECT);
         let line = TraceLine::new(vm, String::from_utf8_lossy(text).into_owned());
         vm.kernel.0.world().trace.add(line);
         Ok(sink.len as u64)

@@ -6,7 +6,7 @@ use skep_btf::{Btf, Kind, Member, Type, TypeId};
 use skep_sys::abi::Errno;
 
 use super::format::{Sink, hashed};
-use super::{HelperFn, answer, negative, refuse};
+use super::{EFFECT, HelperFn, answer, negative, refuse};
 use crate::btf::BtfObject;
 use crate::vm::{Trap, Vm, widen_any};
 
@@ -121,7 +121,10 @@ fn show(
         terminated: false,
         left: VALUES_MAX,
     };
-    show.value(ty, 0, 0).map_err(|()| refuse("the type has more members than are shown"))?;
+    let shown = show.value(ty, 0, 0);
+    let values = VALUES_MAX - show.left; // it counts down from there
+    vm.spend(values as u64 * EFFECT);
+    shown.map_err(|()| refuse("the type has more members than are shown"))?;
     Ok(Ok(()))
 }
 

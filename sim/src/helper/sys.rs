@@ -28,6 +28,11 @@ const FDS_MAX: usize = 1 << 12;
 /// Most bytes of BTF and of records.
 const BYTES_MAX: usize = 16 << 20;
 
+/// What a call of bpf(2) or a search among all types of the kernel counts as, in instructions.
+const CALL: u64 = 1 << 12;
+/// The same for each instruction of a program that is loaded, which is checked and decoded.
+const LOADED: u64 = 16;
+
 /// The attributes of a call, zero where the program gave less.
 struct Attr([u8; ATTR]);
 
@@ -58,6 +63,7 @@ type Answer<T = u64> = Result<Result<T, Errno>, Trap>;
 /// `bpf_sys_bpf(cmd, attr, attr_size)`.
 fn sys_bpf(vm: &mut Vm, [command, attr, size, ..]: [u64; 5]) -> Result<u64, Trap> {
     let size = size as u32 as usize; // the helper takes 32 bits
+    vm.spend(CALL);
     let bytes = vm.memory.bytes(attr, size.min(ATTR))?;
     let mut attr = Attr([0; ATTR]);
     attr.0.iter_mut().zip(&bytes).for_each(|(to, from)| *to = *from);
@@ -157,6 +163,7 @@ fn btf_load(vm: &mut Vm, attr: &Attr) -> Answer {
         return Ok(Err(Errno::E2BIG));
     }
     let bytes = vm.memory.bytes(attr.u64(0), len)?;
+    vm.spend(len as u64); // 16 MiB at most
     let mut log = log_buffer(attr.u32(24), attr.u32(20));
     let made = vm.kernel.0.btf_load(&BtfLoad::new(&bytes), log.as_mut());
     write_log(vm, attr.u64(8), log);
@@ -194,6 +201,7 @@ fn prog_load(vm: &mut Vm, attr: &Attr) -> Answer {
         ));
     }
     let code = vm.memory.bytes(attr.u64(8), count * Insn::SIZE)?;
+    vm.spend(count as u64 * LOADED); // 16 MiB of them at most
     let (slots, _) = code.as_chunks::<8>();
     let insns: Vec<Insn> =
         slots.iter().map(|slot| Insn::from_bytes(skep_asm::Endian::NATIVE, *slot)).collect();
@@ -292,6 +300,7 @@ fn find_by_name(vm: &mut Vm, [name, size, kind, flags, _]: [u64; 5]) -> Result<u
     };
     let kind = u8::try_from(kind as u32).map(Kind);
     let kernel = vm.kernel.clone();
+    vm.spend(CALL);
     let vmlinux = kernel.0.vmlinux();
     for btf in kernel.0.kernel_btfs() {
         let Some(id) = kind.ok().and_then(|kind| btf.btf.find(&name, kind)) else { continue };

@@ -62,6 +62,7 @@ fn begin(vm: &mut Vm, address: u64, map: u64, kind: FieldKind, is_wall_clock: bo
     if !vm.kernel.0.is_held(&map) {
         return Ok(negative(Errno::EPERM));
     }
+    vm.spend(map.count() as u64); // the key is searched for among them
     // A value that was removed meanwhile has no key any more.
     let key = map.key_of(&value, vm.cpu).unwrap_or_else(|| Arc::from(vec![0; map.shape.key_size as usize]));
     let mut timer = Timer::new(&map, key, offset(address));

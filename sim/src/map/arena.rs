@@ -196,24 +196,25 @@ impl Arena {
         Ok(())
     }
 
-    /// Takes pages back. What was in them is gone.
-    /// Answers how many pages that were.
-    pub(crate) fn release(&mut self, first: u32, count: u32) -> u32 {
+    /// Takes pages back. What was in them is gone. Answers how many pages that were, and how many of them had been there.
+    pub(crate) fn release(&mut self, first: u32, count: u32) -> (u32, u32) {
         let end = first.saturating_add(count).min(self.page_count());
         let count = end.saturating_sub(first);
         self.settle();
         self.free.give(first, count);
-        let Some(ArenaPages { words, start, there, .. }) = &self.memory else { return count };
+        let Some(ArenaPages { words, start, there, .. }) = &self.memory else { return (count, 0) };
+        let mut emptied = 0;
         for page in first..end {
             if !there.clear(page as usize) {
                 continue; // it takes no memory, and is not to take any now
             }
+            emptied += 1; // at most as many as there are
             let first = start / 8 + page as usize * PAGE_WORDS;
             for word in words.get(first..first + PAGE_WORDS).unwrap_or_default() {
                 word.store(0, Ordering::Relaxed);
             }
         }
-        count
+        (count, emptied)
     }
 
     /// Where user space has it, once that is known.

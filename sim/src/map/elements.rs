@@ -225,6 +225,11 @@ pub(crate) trait Elements: Debug + Send {
         0
     }
 
+    /// How many places a lookup may have to look at, where these are many.
+    fn steps(&self) -> usize {
+        0
+    }
+
     /// Bytes of what is kept together.
     fn pieces(&self) -> usize {
         0

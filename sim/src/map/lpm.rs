@@ -17,6 +17,8 @@ pub(super) struct Lpm {
     max_entries: usize,
     max_prefix: u32,
     entries: BTreeMap<Prefix, Entry>,
+    /// How many entries there are of each length, so that a search tries no others.
+    lengths: BTreeMap<u32, u32>,
     form: Form,
 }
 
@@ -30,7 +32,8 @@ struct Entry {
 impl Lpm {
     pub(super) fn new(max_entries: u32, key_size: u32, form: Form) -> Self {
         let max_prefix = key_size.saturating_sub(4).saturating_mul(8);
-        Lpm { max_entries: max_entries as usize, max_prefix, entries: BTreeMap::new(), form }
+        let (entries, lengths) = (BTreeMap::new(), BTreeMap::new());
+        Lpm { max_entries: max_entries as usize, max_prefix, entries, lengths, form }
     }
 
     /// Splits a key; `None` when its prefix is longer than the address.
@@ -43,7 +46,12 @@ impl Lpm {
     /// The entry of the longest prefix of a key.
     fn longest(&self, key: &[u8]) -> Option<&Entry> {
         let (bits, address) = self.split(key)?;
-        (0..=bits).rev().find_map(|bits| self.entries.get(&(mask(address, bits), bits)))
+        let mut prefix: Prefix = (address.into(), bits);
+        self.lengths.range(..=bits).rev().find_map(|(&length, _)| {
+            cut(&mut prefix.0, length);
+            prefix.1 = length;
+            self.entries.get(&prefix)
+        })
     }
 
     /// The entries in the kernel's order: what is inside of a prefix before the prefix.
@@ -67,15 +75,18 @@ fn contains(outer: &Prefix, inner: &Prefix) -> bool {
 
 /// The address with everything after its first `bits` bits cleared.
 fn mask(address: &[u8], bits: u32) -> Box<[u8]> {
-    let mut left = bits;
-    address
-        .iter()
-        .map(|&byte| {
-            let take = left.min(8);
-            left -= take; // take is at most left
-            byte & !(0xff_u32 >> take) as u8
-        })
-        .collect()
+    let mut masked: Box<[u8]> = address.into();
+    cut(&mut masked, bits);
+    masked
+}
+
+/// Clears everything after the first `bits` bits.
+fn cut(address: &mut [u8], bits: u32) {
+    let mut rest = address.iter_mut().skip(bits as usize / 8);
+    if let Some(byte) = rest.next() {
+        *byte &= !(0xff >> (bits % 8));
+    }
+    rest.for_each(|byte| *byte = 0);
 }
 
 impl Elements for Lpm {
@@ -96,13 +107,21 @@ impl Elements for Lpm {
             _ if !exists && self.entries.len() >= self.max_entries => return Err(Errno::ENOSPC),
             _ => {}
         }
+        if !exists {
+            *self.lengths.entry(bits).or_default() += 1; // at most as many as elements
+        }
         self.entries.insert(prefix, Entry { key: key.into(), value: self.form.element(value) });
         Ok(())
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), Errno> {
         let (bits, address) = self.split(key).ok_or(Errno::EINVAL)?;
-        self.entries.remove(&(mask(address, bits), bits)).map(drop).ok_or(Errno::ENOENT)
+        self.entries.remove(&(mask(address, bits), bits)).ok_or(Errno::ENOENT)?;
+        if let Some(count) = self.lengths.get_mut(&bits) {
+            *count = count.saturating_sub(1);
+        }
+        self.lengths.retain(|_, count| *count > 0);
+        Ok(())
     }
 
     fn batches(&self) -> Batches {
@@ -125,6 +144,10 @@ impl Elements for Lpm {
 
     fn count(&self) -> usize {
         self.entries.len()
+    }
+
+    fn steps(&self) -> usize {
+        self.lengths.len()
     }
 
     fn boxed(&self) -> Box<dyn Elements> {

@@ -46,6 +46,16 @@ impl Map {
         self.state().elements.values(cpu)
     }
 
+    /// How many elements it has, as far as its kind counts them.
+    pub(crate) fn count(&self) -> usize {
+        self.state().elements.count()
+    }
+
+    /// How many places a lookup may have to look at, where these are many.
+    pub(crate) fn steps(&self) -> usize {
+        self.state().elements.steps()
+    }
+
     /// The key of the element that a value of a CPU is.
     pub(crate) fn key_of(&self, value: &Value, cpu: u32) -> Option<Arc<[u8]>> {
         self.state().elements.key_of(value, cpu)

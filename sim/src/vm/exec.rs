@@ -302,6 +302,8 @@ impl Vm {
                             Some(Function::Custom(function)) => self.call_custom(function, args)?,
                             None => return Err(FaultKind::Unsupported { function: callee.name.clone() }.into()),
                         };
+                        let copied = self.memory.take_work();
+                        self.spend(copied);
                         left = self.left;
                     }
                     Opcode::CallFunc => {

@@ -29,6 +29,9 @@ const REGIONS_MAX: usize = 1 << 20;
 /// Room for those that most runs have.
 const REGIONS_USUAL: usize = 8;
 
+/// How many copied bytes count as an instruction.
+const COPIED: u64 = 32;
+
 /// What lies at a range of addresses.
 #[derive(Debug)]
 pub(crate) enum Region {
@@ -121,6 +124,8 @@ pub(crate) struct Memory {
     /// Whether a load from where nothing is answers 0, as loads through typed pointers do.
     probes: bool,
     arena: Option<ArenaAt>,
+    /// What helpers did since it was last asked for, in instructions.
+    work: u64,
 }
 
 impl Memory {
@@ -134,7 +139,18 @@ impl Memory {
             arena: None,
             context: None,
             probes: false,
+            work: 0,
         }
+    }
+
+    /// Counts bytes that were copied: one that looks at a string byte by byte pays for each.
+    fn count_copy(&mut self, len: usize) {
+        self.work = self.work.saturating_add(1 + len as u64 / COPIED); // a length in memory
+    }
+
+    /// The work since the last call, in instructions.
+    pub(super) fn take_work(&mut self) -> u64 {
+        std::mem::take(&mut self.work)
     }
 
     /// Says whether loads from where nothing is answer 0, as those through typed pointers do (`PROBE_MEM`).
@@ -186,6 +202,8 @@ impl Memory {
     /// Adds bytes of the run.
     pub(crate) fn add_own(&mut self, what: What, bytes: Vec<u8>, writable: bool) -> Result<u64, Trap> {
         let end = bytes.len();
+        // It stays until the run ends, so a program pays for every byte.
+        self.work = self.work.saturating_add(end as u64); // a length in memory
         self.add(Region::Own(Own { what, bytes, start: 0, end, writable }))
     }
 
@@ -234,6 +252,7 @@ impl Memory {
 
     /// Bytes of the packet that the context has.
     pub(crate) fn packet(&mut self, at: i64, to: &mut [u8]) -> Option<()> {
+        self.count_copy(to.len());
         let mut context = self.context.take()?;
         let found = context.packet(self, at, to);
         self.context = Some(context);
@@ -463,6 +482,7 @@ impl Memory {
         if len == 0 {
             return Ok(());
         }
+        self.count_copy(len);
         match self.region(address) {
             Some(Region::Own(own)) if at >= own.start && at.saturating_add(len) <= own.end => {
                 match own.bytes.get(at..at + len) {
@@ -514,6 +534,7 @@ impl Memory {
         if len == 0 {
             return Ok(());
         }
+        self.count_copy(len);
         match self.region_mut(address) {
             Some(Region::Own(own))
                 if own.writable && at >= own.start && at.saturating_add(len) <= own.end =>

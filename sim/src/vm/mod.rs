@@ -150,6 +150,7 @@ impl Vm {
         self.pc = 0;
         self.left = self.budget;
         self.work = 0;
+        self.memory.take_work(); // that of making the context
         self.loops = exec::LOOPS_MAX;
         self.tail_calls = 0;
         self.depth = 0;
@@ -157,7 +158,8 @@ impl Vm {
         self.watched(|vm| vm.start(context))
     }
 
-    /// Counts work of a helper as so many instructions, so that a run that asks for much of it comes to its end, too.
+    /// Counts work of a helper as so many instructions, so that a run that asks for much of it comes to its end, too. What is
+    /// copied by way of the run's memory is counted there.
     pub(crate) fn spend(&mut self, instructions: u64) {
         self.work = self.work.saturating_add(instructions);
         if self.work > self.budget {

@@ -150,8 +150,13 @@ impl Objects {
     }
 
     /// The nodes of a list or tree, in order.
-    pub(crate) fn nodes(&self, mark: u64) -> impl Iterator<Item = u64> + '_ {
+    pub(crate) fn nodes(&self, mark: u64) -> impl DoubleEndedIterator<Item = u64> + '_ {
         self.graphs.get(&mark).into_iter().flatten().copied()
+    }
+
+    /// How many nodes a list or tree has.
+    pub(crate) fn node_count(&self, mark: u64) -> usize {
+        self.graphs.get(&mark).map_or(0, VecDeque::len)
     }
 
     /// The node at the root of a tree, which lies balanced here: in the middle of what is below it.
@@ -196,7 +201,12 @@ impl Objects {
         }
         self.owners.remove(&node);
         if let Some(nodes) = self.graphs.get_mut(&mark) {
-            nodes.retain(|there| *there != node);
+            // Most are at an end.
+            if nodes.back() == Some(&node) {
+                nodes.pop_back();
+            } else if let Some(place) = nodes.iter().position(|there| *there == node) {
+                nodes.remove(place);
+            }
         }
         true
     }

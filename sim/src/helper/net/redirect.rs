@@ -3,7 +3,7 @@
 use skep_sys::abi::{Errno, MapType, ProgType};
 
 use super::{check_context, with_skb};
-use crate::helper::negative;
+use crate::helper::{EFFECT, negative};
 use crate::net::{Destination, Effect};
 use crate::packet::Redirect;
 use crate::vm::{Trap, Vm};
@@ -94,6 +94,7 @@ pub(super) fn map(vm: &mut Vm, [map, key, flags, ..]: [u64; 5]) -> Result<u64, T
             let last = at.clone();
             next = map.next_key(crate::fd::Access::ALL, Some(&last), &mut at);
         }
+        vm.spend(all.len() as u64 * EFFECT); // each key is looked up
         let to = Destination::Broadcast(skep_sys::abi::MapId(map.id));
         note(vm, Redirect { to, prog: None, devices: all });
         return Ok(XDP_REDIRECT);
@@ -130,6 +131,7 @@ pub(super) fn clone_redirect(vm: &mut Vm, [context, ifindex, flags, ..]: [u64; 5
     let to = if ingress { Destination::Ingress(ifindex) } else { Destination::Egress(ifindex) };
     world.net.note(Effect::Clone { to, packet: packet.clone() });
     drop(world);
+    vm.spend(EFFECT + packet.len() as u64); // a length in memory
     vm.packet.clones.push((to, packet));
     Ok(0)
 }

@@ -52,6 +52,20 @@ fn with_message<T>(
     vm.memory.with_context(with).unwrap_or_else(missing)
 }
 
+/// Changes the message or what is shown of it. It is put together anew, and so the program pays for all of its bytes.
+fn change(
+    vm: &mut Vm,
+    context: u64,
+    with: impl FnOnce(&mut SkMsg, &mut Memory) -> Result<u64, Trap>,
+) -> Result<u64, Trap> {
+    let (answer, len) = with_message(vm, context, |message, memory| {
+        let answer = with(message, memory)?;
+        Ok((answer, message.message.len()))
+    })?;
+    vm.spend(len as u64); // a length in memory
+    Ok(answer)
+}
+
 /// The socket that something is sent to: one that has a connection, or takes datagrams.
 fn target(vm: &mut Vm, (map, kind): (u64, MapType), key: Key) -> Result<Option<u64>, Trap> {
     let map = map_of(vm, map, "a redirect to a socket", |found| found == kind)?;
@@ -126,7 +140,7 @@ fn changed(answer: Option<()>) -> u64 {
 /// `bpf_msg_pull_data(msg, start, end, flags)`.
 fn pull(vm: &mut Vm, [context, start, end, flags, _]: [u64; 5]) -> Result<u64, Trap> {
     let (start, end) = (start as u32 as usize, end as u32 as usize); // the helper takes 32 bits
-    with_message(vm, context, |message, memory| {
+    change(vm, context, |message, memory| {
         if flags != 0 {
             return Ok(negative(Errno::EINVAL));
         }
@@ -140,7 +154,7 @@ fn push(vm: &mut Vm, [context, start, len, flags, _]: [u64; 5]) -> Result<u64, T
     const LEN_MAX: usize = 1 << 20;
 
     let (start, len) = (start as u32 as usize, len as u32 as usize); // the helper takes 32 bits
-    with_message(vm, context, |message, memory| match (flags, len) {
+    change(vm, context, |message, memory| match (flags, len) {
         (1.., _) => Ok(negative(Errno::EINVAL)),
         (_, 0) => Ok(0),
         (_, LEN_MAX..) => Ok(negative(Errno::ENOMEM)),
@@ -151,7 +165,7 @@ fn push(vm: &mut Vm, [context, start, len, flags, _]: [u64; 5]) -> Result<u64, T
 /// `bpf_msg_pop_data(msg, start, len, flags)`.
 fn pop(vm: &mut Vm, [context, start, len, flags, _]: [u64; 5]) -> Result<u64, Trap> {
     let (start, len) = (start as u32 as usize, len as u32 as usize); // the helper takes 32 bits
-    with_message(vm, context, |message, memory| match (flags, len) {
+    change(vm, context, |message, memory| match (flags, len) {
         (1.., _) => Ok(negative(Errno::EINVAL)),
         (_, 0) => Ok(0),
         _ => message.message.pop(memory, start, len).map(changed),
