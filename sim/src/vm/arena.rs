@@ -9,7 +9,8 @@ use std::sync::atomic::AtomicU64;
 
 use super::Vm;
 use super::fault::{FaultKind, Trap};
-use super::memory::{Region, number};
+use super::memory::number;
+use super::region::Region;
 use super::words::{load_shared, read_shared, store_shared, write_shared};
 use crate::map::{Arena, ArenaPages, Map};
 

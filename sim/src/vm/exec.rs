@@ -6,7 +6,7 @@ use skep_asm::AtomicOp;
 
 use super::code::{Opcode, atomic_op};
 use super::fault::{FaultKind, Trap};
-use super::memory::Handle;
+use super::region::Handle;
 use super::{Frame, Vm};
 use crate::helper::Function;
 

@@ -1,8 +1,8 @@
 //! The interpreter.
 //!
 //! [`Vm`] is one run of a program: its registers, its stack, the memory that it can reach, and the kernel that it runs
-//! in. [`code`] has programs decoded, [`exec`] the loop, [`memory`] the checks of every access. What helpers do is in
-//! [`crate::helper`]; they are given the run, so that they can call back into the program.
+//! in. [`code`] has programs decoded, [`exec`] the loop, [`memory`] the checks of every access, [`region`] what there is to
+//! access. What helpers do is in [`crate::helper`]; they are given the run, so that they can call back into the program.
 
 mod arena;
 mod code;
@@ -11,6 +11,7 @@ mod exec;
 mod fault;
 mod map_fields;
 mod memory;
+mod region;
 #[cfg(test)]
 mod tests;
 mod why;
@@ -34,7 +35,8 @@ pub(crate) use context::{Context, View};
 pub(crate) use fault::Trap;
 pub use fault::{Fault, FaultKind, SourceLine};
 pub(crate) use map_fields::MapFields;
-pub(crate) use memory::{Handle, Memory, Own, Region, Shared, What, offset};
+pub(crate) use memory::{Memory, offset};
+pub(crate) use region::{Handle, Own, Region, Shared, What};
 pub(crate) use words::{narrow_any, read_shared, widen_any, write_shared};
 
 /// Bytes of a frame's stack (`MAX_BPF_STACK`).

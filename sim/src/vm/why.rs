@@ -1,7 +1,8 @@
 //! Why an access to memory is refused.
 
 use super::fault::{FaultKind, Trap};
-use super::memory::{Handle, Memory, Region, What, offset};
+use super::memory::{Memory, offset};
+use super::region::{Handle, Region, What};
 
 impl Memory {
     /// Why an access is refused.
