@@ -15,13 +15,16 @@ type Wait = Box<dyn Fn(Duration)>;
 
 /// A kernel whose types name the functions that are called.
 fn kernel(test: &str) -> Option<(Kernel, Wait)> {
-    if ["kept_objects", "graphs", "cpu_sets", "nested_objects"].contains(&test) {
-        // The object says of which types the functions are that it calls.
-        let path = match test {
-            "nested_objects" => concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/run/objects_nested.o"),
-            _ => concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/run/objects.o"),
-        };
-        let types = skep::Spec::open(std::path::Path::new(path)).unwrap().btf.unwrap().bytes().to_vec();
+    // The object says of which types the functions are that it calls.
+    let types_of = match test {
+        "kept_objects" | "graphs" | "cpu_sets" => Some("objects"),
+        "nested_objects" => Some("objects_nested"),
+        "connections" | "translated_connections" | "connection_errors" => Some("conntrack"),
+        _ => None,
+    };
+    if let Some(name) = types_of {
+        let path = format!("{}/testdata/run/{name}.o", env!("CARGO_MANIFEST_DIR"));
+        let types = skep::Spec::open(std::path::Path::new(&path)).unwrap().btf.unwrap().bytes().to_vec();
         return Some(on(SimKernel::builder().btf(types).build().unwrap()));
     }
     let mut btf = BtfBuilder::new();
@@ -146,5 +149,5 @@ fn recorded_rows_hold() {
 
 helper_conformance::tests! {
     kernel:
-    maps arrays queues bloom_filters per_cpu inner_maps every_element tail_calls loops numbers bits locks rings full_rings ring_queries ring_dynptrs sent_samples events counters dynptrs dynptr_functions dynptrs_of_packets events_with_packets formats format_errors format_space printing streams integers comparisons string_functions clocks times_of_day storage_of_tasks storage_of_sockets timers timer_errors work_queues kept_objects graphs cpu_sets nested_objects cookies
+    maps arrays queues bloom_filters per_cpu inner_maps every_element tail_calls loops numbers bits locks rings full_rings ring_queries ring_dynptrs sent_samples events counters dynptrs dynptr_functions dynptrs_of_packets events_with_packets formats format_errors format_space printing streams integers comparisons string_functions clocks times_of_day storage_of_tasks storage_of_sockets timers timer_errors work_queues kept_objects graphs cpu_sets nested_objects cookies connections translated_connections connection_errors
 }

@@ -78,7 +78,10 @@ pub use features::Features;
 pub use helper::{HelperCall, HelperMap};
 pub use image::{FieldValue, ImageError, KernelMemory, KernelObject, ProcessMemory};
 pub use kernel::{Live, SimKernel};
-pub use net::{Destination, Dropper, Effect, Interface, Route, RouteKind, Socket, SocketId, TcpState};
+pub use net::{
+    Connection, ConnectionId, ConnectionStatus, Destination, Dropper, Effect, Interface, Route, RouteKind,
+    Socket, SocketId, TcpState,
+};
 pub use ring::{RingQuery, RingRecord};
 pub use snapshot::{RestoreError, Snapshot};
 pub use vm::{Fault, FaultKind, SourceLine};

@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod conntrack;
 mod cookies;
 mod dynptrs;
 mod events;
@@ -77,6 +78,9 @@ pub(crate) const BODIES: &[Body] = &[
     ("cpu_sets", objects::cpu_sets),
     ("nested_objects", objects::nested),
     ("cookies", cookies::cookies),
+    ("connections", conntrack::connections),
+    ("translated_connections", conntrack::translated_connections),
+    ("connection_errors", conntrack::connection_errors),
 ];
 
 /// Runs the body of that name.

@@ -91,6 +91,7 @@ const KFUNCS: &[&[(&str, HelperFn)]] = &[
     lock::KFUNCS,
     map::KFUNCS,
     net::KFUNCS,
+    net::conntrack::KFUNCS,
     object::KFUNCS,
     print::KFUNCS,
     probe::KFUNCS,

@@ -2,6 +2,8 @@
 
 mod attach;
 mod cgroup;
+mod connection;
+mod conntrack;
 mod effect;
 mod groups;
 mod hook;
@@ -29,6 +31,8 @@ use crate::prog::Prog;
 
 pub(crate) use attach::{prog_attach, prog_detach, prog_query};
 pub(crate) use cgroup::Cgroups;
+pub use connection::{Connection, ConnectionId, ConnectionStatus};
+pub(crate) use conntrack::{Conntrack, Translate, Tuple, Zone};
 pub use effect::{Destination, Dropper, Effect};
 pub(crate) use hook::{Hook, is_net, link_net};
 pub use interface::Interface;
@@ -59,6 +63,7 @@ pub(crate) struct Net {
     pub(crate) reuseport: BTreeMap<Shared, Arc<Prog>>,
     next_cookie: u64,
     pub(crate) cgroups: Cgroups,
+    pub(crate) conntrack: Conntrack,
     effects: VecDeque<Effect>,
     /// How many effects there were.
     noted: u64,
@@ -82,6 +87,7 @@ impl Net {
             reuseport: BTreeMap::new(),
             next_cookie: 1,
             cgroups: Cgroups::default(),
+            conntrack: Conntrack::default(),
             effects: VecDeque::new(),
             noted: 0,
             revisions: BTreeMap::new(),

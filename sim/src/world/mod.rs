@@ -62,6 +62,14 @@ pub(crate) struct World {
 
 /// Nanoseconds from one tick of the kernel to the next (`CONFIG_HZ=1000`).
 pub(crate) const TICK: u64 = 1_000_000;
+/// Ticks when the kernel starts: five minutes before the lower half wraps around (`INITIAL_JIFFIES`).
+const JIFFIES_AT_START: u64 = (300_000u32).wrapping_neg() as u64;
+
+/// The kernel's counter of ticks at a time.
+pub(crate) fn jiffies(now: u64) -> u64 {
+    JIFFIES_AT_START + now / TICK // far from the end of 64 bits
+}
+
 /// The time of day when a kernel starts: nanoseconds since 1970 until noon of 1 January 2030.
 pub(crate) const WALL_CLOCK: u64 = 1_893_499_200 * 1_000_000_000;
 

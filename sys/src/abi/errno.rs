@@ -60,6 +60,8 @@ errnos! {
     ELOOP = 40, "too many levels";
     ENOMSG = 42, "no message of that kind";
     ENODATA = 61, "no data";
+    ETIME = 62, "timer expired";
+    ENONET = 64, "no such network namespace";
     ENOLINK = 67, "link has been severed";
     EPROTO = 71, "protocol error";
     EBADMSG = 74, "bad message";

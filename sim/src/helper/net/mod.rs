@@ -3,6 +3,7 @@
 mod bind;
 mod cgroup;
 mod checksum;
+pub(super) mod conntrack;
 mod cookie;
 mod fib;
 mod redirect;
