@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::print_stdout)] // a skipped test says so
 
 mod cgroup_conformance;
+mod support;
 
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
@@ -20,18 +21,20 @@ use nix::sys::socket::{
     getsockname, getsockopt, listen, sendto, setsockopt, socket, sockopt,
 };
 use skep::sys::Kernel;
-use skep::sys::abi::{Errno, MapType};
-use skep::sys::request::MapCreate;
+use skep::sys::abi::Errno;
+use support::groups::{self, Groups};
+use support::{denied, linux};
 
 /// The process is in one group at a time.
 static LOCK: Mutex<()> = Mutex::new(());
 
 struct Linux {
     kernel: Kernel,
-    path: PathBuf,
     before: PathBuf,
     group: OwnedFd,
     sockets: RefCell<Vec<Option<OwnedFd>>>,
+    /// It goes when it is empty.
+    _groups: Groups,
     _lock: MutexGuard<'static, ()>,
 }
 
@@ -56,29 +59,16 @@ fn told(address: SockaddrIn) -> SocketAddr {
 
 impl Linux {
     /// Puts the process into a group of its own, in the hierarchy of the second version.
-    fn new(name: &str, lock: MutexGuard<'static, ()>) -> Option<Linux> {
-        let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-        let root = mounts.lines().find_map(|line| {
-            let mut fields = line.split(' ').skip(1);
-            let (path, kind) = (fields.next()?, fields.next()?);
-            (kind == "cgroup2").then(|| PathBuf::from(path))
-        })?;
+    fn new(name: &str, kernel: Kernel, lock: MutexGuard<'static, ()>) -> Option<Linux> {
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
-        let path = root.join(format!("skep-cgroup-{}-{name}", std::process::id()));
-        fs::create_dir(&path).ok()?;
-        fs::write(path.join("cgroup.procs"), "0").ok()?;
-        let group = File::open(&path).ok()?.into();
+        let before = groups::root()?.join(own);
+        let groups = Groups::new(name)?;
+        fs::write(groups.path().join("cgroup.procs"), "0").ok()?;
+        let group = groups.open();
         // A setting of the test's own.
         unshare(CloneFlags::CLONE_NEWUTS).ok()?;
-        Some(Linux {
-            kernel: Kernel::linux(),
-            before: root.join(own),
-            path,
-            group,
-            sockets: RefCell::default(),
-            _lock: lock,
-        })
+        Some(Linux { kernel, before, group, _groups: groups, sockets: RefCell::default(), _lock: lock })
     }
 
     fn with<T>(&self, number: usize, with: impl FnOnce(&OwnedFd) -> T) -> T {
@@ -91,7 +81,6 @@ impl Drop for Linux {
         self.sockets.borrow_mut().clear();
         // A group goes when it is empty; nothing depends on it.
         let _ = fs::write(self.before.join("cgroup.procs"), "0");
-        let _ = fs::remove_dir(&self.path);
     }
 }
 
@@ -182,22 +171,13 @@ impl Host for Linux {
     }
 }
 
-fn run(name: &str) {
-    let skip = |why: &str| {
-        println!("skip: {name}: {why}");
-        assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{name} was skipped");
-    };
-    if let Err(errno) = Kernel::linux().map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
-        return skip(&format!("this process may not create a map: {errno}"));
-    }
+fn run(name: &str, body: cgroup_conformance::Body) {
+    let Some(kernel) = linux(name) else { return };
     let lock = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
-    match Linux::new(name, lock) {
-        Some(host) => cgroup_conformance::run(name, &host),
-        None => skip("no control group and names of its own can be made"),
+    match Linux::new(name, kernel, lock) {
+        Some(host) => body(&host),
+        None => denied(name, "no control group and names of its own can be made"),
     }
 }
 
-cgroup_conformance::tests! {
-    run:
-    creation binding bound connecting messages names setting getting helpers reading_settings writing_settings devices
-}
+cgroup_conformance::tests! { run }

@@ -6,6 +6,7 @@
 
 #[allow(dead_code, unused_imports, unused_macros)]
 mod perf_conformance;
+mod support;
 
 use perf_conformance::running::world;
 

@@ -7,6 +7,7 @@
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod ring_conformance;
+mod support;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,18 +28,8 @@ struct Linux {
 }
 
 fn lab(name: &str) -> Option<Linux> {
-    let kernel = Kernel::linux();
-    let missing = match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
-        Ok(_) if kernel.backend().is_bpffs("/sys/fs/bpf".as_ref()) == Ok(true) => {
-            return Some(Linux { kernel, test: name.to_owned() });
-        }
-        Ok(_) => "no bpffs at /sys/fs/bpf",
-        Err(Errno::EPERM) => "no right to create maps",
-        Err(errno) => panic!("cannot create a map: {errno}"),
-    };
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: {name}: {missing}");
-    println!("skip: {name}: {missing}");
-    None
+    let kernel = support::linux_with_bpffs(name)?;
+    Some(Linux { kernel, test: name.to_owned() })
 }
 
 impl Linux {
@@ -171,14 +162,13 @@ impl Lab for Linux {
     }
 }
 
-ring_conformance::tests! { lab:
-    records records_wrap_around records_fill_the_ring discarded_records_are_skipped
-    unfinished_records_hold_up records_are_lent many_at_once typed_records rings_are_event_sources records_of_many_threads
-    one_consumer rings_are_opened_anyhow memory_is_not_mapped_otherwise timeouts wakeups readiness readiness_of_the_unfinished readiness_of_room
-    several_rings rings_take_turns overwriting overwriting_among_threads samples
-    samples_fill_the_ring samples_of_many_threads room_is_waited_for one_producer awaited_records
-    awaited_records_survive_cancellation awaited_rings
+fn in_lab(name: &str, body: ring_conformance::Body) {
+    if let Some(lab) = lab(name) {
+        body(&lab);
+    }
 }
+
+ring_conformance::tests! { in_lab }
 
 /// Who maps the part of a ring by hand that is the process's has it to itself, too.
 #[test]

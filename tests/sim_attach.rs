@@ -3,22 +3,20 @@
 #![allow(missing_docs)]
 
 mod attach_conformance;
+mod support;
 
 use attach_conformance::World;
 use skep::sim::SimKernel;
 use skep::sys::Kernel;
 
-fn run(name: &str) {
+fn run(_: &str, body: attach_conformance::Body) {
     let sim = SimKernel::new();
     let group = |path: &str| {
         sim.add_cgroup(path).unwrap();
         sim.open_cgroup(path).unwrap()
     };
     let netns = || sim.open_netns().unwrap();
-    attach_conformance::run(name, &World { kernel: &Kernel::new(sim.clone()), group: &group, netns: &netns });
+    body(&World { kernel: &Kernel::new(sim.clone()), group: &group, netns: &netns });
 }
 
-attach_conformance::tests! {
-    run:
-    modes several replacing hierarchies going_first anchors beside_links other_kinds socket_maps flow_dissectors devices
-}
+attach_conformance::tests! { run }

@@ -4,6 +4,7 @@
 
 mod helper_conformance;
 mod helper_rows;
+mod support;
 
 use std::time::Duration;
 
@@ -147,7 +148,10 @@ fn recorded_rows_hold() {
     assert_eq!(played.rows, 149);
 }
 
-helper_conformance::tests! {
-    kernel:
-    maps arrays queues bloom_filters per_cpu inner_maps every_element tail_calls loops numbers bits locks rings full_rings ring_queries ring_dynptrs sent_samples events counters dynptrs dynptr_functions dynptrs_of_packets events_with_packets formats format_errors format_space printing streams integers comparisons string_functions clocks times_of_day storage_of_tasks storage_of_sockets timers timer_errors work_queues kept_objects graphs cpu_sets nested_objects cookies connections translated_connections connection_errors
+fn run(name: &str, body: helper_conformance::Body) {
+    if let Some((kernel, wait)) = kernel(name) {
+        body(&helper_conformance::World { kernel: &kernel, wait: &*wait });
+    }
 }
+
+helper_conformance::tests! { run }

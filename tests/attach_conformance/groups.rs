@@ -307,7 +307,7 @@ pub(super) fn other_kinds(world: &World<'_>) {
         let mut request = skep::sys::request::ProgLoad::new(prog_type, &insns, "GPL");
         request.expected_attach_type = attach_type;
         let Ok(prog) = world.kernel.prog_load(&request, None) else {
-            skip("other_kinds", &format!("this kernel has no {attach_type}"));
+            skip("other_kinds", format!("this kernel has no {attach_type}"));
             continue;
         };
         let here = LinkTarget::Fd(fd(&group));

@@ -1,7 +1,5 @@
 //! Programs that are attached without links, on any kernel: bodies that the test binaries run on theirs.
 
-#![allow(clippy::print_stdout)]
-
 mod groups;
 mod places;
 
@@ -14,8 +12,10 @@ use skep::sys::request::{
 };
 use skep::sys::{Kernel, LoadedProgram};
 
-/// A body: what it is called, and what it does on a kernel.
-pub(crate) type Body = (&'static str, fn(&World<'_>));
+use crate::support::skip;
+
+/// A body: what it does on a kernel.
+pub(crate) type Body = fn(&World<'_>);
 
 /// A kernel, and what has to be made beside it.
 pub(crate) struct World<'a> {
@@ -26,47 +26,18 @@ pub(crate) struct World<'a> {
     pub(crate) netns: &'a dyn Fn() -> OwnedFd,
 }
 
-pub(crate) const BODIES: &[Body] = &[
-    ("modes", groups::modes),
-    ("several", groups::several),
-    ("replacing", groups::replacing),
-    ("hierarchies", groups::hierarchies),
-    ("going_first", groups::going_first),
-    ("anchors", groups::anchors),
-    ("beside_links", groups::beside_links),
-    ("other_kinds", groups::other_kinds),
-    ("socket_maps", places::socket_maps),
-    ("flow_dissectors", places::flow_dissectors),
-    ("devices", places::devices),
-];
-
-/// Runs the body of that name.
-pub(crate) fn run(name: &str, world: &World<'_>) {
-    let (_, body) = BODIES.iter().find(|(body, _)| *body == name).expect("a body of that name");
-    body(world);
-}
-
-/// One test per body. `$run` runs a body in a world, where it can.
-macro_rules! tests {
-    ($run:path: $($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                $run(stringify!($name));
-            }
-        )*
-
-        #[test]
-        fn every_body_is_run() {
-            let bodies: Vec<&str> = attach_conformance::BODIES.iter().map(|(name, _)| *name).collect();
-            assert_eq!(bodies, [$(stringify!($name)),*]);
-        }
-    };
-}
-pub(crate) use tests;
-
-fn skip(what: &str, why: &str) {
-    println!("skip: {what}: {why}");
+crate::support::bodies! { ($) attach_conformance;
+    modes: groups::modes,
+    several: groups::several,
+    replacing: groups::replacing,
+    hierarchies: groups::hierarchies,
+    going_first: groups::going_first,
+    anchors: groups::anchors,
+    beside_links: groups::beside_links,
+    other_kinds: groups::other_kinds,
+    socket_maps: places::socket_maps,
+    flow_dissectors: places::flow_dissectors,
+    devices: places::devices,
 }
 
 const NONE: AttachFlags = AttachFlags::empty();

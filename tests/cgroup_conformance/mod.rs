@@ -17,8 +17,8 @@ use skep::sys::abi::{AttachFlags, AttachType, Errno, MapType, ProgType, UpdateFl
 use skep::sys::request::{LinkAnchor, LinkTarget, MapCreate, ProgAttach, ProgDetach, ProgLoad};
 use skep::sys::{Feature, Kernel};
 
-/// A body: what it is called, and what it does on a kernel.
-pub(crate) type Body = (&'static str, fn(&dyn Host));
+/// A body: what it does on a kernel.
+pub(crate) type Body = fn(&dyn Host);
 
 /// A kernel, and processes in it that make system calls in a control group.
 pub(crate) trait Host {
@@ -65,45 +65,20 @@ impl Opt {
     }
 }
 
-pub(crate) const BODIES: &[Body] = &[
-    ("creation", sockets::creation),
-    ("binding", sockets::binding),
-    ("bound", sockets::bound),
-    ("connecting", sockets::connecting),
-    ("messages", sockets::messages),
-    ("names", sockets::names),
-    ("setting", options::setting),
-    ("getting", options::getting),
-    ("helpers", options::helpers),
-    ("reading_settings", sysctls::reading),
-    ("writing_settings", sysctls::writing),
-    ("devices", devices::devices),
-];
-
-/// Runs the body of that name.
-pub(crate) fn run(name: &str, host: &dyn Host) {
-    let (_, body) = BODIES.iter().find(|(body, _)| *body == name).expect("a body of that name");
-    body(host);
+crate::support::bodies! { ($) cgroup_conformance;
+    creation: sockets::creation,
+    binding: sockets::binding,
+    bound: sockets::bound,
+    connecting: sockets::connecting,
+    messages: sockets::messages,
+    names: sockets::names,
+    setting: options::setting,
+    getting: options::getting,
+    helpers: options::helpers,
+    reading_settings: sysctls::reading,
+    writing_settings: sysctls::writing,
+    devices: devices::devices,
 }
-
-/// One test per body. `$run` runs a body on a host, where it can.
-macro_rules! tests {
-    ($run:path: $($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                $run(stringify!($name));
-            }
-        )*
-
-        #[test]
-        fn every_body_is_run() {
-            let bodies: Vec<&str> = cgroup_conformance::BODIES.iter().map(|(name, _)| *name).collect();
-            assert_eq!(bodies, [$(stringify!($name)),*]);
-        }
-    };
-}
-pub(crate) use tests;
 
 /// Numbers of 64 bits that a program notes.
 const NOTES: u32 = 64;

@@ -2,8 +2,6 @@
 //!
 //! A body builds small programs that call helpers and note what they return, and says what a kernel answers.
 
-#![allow(clippy::print_stdout)]
-
 mod conntrack;
 mod cookies;
 mod dynptrs;
@@ -25,8 +23,10 @@ use skep::sys::Kernel;
 use skep::sys::abi::{MapFlags, MapType, ProgType, UpdateFlags};
 use skep::sys::request::{MapCreate, TestRun};
 
-/// A body: what it is called, and what it does on a kernel.
-pub(crate) type Body = (&'static str, fn(&World<'_>));
+use crate::support::skip;
+
+/// A body: what it does on a kernel.
+pub(crate) type Body = fn(&World<'_>);
 
 /// A kernel, and how time passes on it.
 pub(crate) struct World<'a> {
@@ -34,84 +34,53 @@ pub(crate) struct World<'a> {
     pub(crate) wait: &'a dyn Fn(std::time::Duration),
 }
 
-pub(crate) const BODIES: &[Body] = &[
-    ("maps", maps::elements),
-    ("arrays", maps::arrays),
-    ("queues", maps::queues),
-    ("bloom_filters", maps::bloom_filters),
-    ("per_cpu", maps::per_cpu),
-    ("inner_maps", maps::inner_maps),
-    ("every_element", maps::every_element),
-    ("tail_calls", loops::tail_calls),
-    ("loops", loops::loops),
-    ("numbers", loops::numbers),
-    ("bits", loops::bits),
-    ("locks", loops::locks),
-    ("rings", rings::records),
-    ("full_rings", rings::full),
-    ("ring_queries", rings::queries),
-    ("ring_dynptrs", rings::dynptrs),
-    ("sent_samples", rings::sent),
-    ("events", events::output),
-    ("counters", events::counters),
-    ("dynptrs", dynptrs::memory),
-    ("dynptr_functions", dynptrs::functions),
-    ("dynptrs_of_packets", dynptrs::packets),
-    ("events_with_packets", events::packets),
-    ("formats", text::formats),
-    ("format_errors", text::errors),
-    ("format_space", text::space),
-    ("printing", text::printing),
-    ("streams", text::streams),
-    ("integers", strings::integers),
-    ("comparisons", strings::comparisons),
-    ("string_functions", strings::functions),
-    ("clocks", timers::clocks),
-    ("times_of_day", timers::times_of_day),
-    ("storage_of_tasks", storage::of_tasks),
-    ("storage_of_sockets", storage::of_sockets),
-    ("timers", timers::timers),
-    ("timer_errors", timers::errors),
-    ("work_queues", timers::work_queues),
-    ("kept_objects", objects::kept),
-    ("graphs", objects::graphs),
-    ("cpu_sets", objects::cpu_sets),
-    ("nested_objects", objects::nested),
-    ("cookies", cookies::cookies),
-    ("connections", conntrack::connections),
-    ("translated_connections", conntrack::translated_connections),
-    ("connection_errors", conntrack::connection_errors),
-];
-
-/// Runs the body of that name.
-pub(crate) fn run(name: &str, kernel: &Kernel, wait: &dyn Fn(std::time::Duration)) {
-    let (_, body) = BODIES.iter().find(|(body, _)| *body == name).expect("a body of that name");
-    body(&World { kernel, wait });
-}
-
-/// One test per body. `$kernel` gives the kernel, or none where a test cannot run, and how time passes there.
-macro_rules! tests {
-    ($kernel:path: $($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                if let Some((kernel, wait)) = $kernel(stringify!($name)) {
-                    helper_conformance::run(stringify!($name), &kernel, &*wait);
-                }
-            }
-        )*
-
-        #[test]
-        fn every_body_is_run() {
-            let bodies: Vec<&str> = helper_conformance::BODIES.iter().map(|(name, _)| *name).collect();
-            assert_eq!(bodies, [$(stringify!($name)),*]);
-        }
-    };
-}
-pub(crate) use tests;
-
-fn skip(what: &str, why: &str) {
-    println!("skip: {what}: {why}");
+crate::support::bodies! { ($) helper_conformance;
+    maps: maps::elements,
+    arrays: maps::arrays,
+    queues: maps::queues,
+    bloom_filters: maps::bloom_filters,
+    per_cpu: maps::per_cpu,
+    inner_maps: maps::inner_maps,
+    every_element: maps::every_element,
+    tail_calls: loops::tail_calls,
+    loops: loops::loops,
+    numbers: loops::numbers,
+    bits: loops::bits,
+    locks: loops::locks,
+    rings: rings::records,
+    full_rings: rings::full,
+    ring_queries: rings::queries,
+    ring_dynptrs: rings::dynptrs,
+    sent_samples: rings::sent,
+    events: events::output,
+    counters: events::counters,
+    dynptrs: dynptrs::memory,
+    dynptr_functions: dynptrs::functions,
+    dynptrs_of_packets: dynptrs::packets,
+    events_with_packets: events::packets,
+    formats: text::formats,
+    format_errors: text::errors,
+    format_space: text::space,
+    printing: text::printing,
+    streams: text::streams,
+    integers: strings::integers,
+    comparisons: strings::comparisons,
+    string_functions: strings::functions,
+    clocks: timers::clocks,
+    times_of_day: timers::times_of_day,
+    storage_of_tasks: storage::of_tasks,
+    storage_of_sockets: storage::of_sockets,
+    timers: timers::timers,
+    timer_errors: timers::errors,
+    work_queues: timers::work_queues,
+    kept_objects: objects::kept,
+    graphs: objects::graphs,
+    cpu_sets: objects::cpu_sets,
+    nested_objects: objects::nested,
+    cookies: cookies::cookies,
+    connections: conntrack::connections,
+    translated_connections: conntrack::translated_connections,
+    connection_errors: conntrack::connection_errors,
 }
 
 fn map(world: &World<'_>, map_type: MapType, key: u32, value: u32, entries: u32) -> Map {
@@ -125,7 +94,7 @@ fn has_functions(world: &World<'_>, test: &str, names: &[&str]) -> bool {
         !btf.as_ref().is_ok_and(|btf| btf.find(name.as_bytes(), skep::btf::Kind::FUNC).is_some())
     });
     if let Some(name) = lacking {
-        skip(test, &format!("this kernel has no {name}"));
+        skip(test, format!("this kernel has no {name}"));
     }
     lacking.is_none()
 }
@@ -136,7 +105,7 @@ fn has_helper(world: &World<'_>, test: &str, helper: i32, prog_type: ProgType) -
     let lacks = |feature| world.kernel.has(feature).is_unsupported();
     let has = !lacks(feature) && !lacks(skep::sys::Feature::ProgType(prog_type));
     if !has {
-        skip(test, &format!("this kernel has no helper {helper}"));
+        skip(test, format!("this kernel has no helper {helper}"));
     }
     has
 }

@@ -26,101 +26,74 @@ use skep::sys::abi::{Errno, MapType, UpdateFlags};
 use skep::sys::request::MapCreate;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A body: what it is called, and what it does on a kernel with a bpffs at `/sys/fs/bpf`.
-pub(crate) type Body = (&'static str, fn(&Kernel));
+/// A body: what it does on a kernel with a bpffs at `/sys/fs/bpf`.
+pub(crate) type Body = fn(&Kernel);
 
-pub(crate) const BODIES: &[Body] = &[
-    ("hash", |kernel| hashes::plain(kernel, MapType::HASH)),
-    ("lru_hash", |kernel| hashes::plain(kernel, MapType::LRU_HASH)),
-    ("hash_is_full", hashes::full),
-    ("percpu_hash", |kernel| hashes::per_cpu(kernel, MapType::PERCPU_HASH)),
-    ("lru_percpu_hash", |kernel| hashes::per_cpu(kernel, MapType::LRU_PERCPU_HASH)),
-    ("array", arrays::plain),
-    ("percpu_array", arrays::per_cpu),
-    ("values_per_cpu_have_any_size", arrays::per_cpu_sizes),
-    ("lpm_trie", lpm::longest),
-    ("lpm_trie_keys", lpm::keys_of_any_shape),
-    ("queue", queues::queue),
-    ("stack", queues::stack),
-    ("bloom_filter", queues::bloom),
-    ("program_array", objects::programs),
-    ("array_of_maps", objects::array_of_maps),
-    ("hash_of_maps", objects::hash_of_maps),
-    ("instruction_array", objects::instructions),
-    ("stack_traces", memory::stack_traces),
-    ("arena", memory::arena),
-    ("iteration", iteration::complete),
-    ("iteration_while_emptying", iteration::emptying),
-    ("iteration_ends", iteration::ends),
-    ("iteration_among_threads", iteration::among_threads),
-    ("batches_of_hashes", batches::hashes),
-    ("batches_per_cpu", batches::per_cpu),
-    ("batches_of_arrays", batches::arrays),
-    ("batches_stop", batches::stopped),
-    ("batches_one_by_one", batches::one_by_one),
-    ("batches_among_threads", batches::among_threads),
-    ("drain_among_threads", batches::drain_among_threads),
-    ("one_cpu", cpu_select::one_cpu),
-    ("mapped_arrays", mapped::arrays),
-    ("mapped_arrays_read_only", mapped::read_only),
-    ("usage", mapped::usage),
-    ("guards_batches", guards::batches),
-    ("guards_cpus", guards::cpus),
-    ("guards_other_kinds", guards::other_kinds),
-    ("guards_other_shapes", guards::other_shapes),
-    ("guards", guards::bytes),
-    ("guards_typed", guards::typed),
-    ("wrong_lengths", guards::wrong_lengths),
-    ("views_compare_shapes", handles::shapes),
-    ("views_compare_layouts", layouts::compared),
-    ("handles", handles::handles),
-    ("frozen", handles::frozen),
-    ("without_keys", handles::without_keys),
-    ("descriptor_views_compare_shapes", descriptors::shapes),
-    ("dev_map", devices::dev_map),
-    ("dev_map_programs", devices::dev_map_programs),
-    ("dev_map_hash", devices::dev_map_hash),
-    ("cpu_map", devices::cpu_map),
-    ("sock_map", sockets::sock_map),
-    ("sock_hash", sockets::sock_hash),
-    ("socket_values_are_short", sockets::short_values),
-    ("reuseport_array", sockets::reuseport_array),
-    ("xsk_map", sockets::xsk_map),
-    ("cgroup_array", owners::cgroup_array),
-    ("sk_storage", owners::sk_storage),
-    ("task_storage", owners::task_storage),
-    ("inode_storage", owners::inode_storage),
-    ("cgroup_storage", owners::cgroup_storage),
-    ("attached_cgroup_storage", owners::attached_cgroup_storage),
-    ("per_cpu_attached_cgroup_storage", owners::per_cpu_attached_cgroup_storage),
-];
-
-/// Runs the body of that name.
-pub(crate) fn run(name: &str, kernel: &Kernel) {
-    let (_, body) = BODIES.iter().find(|(body, _)| *body == name).expect("a body of that name");
-    body(kernel);
+crate::support::bodies! { ($) map_conformance;
+    hash: |kernel| hashes::plain(kernel, MapType::HASH),
+    lru_hash: |kernel| hashes::plain(kernel, MapType::LRU_HASH),
+    hash_is_full: hashes::full,
+    percpu_hash: |kernel| hashes::per_cpu(kernel, MapType::PERCPU_HASH),
+    lru_percpu_hash: |kernel| hashes::per_cpu(kernel, MapType::LRU_PERCPU_HASH),
+    array: arrays::plain,
+    percpu_array: arrays::per_cpu,
+    values_per_cpu_have_any_size: arrays::per_cpu_sizes,
+    lpm_trie: lpm::longest,
+    lpm_trie_keys: lpm::keys_of_any_shape,
+    queue: queues::queue,
+    stack: queues::stack,
+    bloom_filter: queues::bloom,
+    program_array: objects::programs,
+    array_of_maps: objects::array_of_maps,
+    hash_of_maps: objects::hash_of_maps,
+    instruction_array: objects::instructions,
+    stack_traces: memory::stack_traces,
+    arena: memory::arena,
+    iteration: iteration::complete,
+    iteration_while_emptying: iteration::emptying,
+    iteration_ends: iteration::ends,
+    iteration_among_threads: iteration::among_threads,
+    batches_of_hashes: batches::hashes,
+    batches_per_cpu: batches::per_cpu,
+    batches_of_arrays: batches::arrays,
+    batches_stop: batches::stopped,
+    batches_one_by_one: batches::one_by_one,
+    batches_among_threads: batches::among_threads,
+    drain_among_threads: batches::drain_among_threads,
+    one_cpu: cpu_select::one_cpu,
+    mapped_arrays: mapped::arrays,
+    mapped_arrays_read_only: mapped::read_only,
+    usage: mapped::usage,
+    guards_batches: guards::batches,
+    guards_cpus: guards::cpus,
+    guards_other_kinds: guards::other_kinds,
+    guards_other_shapes: guards::other_shapes,
+    guards: guards::bytes,
+    guards_typed: guards::typed,
+    wrong_lengths: guards::wrong_lengths,
+    views_compare_shapes: handles::shapes,
+    views_compare_layouts: layouts::compared,
+    handles: handles::handles,
+    frozen: handles::frozen,
+    without_keys: handles::without_keys,
+    descriptor_views_compare_shapes: descriptors::shapes,
+    dev_map: devices::dev_map,
+    dev_map_programs: devices::dev_map_programs,
+    dev_map_hash: devices::dev_map_hash,
+    cpu_map: devices::cpu_map,
+    sock_map: sockets::sock_map,
+    sock_hash: sockets::sock_hash,
+    socket_values_are_short: sockets::short_values,
+    reuseport_array: sockets::reuseport_array,
+    xsk_map: sockets::xsk_map,
+    cgroup_array: owners::cgroup_array,
+    sk_storage: owners::sk_storage,
+    task_storage: owners::task_storage,
+    inode_storage: owners::inode_storage,
+    cgroup_storage: owners::cgroup_storage,
+    attached_cgroup_storage: owners::attached_cgroup_storage,
+    per_cpu_attached_cgroup_storage: owners::per_cpu_attached_cgroup_storage,
 }
-
-/// One test per body. `$kernel` gives the kernel, or none where a test cannot run.
-macro_rules! tests {
-    ($kernel:path: $($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                if let Some(kernel) = $kernel(stringify!($name)) {
-                    map_conformance::run(stringify!($name), &kernel);
-                }
-            }
-        )*
-
-        #[test]
-        fn every_body_is_run() {
-            let bodies: Vec<&str> = map_conformance::BODIES.iter().map(|(name, _)| *name).collect();
-            assert_eq!(bodies, [$(stringify!($name)),*]);
-        }
-    };
-}
-pub(crate) use tests;
 
 const ANY: UpdateFlags = UpdateFlags::empty();
 

@@ -41,69 +41,42 @@ pub(crate) trait Producer: Send + Sync {
     }
 }
 
-/// A body: what it is called, and what it does.
-pub(crate) type Body = (&'static str, fn(&dyn World));
+/// A body: what it does.
+pub(crate) type Body = fn(&dyn World);
 
-pub(crate) const BODIES: &[Body] = &[
-    ("per_cpu", records::per_cpu),
-    ("sizes", records::sizes),
-    ("wrap_around", records::wrap_around),
-    ("panics", records::panics),
-    ("lost", records::lost),
-    ("one_by_one", records::one_by_one),
-    ("raw", records::raw),
-    ("a_source_of_events", records::source),
-    ("ordered", records::ordered),
-    ("what_programs_get", records::what_programs_get),
-    ("wakeup_events", waiting::wakeup_events),
-    ("watermark", waiting::watermark),
-    ("timeouts", waiting::timeouts),
-    ("in_an_event_loop", waiting::in_an_event_loop),
-    ("asked", awaited::asked),
-    ("awaited", awaited::records),
-    ("among_threads", waiting::among_threads),
-    ("a_thread_per_cpu", waiting::a_thread_per_cpu),
-    ("overwritable", keeping::overwritable),
-    ("overwritable_sizes", keeping::sizes),
-    ("pause", keeping::pause),
-    ("two_buffers", cpus::two_buffers),
-    ("chosen_cpus", cpus::chosen),
-    ("refused", cpus::refused),
-    ("counters", cpus::counters),
-];
+crate::support::bodies! { ($) perf_conformance;
+    per_cpu: records::per_cpu,
+    sizes: records::sizes,
+    wrap_around: records::wrap_around,
+    panics: records::panics,
+    lost: records::lost,
+    one_by_one: records::one_by_one,
+    raw: records::raw,
+    a_source_of_events: records::source,
+    ordered: records::ordered,
+    what_programs_get: records::what_programs_get,
+    wakeup_events: waiting::wakeup_events,
+    watermark: waiting::watermark,
+    timeouts: waiting::timeouts,
+    in_an_event_loop: waiting::in_an_event_loop,
+    asked: awaited::asked,
+    awaited: awaited::records,
+    among_threads: waiting::among_threads,
+    a_thread_per_cpu: waiting::a_thread_per_cpu,
+    overwritable: keeping::overwritable,
+    overwritable_sizes: keeping::sizes,
+    pause: keeping::pause,
+    two_buffers: cpus::two_buffers,
+    chosen_cpus: cpus::chosen,
+    refused: cpus::refused,
+    counters: cpus::counters,
+}
 
 /// A body that is run on its own, since it takes CPUs away from all others.
 #[allow(dead_code)]
 pub(crate) fn cpus_come_and_go(world: &dyn World) {
     cpus::come_and_go(world);
 }
-
-/// Runs the body of that name.
-pub(crate) fn run(name: &str, world: &dyn World) {
-    let (_, body) = BODIES.iter().find(|(body, _)| *body == name).expect("a body of that name");
-    body(world);
-}
-
-/// One test per body. `$world` gives the world, or none where a test cannot run.
-macro_rules! tests {
-    ($world:path: $($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                if let Some(world) = $world(stringify!($name)) {
-                    perf_conformance::run(stringify!($name), &world);
-                }
-            }
-        )*
-
-        #[test]
-        fn every_body_is_run() {
-            let bodies: Vec<&str> = perf_conformance::BODIES.iter().map(|(name, _)| *name).collect();
-            assert_eq!(bodies, [$(stringify!($name)),*]);
-        }
-    };
-}
-pub(crate) use tests;
 
 /// A map with a place for each CPU.
 fn map(world: &dyn World) -> Map {

@@ -106,18 +106,7 @@ impl Producer for Writer {
     }
 }
 
-fn skip(name: &str, reason: &str) -> Option<Running> {
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: {name}: {reason}");
-    println!("skip: {name}: {reason}");
-    None
-}
-
 /// The running kernel, if this process may use it.
 pub(crate) fn world(name: &str) -> Option<Running> {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::PERF_EVENT_ARRAY, 4, 4, 1)) {
-        Ok(_) => Some(Running(kernel)),
-        Err(Errno::EPERM) => skip(name, "no right to create maps"),
-        Err(errno) => panic!("cannot create a map: {errno}"),
-    }
+    crate::support::linux(name).map(Running)
 }

@@ -161,7 +161,7 @@ pub(super) fn for_a_tracepoint(kernel: &Kernel) {
             assert_eq!(opened.attach_type(), AttachType(0));
             drop(opened.attach().unwrap());
         }
-        Err(error) if kernel.btf().is_err() => skip("BTF tracepoints", &chain(&error)),
+        Err(error) if kernel.btf().is_err() => skip("BTF tracepoints", chain(&error)),
         Err(error) => panic!("{}", chain(&error)),
     }
 

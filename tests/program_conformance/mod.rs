@@ -1,7 +1,5 @@
 //! What programs do that were built or opened, on any kernel: bodies that the test binaries run on theirs.
 
-#![allow(clippy::print_stdout)]
-
 mod building;
 mod dumps;
 mod handles;
@@ -15,62 +13,33 @@ use skep::sys::Kernel;
 use skep::sys::abi::{MapType, ProgType};
 use skep::sys::request::MapCreate;
 
-/// A body: what it is called, and what it does on a kernel with a bpffs at `/sys/fs/bpf`.
-pub(crate) type Body = (&'static str, fn(&Kernel));
+use crate::support::{chain, skip};
 
-pub(crate) const BODIES: &[Body] = &[
-    ("built_with_maps", building::with_maps),
-    ("built_with_records", building::with_records),
-    ("verifier_errors", building::verifier_errors),
-    ("what_does_not_fit_together", building::what_does_not_fit_together),
-    ("what_the_kernel_lacks", building::what_the_kernel_lacks),
-    ("built_for_a_tracepoint", building::for_a_tracepoint),
-    ("handles", handles::handles),
-    ("pins", handles::pins),
-    ("opening_errors", handles::opening_errors),
-    ("bound_maps", handles::bound_maps),
-    ("information", handles::information),
-    ("statistics", handles::statistics),
-    ("streams", handles::streams),
-    ("dumps_with_source", dumps::with_source),
-    ("dumps_with_names", dumps::with_names),
-    ("machine_code", dumps::machine_code),
-    ("queries_of_programs", queries::programs),
-    ("queries_of_the_rest", queries::the_rest),
-    ("queries_of_pins", queries::pins),
-    ("queries_while_objects_go", queries::while_objects_go),
-    ("indirect_jumps", jumps::indirect_jumps),
-];
+/// A body: what it does on a kernel with a bpffs at `/sys/fs/bpf`.
+pub(crate) type Body = fn(&Kernel);
 
-/// Runs the body of that name.
-pub(crate) fn run(name: &str, kernel: &Kernel) {
-    let (_, body) = BODIES.iter().find(|(body, _)| *body == name).expect("a body of that name");
-    body(kernel);
-}
-
-/// One test per body. `$kernel` gives the kernel, or none where a test cannot run.
-macro_rules! tests {
-    ($kernel:path: $($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                if let Some(kernel) = $kernel(stringify!($name)) {
-                    program_conformance::run(stringify!($name), &kernel);
-                }
-            }
-        )*
-
-        #[test]
-        fn every_body_is_run() {
-            let bodies: Vec<&str> = program_conformance::BODIES.iter().map(|(name, _)| *name).collect();
-            assert_eq!(bodies, [$(stringify!($name)),*]);
-        }
-    };
-}
-pub(crate) use tests;
-
-fn skip(what: &str, why: &str) {
-    println!("skip: {what}: {why}");
+crate::support::bodies! { ($) program_conformance;
+    built_with_maps: building::with_maps,
+    built_with_records: building::with_records,
+    verifier_errors: building::verifier_errors,
+    what_does_not_fit_together: building::what_does_not_fit_together,
+    what_the_kernel_lacks: building::what_the_kernel_lacks,
+    built_for_a_tracepoint: building::for_a_tracepoint,
+    handles: handles::handles,
+    pins: handles::pins,
+    opening_errors: handles::opening_errors,
+    bound_maps: handles::bound_maps,
+    information: handles::information,
+    statistics: handles::statistics,
+    streams: handles::streams,
+    dumps_with_source: dumps::with_source,
+    dumps_with_names: dumps::with_names,
+    machine_code: dumps::machine_code,
+    queries_of_programs: queries::programs,
+    queries_of_the_rest: queries::the_rest,
+    queries_of_pins: queries::pins,
+    queries_while_objects_go: queries::while_objects_go,
+    indirect_jumps: jumps::indirect_jumps,
 }
 
 fn map(kernel: &Kernel, map_type: MapType, key: u32, value: u32, entries: u32) -> Map {
@@ -82,14 +51,4 @@ fn returning(kernel: &Kernel, name: &str, number: i32) -> Program {
     let mut builder = ProgramBuilder::new(ProgType::SOCKET_FILTER, "GPL");
     builder.name(name).asm().mov64_imm(Reg::R0, number).exit();
     builder.load(kernel).unwrap()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -71,7 +71,7 @@ pub(super) fn the_rest(kernel: &Kernel) {
             }
             assert!(query::btfs(kernel).of_kernel().handles().all(|btf| btf.unwrap().bytes().is_ok()));
         }
-        Err(error) => skip("BTF objects", &error.to_string()),
+        Err(error) => skip("BTF objects", error),
     }
 
     let mut builder = ProgramBuilder::new(ProgType::RAW_TRACEPOINT, "GPL");

@@ -83,67 +83,40 @@ impl UserRig {
     }
 }
 
-pub(crate) type Body = (&'static str, fn(&dyn Lab));
+pub(crate) type Body = fn(&dyn Lab);
 
-pub(crate) const BODIES: &[Body] = &[
-    ("records", records::sizes),
-    ("records_wrap_around", records::wrap),
-    ("records_fill_the_ring", records::full),
-    ("discarded_records_are_skipped", records::discards),
-    ("unfinished_records_hold_up", records::busy),
-    ("records_are_lent", records::lent),
-    ("many_at_once", records::many),
-    ("typed_records", records::typed),
-    ("rings_are_event_sources", records::source),
-    ("records_of_many_threads", records::threads),
-    ("one_consumer", ends::one_consumer),
-    ("rings_are_opened_anyhow", ends::opened),
-    ("memory_is_not_mapped_otherwise", ends::other_mappings),
-    ("timeouts", waiting::timeouts),
-    ("wakeups", waiting::wakeups),
-    ("readiness", waiting::readiness),
-    ("readiness_of_the_unfinished", waiting::readiness_of_the_unfinished),
-    ("readiness_of_room", waiting::readiness_of_room),
-    ("several_rings", poller::several),
-    ("rings_take_turns", poller::fair),
-    ("overwriting", overwrite::keeps_the_newest),
-    ("overwriting_among_threads", overwrite::threads),
-    ("samples", user::samples),
-    ("samples_fill_the_ring", user::full),
-    ("samples_of_many_threads", user::threads),
-    ("room_is_waited_for", user::waits),
-    ("one_producer", user::one_producer),
-    ("awaited_records", awaited::records),
-    ("awaited_records_survive_cancellation", awaited::cancelled),
-    ("awaited_rings", awaited::several),
-];
-
-/// Runs the body of that name.
-pub(crate) fn run(name: &str, lab: &dyn Lab) {
-    let (_, body) = BODIES.iter().find(|(body, _)| *body == name).expect("a body of that name");
-    body(lab);
+crate::support::bodies! { ($) ring_conformance;
+    records: records::sizes,
+    records_wrap_around: records::wrap,
+    records_fill_the_ring: records::full,
+    discarded_records_are_skipped: records::discards,
+    unfinished_records_hold_up: records::busy,
+    records_are_lent: records::lent,
+    many_at_once: records::many,
+    typed_records: records::typed,
+    rings_are_event_sources: records::source,
+    records_of_many_threads: records::threads,
+    one_consumer: ends::one_consumer,
+    rings_are_opened_anyhow: ends::opened,
+    memory_is_not_mapped_otherwise: ends::other_mappings,
+    timeouts: waiting::timeouts,
+    wakeups: waiting::wakeups,
+    readiness: waiting::readiness,
+    readiness_of_the_unfinished: waiting::readiness_of_the_unfinished,
+    readiness_of_room: waiting::readiness_of_room,
+    several_rings: poller::several,
+    rings_take_turns: poller::fair,
+    overwriting: overwrite::keeps_the_newest,
+    overwriting_among_threads: overwrite::threads,
+    samples: user::samples,
+    samples_fill_the_ring: user::full,
+    samples_of_many_threads: user::threads,
+    room_is_waited_for: user::waits,
+    one_producer: user::one_producer,
+    awaited_records: awaited::records,
+    awaited_records_survive_cancellation: awaited::cancelled,
+    awaited_rings: awaited::several,
 }
-
-/// One test per body. `$lab` gives the kernel, or none where a test cannot run.
-macro_rules! tests {
-    ($lab:path: $($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                if let Some(lab) = $lab(stringify!($name)) {
-                    ring_conformance::run(stringify!($name), &lab);
-                }
-            }
-        )*
-
-        #[test]
-        fn every_body_is_run() {
-            let bodies: Vec<&str> = ring_conformance::BODIES.iter().map(|(name, _)| *name).collect();
-            assert_eq!(bodies, [$(stringify!($name)),*]);
-        }
-    };
-}
-pub(crate) use tests;
 
 const NONE: RingFlags = RingFlags::empty();
 
