@@ -86,7 +86,7 @@ fn types() -> Vec<u8> {
 impl Simulated {
     fn new() -> Simulated {
         let sim = SimKernel::builder().btf(types()).build().unwrap();
-        sim.task(Task::new(THREAD).thread_of(PROCESS));
+        sim.add_task(Task::new(THREAD).thread_of(PROCESS));
         sim.set_current(THREAD);
         let path = [PATH.as_bytes(), b"\0"].concat();
         sim.process_memory(PROCESS).write(ADDRESS, &path).unwrap();

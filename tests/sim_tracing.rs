@@ -66,8 +66,8 @@ fn exec_watch_sees_what_is_executed() -> Result {
         let object = load(&kernel, "examples/exec_watch.bpf.o")?;
         let link = object.program("watch_exec")?.attach()?;
 
-        sim.task(Task::new(699).comm("bash").uid(33));
-        sim.task(Task::new(701).thread_of(700).comm("make").uid(1000).parent(699));
+        sim.add_task(Task::new(699).comm("bash").uid(33));
+        sim.add_task(Task::new(701).thread_of(700).comm("make").uid(1000).parent(699));
         execute(&sim, 701, "/usr/bin/make")?;
         execute(&sim, 699, "/usr/bin/make")?;
         execute(&sim, 701, "/bin/sh")?;
@@ -176,7 +176,7 @@ fn one_link_leads_to_many_places_of_a_file() -> Result {
     assert_eq!(refused(&|places| places.pid = 4242), Some(Errno::ESRCH));
     assert_eq!(refused(&|places| places.pid = u32::MAX), Some(Errno::EINVAL));
 
-    sim.task(Task::new(77));
+    sim.add_task(Task::new(77));
     let at = |offset, pid| sim.fire(Uprobe::at("/usr/bin/true", "", offset).task(pid).returns(0));
     let all = link(&|_| ())?;
     assert_eq!(at(0x10, 1)?.runs.len(), 1);
@@ -227,7 +227,7 @@ fn security_hooks_give_a_verdict() -> Result {
     let object = Loader::new(&kernel).load(&spec)?;
     let _link = object.program("check_open")?.attach()?;
 
-    sim.task(Task::new(70).uid(12345));
+    sim.add_task(Task::new(70).uid(12345));
     let file = sim.memory().object("file")?;
     file.set("f_inode.i_mode", 0o104755)?;
     assert_eq!(sim.fire(Lsm::new("file_open").arg(&file))?.verdict, 0);
@@ -340,7 +340,7 @@ fn a_tracer_follows_a_process() -> Result {
     let (sim, kernel) = sim("6.1")?;
     let object = load(&kernel, "testdata/tracer.o")?;
     let _links = attach_all(&sim, &object)?;
-    sim.task(Task::new(50).comm("curl").uid(1000).parent(1).start_time(500_000_000));
+    sim.add_task(Task::new(50).comm("curl").uid(1000).parent(1).start_time(500_000_000));
     let task = sim.task_object(50)?;
     task.set("exit_code", 256)?;
     let sock = sim.memory().object("sock")?;
@@ -404,7 +404,7 @@ fn kernel_functions_about_tasks() -> Result {
 #[test]
 fn iterators_go_through_tasks() -> Result {
     let (sim, kernel) = sim("6.18")?;
-    sim.task(Task::new(70).thread_of(60).comm("worker"));
+    sim.add_task(Task::new(70).thread_of(60).comm("worker"));
     let row = |pid, tgid, comm: &str| (pid, tgid, comm.to_owned());
     let wanted = [row(1, 1, "init"), row(70, 60, "worker"), row(1000, 1000, "test")];
     assert_eq!(iter_conformance::tasks(&kernel)?, wanted);

@@ -42,7 +42,7 @@ fn packets_devices_and_maps() -> Result {
 #[test]
 fn open_coded_iterators() -> Result {
     let sim = sim()?;
-    sim.task(Task::new(1001).thread_of(1000));
+    sim.add_task(Task::new(1001).thread_of(1000));
     sim.add_cgroup("/web")?;
     let lacking = typed_conformance::walk(&Kernel::new(sim.clone()), 1000)?;
     assert!(lacking.is_empty(), "{lacking:?}");
@@ -54,8 +54,8 @@ fn open_coded_iterators() -> Result {
 fn iterators() -> Result {
     let sim = sim()?;
     let kernel = Kernel::new(sim.clone());
-    sim.task(Task::new(1000).open_file(3, "/etc/passwd").open_file(1, "/dev/null"));
-    sim.task(Task::new(1001).open_file(3, "/var/log/messages"));
+    sim.add_task(Task::new(1000).open_file(3, "/etc/passwd").open_file(1, "/dev/null"));
+    sim.add_task(Task::new(1001).open_file(3, "/var/log/messages"));
     let listener = Socket::tcp("127.0.0.1:80".parse()?).listening().uid(33);
     let connected = Socket::tcp("127.0.0.1:81".parse()?).connected("127.0.0.1:9000".parse()?);
     sim.add_socket(connected);

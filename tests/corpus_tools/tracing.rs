@@ -13,7 +13,7 @@ const TOOLS: &str = "libbpf-tools-sid";
 /// A process with strings in its memory. Answers where each is.
 fn process<const N: usize>(sim: &SimKernel, task: Task, strings: [&str; N]) -> Result<[u64; N]> {
     let tgid = task.tgid();
-    sim.task(task);
+    sim.add_task(task);
     let mut at = 0x40_0000;
     let mut places = [0; N];
     for (place, string) in places.iter_mut().zip(strings) {
@@ -84,7 +84,7 @@ fn tcpconnect_tells_of_connections() -> Result {
     let object = tool.load()?;
     let _links = tool.attach(&object)?;
     let mut events = perf_buffer(&object, "events")?;
-    tool.sim.task(Task::new(77).comm("curl").uid(33));
+    tool.sim.add_task(Task::new(77).comm("curl").uid(33));
 
     let sock = tool.sim.memory().object("sock")?;
     sock.set("__sk_common.skc_daddr", u32::from_ne_bytes([93, 184, 216, 34]))?;
@@ -135,8 +135,8 @@ fn runqlat_counts_by_time() -> Result {
     let Some(mut tool) = tool("runqlat", TOOLS, "usr/sbin/runqlat-libbpf@") else { return Ok(()) };
     let object = tool.load_some(&["sched_wakeup", "sched_wakeup_new", "sched_switch"])?;
     let _links = tool.attach(&object)?;
-    tool.sim.task(Task::new(50).comm("worker"));
-    tool.sim.task(Task::new(51).comm("other"));
+    tool.sim.add_task(Task::new(50).comm("worker"));
+    tool.sim.add_task(Task::new(51).comm("other"));
     let (worker, other) = (tool.sim.task_object(50)?, tool.sim.task_object(51)?);
     let _ = tool.sim.fire(RawTracepoint::new("sched_wakeup").arg(&worker))?.ok()?;
     tool.sim.advance(Duration::from_micros(40));
@@ -156,7 +156,7 @@ fn profile_counts_stacks() -> Result {
     (stacks.value_size, stacks.max_entries) = (127 * 8, 1024);
     let object = tool.load()?;
     let _links = tool.attach(&object)?;
-    tool.sim.task(Task::new(60).comm("busy"));
+    tool.sim.add_task(Task::new(60).comm("busy"));
     let kernel = [0xffff_ffff_8100_0000, 0xffff_ffff_8100_2000];
     let sample = |ip| PerfSample::new(ip).kernel_stack(kernel).user_stack([0x40_1000, 0x40_2000]).task(60);
     for _ in 0..3 {
@@ -197,7 +197,7 @@ fn profile_filters_by_process() -> Result {
     let _links = tool.attach(&object)?;
     object.map("pids")?.update(&61_u32.to_ne_bytes(), &[1], UpdateFlags::empty())?;
     for pid in [60, 61] {
-        tool.sim.task(Task::new(pid));
+        tool.sim.add_task(Task::new(pid));
         let _ = tool.sim.fire(PerfSample::new(0x40_1000).task(pid))?.ok()?;
     }
     let counts = elements(&object, "counts")?;

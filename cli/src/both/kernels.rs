@@ -111,7 +111,7 @@ fn with_us(sim: SimKernel) -> SimKernel {
         .gid(nix::unistd::getgid().as_raw())
         .parent(nix::unistd::getppid().as_raw().cast_unsigned())
         .cgroups(cgroups());
-    sim.task(task);
+    sim.add_task(task);
     sim.set_current(pid);
     sim
 }

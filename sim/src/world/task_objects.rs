@@ -24,7 +24,7 @@ impl SimKernel {
     /// [`ImageError::NoBtf`], [`ImageError::NoType`].
     pub fn task_object(&self, pid: u32) -> Result<KernelObject, ImageError> {
         if self.0.world().tasks.get(pid).is_none() {
-            self.task(Task::new(pid));
+            self.add_task(Task::new(pid));
         }
         let (btf, ty) = self.0.type_named("task_struct")?;
         let address = self.task_address(pid).ok_or(ImageError::NoBtf)?;

@@ -12,7 +12,7 @@ use crate::kernel::SimKernel;
 /// Length of a task's name with its NUL (`TASK_COMM_LEN`).
 const COMM: usize = 16;
 
-/// A task: a thread, or a process by its first one. Given to a kernel with [`SimKernel::task`].
+/// A task: a thread, or a process by its first one. Given to a kernel with [`SimKernel::add_task`].
 ///
 /// It has what programs ask of the current task with helpers. What they read of its `task_struct` is made from it too,
 /// where the kernel has [BTF](crate::Builder::btf); [`SimKernel::task_object`] is that object, to set further fields.
@@ -21,7 +21,7 @@ const COMM: usize = 16;
 /// use skep_sim::{SimKernel, Task};
 ///
 /// let sim = SimKernel::new();
-/// sim.task(Task::new(700).comm("nginx").uid(33).gid(33).parent(1));
+/// sim.add_task(Task::new(700).comm("nginx").uid(33).gid(33).parent(1));
 /// sim.run_as(700, || assert_eq!(sim.current_task().pid(), 700));
 /// ```
 #[derive(Clone, Debug)]
@@ -271,7 +271,7 @@ impl SimKernel {
     /// Adds a task, or replaces the one with its id.
     ///
     /// There are three at the start: 0 (`swapper/0`), 1 (`init`), and 1000 (`test`), which is the current one.
-    pub fn task(&self, task: Task) {
+    pub fn add_task(&self, task: Task) {
         self.0.world().tasks.by_pid.insert(task.pid, task);
     }
 
