@@ -6,7 +6,7 @@ use std::sync::Arc;
 use skep_sys::abi::{AttachType, Errno, ProgType};
 use skep_sys::request::{LinkCreate, LinkTarget};
 
-use crate::event::{Code, Point, PointKind};
+use crate::event::{Code, Named, Point, PointKind};
 use crate::fd::Access;
 use crate::features::Features;
 use crate::kernel::Inner;
@@ -26,6 +26,7 @@ pub(crate) fn new_link(
     cookie: u64,
 ) -> Result<OwnedFd, Errno> {
     let link = kernel.state().links.add(|id| Link::new(id, prog.clone(), place).with_cookie(cookie))?;
+    kernel.world().places.extend(Named::of(&link));
     kernel.open(Object::Link(link), Access::ALL)
 }
 

@@ -6,6 +6,7 @@ use skep_sys::abi::AttachType;
 
 use super::Event;
 use super::attach::PointKind;
+use super::known::{self, Named};
 use super::outcome::{EventError, Run, Runs, TraceEffect};
 use super::registers::Registers;
 use super::scene::{Scene, arguments, attached, is_tracing, run_link, scene, words};
@@ -20,14 +21,15 @@ use crate::vm::{Trap, Vm, What};
 /// 3. what is attached to its end: `fexit`, `fsession`, kretprobes.
 ///
 /// ```
-/// # let sim = skep_sim::SimKernel::new();
-/// use skep_sim::FunctionCall;
+/// use skep_sim::{FunctionCall, SimKernel};
 ///
+/// let symbols = "ffffffff812a4c10 T do_unlinkat\n"; // or the kernel's types, which have it too
+/// let sim = SimKernel::builder().symbols(symbols).build()?;
 /// let name = sim.memory().put(b"/tmp/file\0");
 /// let call = sim.fire(FunctionCall::new("do_unlinkat").arg(-100).arg(name).returns(-2))?;
 /// assert_eq!(call.returned, -2);
 /// assert!(call.runs.is_empty()); // nothing is attached
-/// # Ok::<(), skep_sim::EventError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
@@ -126,7 +128,10 @@ impl Event for FunctionCall {
         call.tracing(&[AttachType::TRACE_FEXIT], true);
         call.fsessions(true);
         call.kretprobes();
-        let Call { runs, returned, skipped, .. } = call;
+        let Call { runs, returned, skipped, event, .. } = call;
+        if runs.is_empty() {
+            known::check(kernel, &event.scene, Named::Function(event.name))?;
+        }
         Ok(CallOutcome { runs: Runs(runs), returned, skipped })
     }
 }
@@ -309,11 +314,11 @@ pub(super) fn points<T>(
 /// return nothing all run.
 ///
 /// ```
-/// # let sim = skep_sim::SimKernel::new();
+/// # let sim = skep_sim::SimKernel::builder().btf(std::fs::read("../testdata/btf/6.18.btf")?).build()?;
 /// let file = sim.memory().put(&[0; 256]);
 /// let outcome = sim.fire(skep_sim::Lsm::new("file_open").arg(file))?;
 /// assert_eq!(outcome.verdict, 0);
-/// # Ok::<(), skep_sim::EventError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
@@ -353,6 +358,9 @@ impl Event for Lsm {
         let address = kernel.0.function_address(&function);
         let found =
             attached(kernel, |link| is_tracing(link, &[AttachType::LSM_MAC], &function).then_some(()));
+        if found.is_empty() {
+            known::check(kernel, &self.scene, Named::Lsm(self.name.clone()))?;
+        }
         let mut runs = Vec::new();
         for (link, ()) in found {
             let site =

@@ -82,7 +82,10 @@ impl Scene {
         let world = kernel.0.world();
         if let Some(path) = named {
             let group = world.net.cgroups.get(path).map(|group| group.id);
-            return group.ok_or_else(|| EventError::new(Errno::ENOENT, format!("cgroup `{path}`")));
+            return group.ok_or_else(|| {
+                let what = format!("there is no control group `{path}`; add it with `SimKernel::add_cgroup`");
+                EventError::new(Errno::ENOENT, what)
+            });
         }
         let pid = self.task.unwrap_or_else(|| world.tasks.current(self.cpu));
         let path = world.tasks.get(pid).map(|task| task.cgroup_path().to_vec()).unwrap_or_default();

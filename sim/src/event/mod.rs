@@ -8,6 +8,7 @@ mod attach;
 mod call;
 mod device;
 mod group;
+mod known;
 mod layout;
 mod option;
 mod outcome;
@@ -37,6 +38,7 @@ pub use attach::AttachPoint;
 pub(crate) use attach::{Code, Point, PointKind};
 pub use call::{CallOutcome, FunctionCall, Lsm, LsmOutcome};
 pub use device::{DeviceAccess, DeviceOutcome};
+pub(crate) use known::Named;
 pub use option::{OptionCall, OptionOutcome};
 pub use outcome::{EventError, Run, Runs, TraceEffect};
 pub use packet::{Fate, Passage, Receive, Transmit, Verdict};
@@ -89,6 +91,10 @@ impl SimKernel {
     /// assert_eq!(runs.ok()?.values(), [2]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// At a place where nothing is attached no program runs, and that is no error. It is one ([`EventError::Unknown`]) when
+    /// nothing knows the place: neither the kernel's types or symbols, nor a program that is or was attached to it. So a name with
+    /// a letter too many does not pass for an event that nobody waits for.
     ///
     /// # Errors
     /// When the event cannot happen in this kernel as it was described.

@@ -61,11 +61,32 @@ pub enum EventError {
         /// The value.
         value: String,
     },
+    /// A place whose name nothing knows: it is not in the kernel's types or symbols, and no program was ever attached to it. An
+    /// event at a known place where nothing is attached is no error: then no program runs.
+    #[error(
+        "no {what} `{name}` is known: neither do the kernel's types have it, nor was a program attached to it{}; if the name is \
+         right, {cure}",
+        names(near, attached)
+    )]
+    Unknown {
+        /// What it would be.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// Known names that are similar, the nearest first.
+        near: Vec<String>,
+        /// Some names of the same kind that programs are or were attached to.
+        attached: Vec<String>,
+        /// How to make it known.
+        cure: &'static str,
+    },
     /// A system call of a name that x86-64 does not have.
-    #[error("there is no system call `{name}`; give its number")]
+    #[error("there is no system call `{name}`{}; if the name is right, give its number too", names(near, &[]))]
     NoSyscall {
         /// The name.
         name: String,
+        /// Names that are similar, the nearest first.
+        near: Vec<String>,
     },
     /// A CPU that the kernel does not have.
     #[error("there is no CPU {cpu}; the kernel has {cpus}")]
@@ -75,6 +96,14 @@ pub enum EventError {
         /// Number of CPUs.
         cpus: u32,
     },
+}
+
+fn names(near: &[String], attached: &[String]) -> String {
+    match (near, attached) {
+        ([], []) => String::new(),
+        ([], attached) => format!("; programs were attached to {}", attached.join(", ")),
+        (near, _) => format!("; similar: {}", near.join(", ")),
+    }
 }
 
 impl EventError {
@@ -87,6 +116,9 @@ impl EventError {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             EventError::Errno { errno, .. } => Some(*errno),
+            EventError::Unknown { .. } => Some(Errno::ENOENT),
+            EventError::NoSyscall { .. } => Some(Errno::ENOSYS),
+            EventError::NoCpu { .. } => Some(Errno::ENXIO),
             _ => None,
         }
     }

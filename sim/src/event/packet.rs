@@ -5,6 +5,8 @@ use std::fmt;
 use skep_sys::abi::{AttachType, Errno, ProgId};
 
 use super::road::Road;
+use super::scene::check_cpu;
+use super::socket_life::no_socket;
 use super::{Event, EventError};
 use crate::kernel::SimKernel;
 use crate::net::{Destination, Dropper, Effect, SocketId};
@@ -176,15 +178,15 @@ impl fmt::Display for Fate {
 }
 
 fn device(kernel: &SimKernel, name: &str) -> Result<u32, EventError> {
-    let index = kernel.0.world().net.ifindex(name);
-    index.ok_or_else(|| EventError::Errno { errno: Errno::ENODEV, what: format!("network device `{name}`") })
-}
-
-fn check_cpu(kernel: &SimKernel, cpu: u32) -> Result<(), EventError> {
-    if cpu < kernel.0.config().cpus {
-        return Ok(());
-    }
-    Err(EventError::Errno { errno: Errno::ENXIO, what: format!("CPU {cpu}") })
+    let world = kernel.0.world();
+    world.net.ifindex(name).ok_or_else(|| {
+        let known: Vec<&str> = world.net.interfaces.values().map(|device| device.name.as_str()).collect();
+        let what = format!(
+            "there is no network device `{name}`, only {}; add it with `SimKernel::add_interface`",
+            known.join(", ")
+        );
+        EventError::new(Errno::ENODEV, what)
+    })
 }
 
 fn check_length(packet: &[u8]) -> Result<(), EventError> {
@@ -201,8 +203,8 @@ impl Event for Receive {
 
     fn happen(self, kernel: &SimKernel) -> Result<Passage, EventError> {
         check_cpu(kernel, self.cpu)?;
-        check_length(&self.packet)?;
         let ifindex = device(kernel, &self.interface)?;
+        check_length(&self.packet)?;
         let mut road = Road::new(kernel, self.cpu);
         let fate = road.receive(ifindex, self.queue, self.packet)?;
         Ok(road.end(fate))
@@ -214,12 +216,12 @@ impl Event for Transmit {
 
     fn happen(self, kernel: &SimKernel) -> Result<Passage, EventError> {
         check_cpu(kernel, self.cpu)?;
-        check_length(&self.packet)?;
         let ifindex = device(kernel, &self.interface)?;
+        check_length(&self.packet)?;
         if let Some(socket) = self.socket
             && kernel.socket(socket).is_none()
         {
-            return Err(EventError::Errno { errno: Errno::ENOENT, what: format!("socket {socket}") });
+            return Err(no_socket(socket));
         }
         let mut road = Road::new(kernel, self.cpu);
         let fate = road.send(ifindex, self.packet, self.socket.map(|socket| socket.0))?;

@@ -20,12 +20,19 @@ pub(crate) struct Scene {
     pub(crate) kernel_stack: Option<Arc<[u64]>>,
     pub(crate) user_stack: Option<Arc<[u64]>>,
     pub(crate) branches: Vec<Branch>,
+    /// Whether it is a part of another event, which has said where it is.
+    pub(crate) is_part: bool,
+}
+
+/// Whether a kernel has a CPU.
+pub(super) fn check_cpu(kernel: &SimKernel, cpu: u32) -> Result<(), EventError> {
+    let cpus = kernel.0.config().cpus;
+    if cpu < cpus { Ok(()) } else { Err(EventError::NoCpu { cpu, cpus }) }
 }
 
 impl Scene {
     pub(crate) fn check(&self, kernel: &SimKernel) -> Result<(), EventError> {
-        let cpus = kernel.0.config().cpus;
-        if self.cpu < cpus { Ok(()) } else { Err(EventError::NoCpu { cpu: self.cpu, cpus }) }
+        check_cpu(kernel, self.cpu)
     }
 
     /// What runs at an address of the kernel know. Without a stack that is told, they are called by nobody.
@@ -50,8 +57,8 @@ macro_rules! scene {
         impl $event {
             /// As another event that it is a part of.
             #[allow(dead_code, reason = "only parts of other events need it")]
-            pub(super) fn in_scene(mut self, scene: &$crate::event::Scene) -> Self {
-                self.scene = scene.clone();
+            pub(crate) fn in_scene(mut self, scene: &$crate::event::Scene) -> Self {
+                self.scene = $crate::event::Scene { is_part: true, ..scene.clone() };
                 self
             }
 
@@ -61,7 +68,8 @@ macro_rules! scene {
                 self
             }
 
-            /// The task that it happens in. The [current one](crate::SimKernel::set_current) by default.
+            /// The task that it happens in. The [current one](crate::SimKernel::set_current) by default. One that was not
+            /// [added](crate::SimKernel::add_task) is as [`Task::new`](crate::Task::new) makes it.
             pub fn task(mut self, pid: u32) -> Self {
                 self.scene.task = Some(pid);
                 self

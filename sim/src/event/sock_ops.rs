@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use skep_sys::abi::{AttachType, Errno, ProgId};
+use skep_sys::abi::{AttachType, ProgId};
 
 use super::EventError;
+use super::socket_life::no_socket;
 use crate::kernel::SimKernel;
 use crate::link::Place;
 use crate::net::{Hook, Socket, SocketId};
@@ -169,8 +170,7 @@ impl<'k> Tcp<'k> {
     }
 
     pub(super) fn socket(&self, cookie: u64) -> Result<Socket, EventError> {
-        let gone = || EventError::Errno { errno: Errno::ENOENT, what: format!("socket {cookie}") };
-        self.kernel.0.world().net.socket(cookie).cloned().ok_or_else(gone)
+        self.kernel.0.world().net.socket(cookie).cloned().ok_or_else(|| no_socket(SocketId(cookie)))
     }
 
     /// Changes a socket, if it is there.

@@ -7,7 +7,9 @@ use skep_sys::abi::{AttachType, Errno};
 use super::group::{self, Said};
 use super::packet::Verdict;
 use super::scene::Scene;
+use super::scene::check_cpu;
 use super::sock_ops::{SockOpsRun, Tcp};
+use super::socket_life::no_socket;
 use super::tcp::{self, is_tcp};
 use super::unix::Seen;
 use super::{Event, EventError, socket_life};
@@ -137,12 +139,8 @@ impl Event for SocketCall {
     type Outcome = SocketOutcome;
 
     fn happen(self, kernel: &SimKernel) -> Result<SocketOutcome, EventError> {
-        let what = || format!("socket {}", self.socket);
-        let errno = |errno| EventError::Errno { errno, what: what() };
-        let socket = kernel.socket(self.socket).ok_or_else(|| errno(Errno::ENOENT))?;
-        if self.cpu >= kernel.0.config().cpus {
-            return Err(EventError::Errno { errno: Errno::ENXIO, what: format!("CPU {}", self.cpu) });
-        }
+        let socket = kernel.socket(self.socket).ok_or_else(|| no_socket(self.socket))?;
+        check_cpu(kernel, self.cpu)?;
         let attach_type = self.attach_type();
         let start = kernel.0.world().net.noted();
         let mut context = SockAddr::new(self.address, socket.kind, socket.protocol, attach_type);

@@ -116,7 +116,7 @@ impl Event for SocketRelease {
 }
 
 pub(super) fn no_socket(socket: SocketId) -> EventError {
-    EventError::new(Errno::ENOENT, format!("socket {socket}"))
+    EventError::new(Errno::ENOENT, format!("there is no socket {socket}; `SimKernel::add_socket` adds one"))
 }
 
 /// Runs the programs that see a socket itself (`__cgroup_bpf_run_filter_sk`).

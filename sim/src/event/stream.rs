@@ -5,6 +5,7 @@ use std::sync::Arc;
 use skep_sys::abi::{AttachType, Errno, ProgId};
 
 use super::packet::Verdict;
+use super::scene::check_cpu;
 use super::sock_ops::{SockOpsRun, Tcp, Who};
 use super::tcp::{self, is_tcp};
 use super::{Event, EventError};
@@ -152,9 +153,7 @@ fn trapped(vm: &Vm, trap: Trap) -> EventError {
 
 impl<'k> Flow<'k> {
     fn begin(kernel: &'k SimKernel, socket: SocketId, cpu: u32) -> Result<(Flow<'k>, u64), EventError> {
-        if cpu >= kernel.0.config().cpus {
-            return Err(EventError::Errno { errno: Errno::ENXIO, what: format!("CPU {cpu}") });
-        }
+        check_cpu(kernel, cpu)?;
         let tcp = Tcp::new(kernel, cpu);
         tcp.socket(socket.0)?;
         let start = kernel.0.world().net.noted();

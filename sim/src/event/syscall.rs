@@ -2,10 +2,11 @@
 
 use super::Event;
 use super::call::{CallOutcome, FunctionCall};
+use super::known::near;
 use super::outcome::{EventError, Runs};
 use super::registers::Registers;
 use super::scene::{Scene, arguments, scene};
-use super::syscalls::number;
+use super::syscalls::{self, number};
 use super::tracepoint::{RawTracepoint, Tracepoint};
 use crate::kernel::SimKernel;
 
@@ -67,6 +68,10 @@ impl Syscall {
     }
 }
 
+fn no_syscall(name: &str) -> EventError {
+    EventError::NoSyscall { name: name.to_owned(), near: near(name, syscalls::names().map(str::to_owned)) }
+}
+
 impl Event for Syscall {
     type Outcome = SyscallOutcome;
 
@@ -74,7 +79,7 @@ impl Event for Syscall {
         let Syscall { name, number: given, args, returns, scene } = self;
         scene.check(kernel)?;
         let number = given.or_else(|| number(&name));
-        let number = number.ok_or_else(|| EventError::NoSyscall { name: name.clone() })?;
+        let number = number.ok_or_else(|| no_syscall(&name))?;
         let mut regs = Registers::default();
         regs.set_syscall(number, &args);
         let address = kernel.memory().put(&regs.bytes());

@@ -63,6 +63,11 @@ pub(super) fn number(name: &str) -> Option<u64> {
     Some(number as u64)
 }
 
+/// The names of all system calls.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    [FIRST, COMMON].into_iter().flat_map(str::split_ascii_whitespace).filter(|name| *name != "-")
+}
+
 #[cfg(test)]
 mod tests {
     use super::number;

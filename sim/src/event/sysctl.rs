@@ -91,7 +91,10 @@ impl Event for Sysctl {
         let current = current.ok_or_else(|| {
             EventError::new(
                 Errno::ENOENT,
-                format!("/proc/sys/{} (give it a value with set_sysctl)", self.name),
+                format!(
+                    "there is no setting /proc/sys/{}; give it a value with `SimKernel::set_sysctl`",
+                    self.name
+                ),
             )
         })?;
         let mut new = self.new.clone();

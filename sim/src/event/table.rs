@@ -69,7 +69,12 @@ impl Event for TableCall {
         });
         let plain = || kernel.0.world().tables.clone().into_iter().find(is_it).map(|map| (map, LinkId(0)));
         let (map, link_id) = by_link.or_else(plain).ok_or_else(|| {
-            let what = format!("no table {} `{}` is registered", self.structure, self.name);
+            let tables = links.iter().filter_map(|link| link.table()).chain(kernel.0.world().tables.clone());
+            let known = tables.filter_map(|map| map.with_table(|table| table.registered_as()));
+            let known: Vec<_> = known.map(|(structure, name)| format!("{structure} `{name}`")).collect();
+            let others =
+                if known.is_empty() { String::new() } else { format!(", only {}", known.join(", ")) };
+            let what = format!("no table {} `{}` is registered{others}", self.structure, self.name);
             EventError::new(Errno::ENOENT, what)
         })?;
         let prog = map.with_table(|table: &mut Table| table.function(&self.member)).flatten();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use skep_sys::abi::Errno;
 
 use super::road::Road;
+use super::scene::check_cpu;
 use super::sock_ops::{SockOp, SockOpsRun, Tcp, Who, flag};
 use super::{Event, EventError};
 use crate::kernel::SimKernel;
@@ -136,9 +137,7 @@ impl Event for TcpEvent {
     type Outcome = TcpOutcome;
 
     fn happen(self, kernel: &SimKernel) -> Result<TcpOutcome, EventError> {
-        if self.cpu >= kernel.0.config().cpus {
-            return Err(EventError::Errno { errno: Errno::ENXIO, what: format!("CPU {}", self.cpu) });
-        }
+        check_cpu(kernel, self.cpu)?;
         let start = kernel.0.world().net.noted();
         let mut tcp = Tcp::new(kernel, self.cpu);
         let cookie = self.socket.0;

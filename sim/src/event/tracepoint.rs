@@ -7,6 +7,7 @@ use skep_sys::abi::AttachType;
 use super::Event;
 use super::attach::PointKind;
 use super::call::points;
+use super::known::{self, Named};
 use super::layout::Layout;
 use super::outcome::{EventError, Runs};
 use super::scene::{Scene, arguments, attached, run_link, scene, words};
@@ -62,6 +63,9 @@ impl Event for RawTracepoint {
             Place::RawTracepoint(name) if *name == self.name => Some(()),
             _ => None,
         });
+        if found.is_empty() {
+            known::check(kernel, &self.scene, Named::RawTracepoint(self.name.clone()))?;
+        }
         let mut runs = Vec::new();
         for (link, ()) in found {
             let prog = link.prog();
@@ -187,13 +191,17 @@ impl Event for Tracepoint {
 
     fn happen(self, kernel: &SimKernel) -> Result<Runs, EventError> {
         self.scene.check(kernel)?;
-        let record = self.record(kernel)?;
         let found = points(kernel, |kind| match kind {
             PointKind::Tracepoint { category, name } => {
                 (*category == self.category && *name == self.name).then_some(())
             }
             _ => None,
         });
+        let is_described = self.bytes.is_some() || self.format.is_some() || self.type_name.is_some();
+        if found.is_empty() && !is_described {
+            known::check(kernel, &self.scene, Named::tracepoint(&self.category, &self.name))?;
+        }
+        let record = self.record(kernel)?;
         let mut runs = Vec::new();
         for (link, (cookie, ())) in found {
             let site = Site { cookie, ..self.scene.site(kernel, None) };

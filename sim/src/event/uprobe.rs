@@ -3,6 +3,7 @@
 use super::Event;
 use super::attach::{Code, PointKind};
 use super::call::points;
+use super::known::{self, Named};
 use super::outcome::{EventError, Runs, TraceEffect};
 use super::registers::Registers;
 use super::scene::{Scene, arguments, run_link, scene};
@@ -17,12 +18,19 @@ use crate::vm::{Vm, What};
 /// process](SimKernel::process_memory).
 ///
 /// ```
-/// # let sim = skep_sim::SimKernel::new();
-/// use skep_sim::Uprobe;
+/// use skep_sim::{AttachPoint, SimKernel, Uprobe};
+/// # use skep_sys::{Kernel, abi::ProgType, request::ProgLoad};
 ///
+/// let sim = SimKernel::new();
+/// # let kernel = Kernel::new(sim.clone());
+/// # let insns = skep_asm::Assembler::new()
+/// #     .ldx(skep_asm::Size::DW, skep_asm::Reg::R0, skep_asm::Reg::R1, 80).exit().finish()?;
+/// # let prog = kernel.prog_load(&ProgLoad::new(ProgType::KPROBE, &insns, "GPL"), None)?;
+/// // A program that returns what the function does that it is attached to.
+/// let link = sim.attach(&prog, AttachPoint::uretprobe("/bin/bash", "readline"))?;
 /// sim.process_memory(1000).write(0x5000, b"ls -l\0")?;
 /// let call = sim.fire(Uprobe::new("/bin/bash", "readline").arg(0x4000).returns(0x5000))?;
-/// assert!(call.runs.is_empty()); // nothing is attached
+/// assert_eq!(call.runs.ok()?.values(), [0x5000]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -184,6 +192,13 @@ impl Event for Uprobe {
                 }
                 _ => None,
             });
+        }
+        if runs.is_empty() {
+            let place = match &self.what {
+                Where::Function { name, .. } => Named::user(&self.path, name),
+                Where::Usdt { provider, name } => Named::usdt(&self.path, provider, name),
+            };
+            known::check(kernel, &self.scene, place)?;
         }
         let runs = Runs(runs);
         let skipped = runs.effects().any(|effect| matches!(effect, TraceEffect::Override { .. }));

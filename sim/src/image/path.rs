@@ -233,7 +233,7 @@ fn names(btf: &Btf, ty: Type<'_>, to: &mut Vec<String>, depth: u32) {
 }
 
 /// How many letters have to be changed to make one name of another (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {

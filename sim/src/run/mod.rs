@@ -16,7 +16,7 @@ use std::sync::Arc;
 use skep_sys::abi::{AttachType, Errno, ProgType};
 use skep_sys::request::{TestRun, TestRunResult};
 
-use crate::event::FunctionCall;
+use crate::event::{FunctionCall, Scene};
 use crate::kernel::SimKernel;
 use crate::prog::Prog;
 use crate::vm::{Fault, Vm};
@@ -95,7 +95,8 @@ fn tracing(kernel: &SimKernel, prog: &Prog, run: &TestRun<'_>) -> Result<TestRun
     let mut result = TestRunResult::default();
     let call = |name: &str, args: &[u64], returns: i64| {
         let call = args.iter().fold(FunctionCall::new(name), |call, arg| call.arg(*arg));
-        kernel.fire(call.returns(returns)).map_err(|_| Errno::EFAULT)
+        // Whatever types the kernel has: these functions are there for test runs.
+        kernel.fire(call.returns(returns).in_scene(&Scene::default())).map_err(|_| Errno::EFAULT)
     };
     match prog.expected_attach_type {
         AttachType::TRACE_FENTRY | AttachType::TRACE_FEXIT | AttachType::TRACE_FSESSION => {

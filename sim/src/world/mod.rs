@@ -12,11 +12,12 @@ mod tasks;
 mod timers;
 mod trace;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builder::Builder;
+use crate::event::Named;
 use crate::image::MemoryImage;
 use crate::kernel::SimKernel;
 use crate::map::Map;
@@ -58,6 +59,8 @@ pub(crate) struct World {
     pub(crate) sysctls: BTreeMap<String, Vec<u8>>,
     /// Tables of programs that are registered without a link, which the kernel keeps.
     pub(crate) tables: Vec<Arc<Map>>,
+    /// Places of events that programs were attached to, and those that were found in the types.
+    pub(crate) places: BTreeSet<Named>,
 }
 
 /// Nanoseconds from one tick of the kernel to the next (`CONFIG_HZ=1000`).
@@ -96,6 +99,7 @@ impl World {
                 ("kernel/osrelease".to_owned(), format!("{}\n", config.release).into_bytes()),
             ]),
             tables: Vec::new(),
+            places: BTreeSet::new(),
         }
     }
 }
