@@ -1,13 +1,18 @@
 //! Objects with one thing wrong in them that libbpf refuses, or takes for something that it is not.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use object::read::elf::{FileHeader, SectionHeader};
 use object::{Endianness, elf};
+use skep::reloc::BtfTarget;
 use skep::spec::{MapRole, SpecError};
 use skep::sys::abi::MapFlags;
 use skep::{Loader, Spec};
+
+fn testdata(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)
+}
 
 /// A little-endian object of `testdata`, to be changed.
 struct Object {
@@ -17,8 +22,7 @@ struct Object {
 
 impl Object {
     fn new(name: &'static str) -> Object {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/{name}.o"));
-        Object { name, bytes: fs::read(path).expect("testdata") }
+        Object { name, bytes: fs::read(testdata(&format!("{name}.o"))).expect("testdata") }
     }
 
     /// Where the header of a section is, and where the section.
@@ -72,13 +76,74 @@ fn a_relocation_needs_its_symbol_also_where_no_function_is() {
     assert!(error.contains("symbol 65535 of") && error.contains("does not exist"), "{error}");
 }
 
+/// How many programs of an object fit the kernel, and why the others do not.
+fn survey(spec: &Spec) -> (usize, Vec<String>) {
+    let kernel = BtfTarget::open(testdata("btf/6.18.btf")).expect("the fixture is BTF");
+    let survey = spec.survey(&kernel).expect("it needs nothing that is missing");
+    let failed = survey.failed.iter().map(|failed| failed.error.to_string()).collect();
+    (survey.plan.programs.len(), failed)
+}
+
+/// A reference that leads nowhere belongs to the programs that reach it: the others load, as with libbpf.
 #[test]
-fn a_call_that_counts_bytes_is_explained() {
-    let mut object = Object::new("subprogs");
-    let (_, start, _) = object.section("tc");
-    object.set(start + 0x68 + 4, &(0x110 - 1i32).to_le_bytes());
+fn what_leads_nowhere_fails_the_programs_that_reach_it() {
+    let cases: [(&str, i32, u8, u8, &str); 4] = [
+        ("counts bytes", 0x110 - 1, 0x10, 0, "covers instruction 306: the call counts in bytes"),
+        ("before .text", -200, 0x10, 0, "no function of .text covers instruction -"),
+        ("an offset", -1, 0x10, 3, "a call with an offset"),
+        ("a destination", -1, 0x13, 0, "a call with an offset or a destination"),
+    ];
+    for (what, imm, registers, off, reason) in cases {
+        let mut object = Object::new("subprogs");
+        let (_, start, _) = object.section("tc");
+        object.set(start + 0x68 + 1, &[registers, off]);
+        object.set(start + 0x68 + 4, &imm.to_le_bytes());
+        let spec = object.parse().expect(what);
+        let (fit, failed) = survey(&spec);
+        assert!(fit > 0 && !failed.is_empty(), "{what}: {failed:?}");
+        assert!(failed.iter().all(|error| error.contains(reason)), "{what}: {failed:?}");
+        assert!(spec.to_string().contains(reason), "{what}");
+    }
+}
+
+#[test]
+fn a_load_that_is_marked_as_an_address_of_a_function_is_one() {
+    let mut object = Object::new("xdp_count");
+    let (_, relocations, _) = object.section(".relxdp");
+    let at = u64::from_le_bytes(object.bytes[relocations..relocations + 8].try_into().expect("eight bytes"));
+    let (_, start, _) = object.section("xdp");
+    let registers = start + at as usize + 1;
+    object.set(registers, &[object.bytes[registers] | 4 << 4]);
+    let (_, failed) = survey(&object.parse().expect("opens"));
+    assert!(failed.len() == 1 && failed[0].contains("marked as the address of a function"), "{failed:?}");
+    object.set(relocations, &(at + 8).to_le_bytes());
     let error = object.error();
-    assert!(error.contains("covers instruction 306: the call counts in bytes"), "{error}");
+    assert!(error.contains("neither a call nor a 64-bit load"), "{error}");
+}
+
+#[test]
+fn an_empty_second_text_is_not_where_functions_are() {
+    let mut object = Object::new("subprogs");
+    let whole = object.parse().expect("opens");
+    // Some section that nothing needs becomes an empty one of that name.
+    let (text, ..) = object.section(".text");
+    let (addrsig, ..) = object.section(".llvm_addrsig");
+    let header: [u8; 64] = object.bytes[text..text + 64].try_into().expect("a header");
+    object.set(addrsig, &header);
+    object.set(addrsig + 32, &0u64.to_le_bytes());
+    assert_eq!(object.parse().expect("opens").functions, whole.functions);
+}
+
+#[test]
+fn a_slot_names_a_map_and_not_its_section() {
+    let mut object = Object::new("map_in_map");
+    let (_, relocations, _) = object.section(".rel.maps");
+    // The first symbol stands for a section already: that of the maps from now on.
+    let (_, symbols, _) = object.section(".symtab");
+    object.set(symbols + 24 + 6, &[5]);
+    object.set(relocations + 12, &1u32.to_le_bytes());
+    let error = object.error();
+    assert!(error.contains("names the section"), "{error}");
 }
 
 #[test]

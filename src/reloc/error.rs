@@ -54,13 +54,15 @@ pub enum RelocateError {
         /// `function` or `line`.
         what: &'static str,
     },
-    /// A call that the compiler resolved, to no function.
-    #[error("function `{function}`, instruction {insn}: it calls what is no function of this object")]
-    StrayCall {
+    /// An instruction that refers to nothing: a call of what is no function, or a relocation that leads nowhere.
+    #[error("function `{function}`, instruction {insn}: {reason}")]
+    Stray {
         /// Function.
         function: String,
         /// Instruction in it.
         insn: u32,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A program whose section name says no type, and that was given none.
     #[error(

@@ -203,7 +203,7 @@ impl Spec {
             for reference in &function.references {
                 self.refer(&mut plan, function, reference, placed.start, parts)?;
             }
-            stray_calls(function)?;
+            strays(function)?;
             plan.functions.push(placed);
         }
         if program.prog_type == ProgType::STRUCT_OPS {
@@ -373,18 +373,29 @@ fn fill_extern(
     }
 }
 
-/// Calls without a reference go to nowhere: the compiler resolved them to what is no function.
-fn stray_calls(function: &FunctionSpec) -> Result<(), RelocateError> {
+/// What was found to lead nowhere, and what needs a reference and has none: the compiler resolved it to what is no function.
+fn strays(function: &FunctionSpec) -> Result<(), RelocateError> {
+    let stray = |insn, reason: &str| RelocateError::Stray {
+        function: function.name.clone(),
+        insn,
+        reason: reason.into(),
+    };
+    if let Some(first) = function.strays.first() {
+        return Err(stray(first.insn, &first.reason));
+    }
     let mut second_half = false;
     for (at, insn) in function.insns.iter().enumerate() {
         let skip = second_half;
         second_half = insn.is_ld_imm64() && !skip;
-        if skip || !insn.is_pseudo_call() {
-            continue;
-        }
+        let reason = match (insn.is_pseudo_call(), second_half && insn.src_raw() == pseudo::FUNC) {
+            _ if skip => continue,
+            (true, _) => "it calls what is no function of this object",
+            (_, true) => "it takes the address of what is no function of this object",
+            _ => continue,
+        };
         let at = at as u32;
         if function.references.binary_search_by_key(&at, |reference| reference.insn).is_err() {
-            return Err(RelocateError::StrayCall { function: function.name.clone(), insn: at });
+            return Err(stray(at, reason));
         }
     }
     Ok(())

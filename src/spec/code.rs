@@ -57,6 +57,7 @@ impl Code {
             {
                 for name in &mut *names {
                     name.references.clone_from(&last.references);
+                    name.strays.clone_from(&last.strays);
                     name.core_relos.clone_from(&last.core_relos);
                     name.func_info.clone_from(&last.func_info);
                     name.line_info.clone_from(&last.line_info);
@@ -140,6 +141,7 @@ pub(super) fn read(elf: &Elf<'_>) -> Result<Code, SpecError> {
                 hidden: symbol.is_global() && symbol.is_hidden(),
                 insns,
                 references: Vec::new(),
+                strays: Vec::new(),
                 core_relos: Vec::new(),
                 func_info: InfoRecords::default(),
                 line_info: InfoRecords::default(),

@@ -344,6 +344,10 @@ pub(super) fn read_slots(
                     map.name, map.key_size
                 )));
             }
+            // An offset from the section's start would stand in the slot's bytes, and a static map has no name.
+            if symbol.kind == object::elf::STT_SECTION {
+                return Err(fail("it names the section, and no map in it".into()));
+            }
             let found = (usize::from(symbol.section) == section_index)
                 .then(|| by_offset.get(by_offset.partition_point(|(at, _)| *at < symbol.value)))
                 .flatten()

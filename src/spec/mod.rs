@@ -37,7 +37,7 @@ pub(crate) use maps::round_ring;
 pub use model::{
     ExternIndex, ExternKind, ExternSpec, FunctionIndex, FunctionSpec, GlobalSpec, InfoRecords,
     JumpTableIndex, JumpTableSpec, MapIndex, MapRole, MapSpec, Pinning, ProgramIndex, ProgramSpec, Reference,
-    ReferenceTarget, Slot, SlotValue, Spec,
+    ReferenceTarget, Slot, SlotValue, Spec, Stray,
 };
 pub use options::SpecOptions;
 pub use sections::{AutoAttach, SectionKind, section_kind};

@@ -87,6 +87,8 @@ pub struct FunctionSpec {
     pub insns: Vec<Insn>,
     /// What its instructions refer to, ordered by instruction.
     pub references: Vec<Reference>,
+    /// Instructions whose relocations lead nowhere. A program that reaches the function cannot be loaded; others can.
+    pub strays: Vec<Stray>,
     /// CO-RE records, whose `insn_off` counts instructions from the function's start.
     pub core_relos: Vec<CoreRelo>,
     /// Function records, offsets in instructions from the function's start.
@@ -123,6 +125,16 @@ pub struct Reference {
     pub insn: u32,
     /// What it refers to.
     pub target: ReferenceTarget,
+}
+
+/// An instruction that should refer to something and does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stray {
+    /// The instruction, counted from the function's start.
+    pub insn: u32,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// What an instruction refers to.

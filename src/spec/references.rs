@@ -1,13 +1,15 @@
 //! What instructions refer to, from the relocations of executable sections.
 
 use object::elf;
-use skep_asm::Insn;
+use skep_asm::{Insn, pseudo};
 
-use super::code::{Code, TEXT};
+use super::code::{Code, TEXT, is_code};
 use super::elf::{Elf, Relocation, Symbol};
 use super::jump_tables::JumpTables;
 use super::legacy::Legacy;
-use super::{ExternIndex, FunctionIndex, JumpTableSpec, MapIndex, Reference, ReferenceTarget, SpecError};
+use super::{
+    ExternIndex, FunctionIndex, JumpTableSpec, MapIndex, Reference, ReferenceTarget, SpecError, Stray,
+};
 
 /// Section number of variables that no section holds yet.
 const COMMON: u16 = elf::SHN_COMMON.0;
@@ -38,6 +40,13 @@ impl Places<'_> {
     }
 }
 
+/// What a relocation turns out to be.
+enum Found {
+    Refers(ReferenceTarget),
+    /// Nothing, for a reason that concerns only the programs that reach the instruction.
+    Stray(String),
+}
+
 /// Fills in the references of functions, and answers the jump tables that they name.
 pub(super) fn read(
     elf: &Elf<'_>,
@@ -45,8 +54,10 @@ pub(super) fn read(
     places: &Places<'_>,
 ) -> Result<Vec<JumpTableSpec>, SpecError> {
     let mut tables = JumpTables::new(elf);
-    let text = elf.section_named(TEXT).map(|(index, _)| index);
+    // The last one with code in it, as libbpf takes it: assemblers add empty ones.
+    let text = elf.sections.iter().rposition(|section| section.name == TEXT && is_code(section));
     let mut found: Vec<(FunctionIndex, Reference)> = Vec::new();
+    let mut strays: Vec<(FunctionIndex, Stray)> = Vec::new();
     for (section_index, section) in elf.sections.iter().enumerate().filter(|(_, section)| section.executable)
     {
         for (index, relocation) in section.relocations.iter().enumerate() {
@@ -70,19 +81,24 @@ pub(super) fn read(
             let of = &code.functions[function.0]; // function_at answers indexes of this vector
             let at = (insn_at - u64::from(of.offset)) as usize;
             let insn = of.insns[at]; // function_at: the instruction lies in the function
-            let target = target(elf, code, places, text, &mut tables, relocation, insn).map_err(fail)?;
-            // The upper half of a load; the kernel refuses one that is not zero.
-            let upper = of.insns.get(at + 1).map_or(0, |insn| insn.imm);
-            if upper != 0 && matches!(target, Some(ReferenceTarget::Map(_))) {
-                return Err(fail("a map has no place at an offset from its address".into()));
-            }
-            if let Some(target) = target {
-                found.push((function, Reference { insn: at as u32, target }));
+            match target(elf, code, places, text, &mut tables, relocation, insn).map_err(fail)? {
+                Found::Refers(target) => {
+                    // The upper half of a load; the kernel refuses one that is not zero.
+                    let upper = of.insns.get(at + 1).map_or(0, |insn| insn.imm);
+                    if upper != 0 && matches!(target, ReferenceTarget::Map(_)) {
+                        return Err(fail("a map has no place at an offset from its address".into()));
+                    }
+                    found.push((function, Reference { insn: at as u32, target }));
+                }
+                Found::Stray(reason) => strays.push((function, Stray { insn: at as u32, reason })),
             }
         }
     }
     for (function, reference) in found {
         code.functions[function.0].references.push(reference); // indexes of function_at
+    }
+    for (function, stray) in strays {
+        code.functions[function.0].strays.push(stray); // indexes of function_at
     }
     sort(code);
     for function in &code.functions {
@@ -132,7 +148,7 @@ fn target(
     tables: &mut JumpTables<'_, '_>,
     relocation: &Relocation,
     insn: Insn,
-) -> Result<Option<ReferenceTarget>, String> {
+) -> Result<Found, String> {
     let symbol = symbol(elf, relocation)?;
     let section_index = usize::from(symbol.section);
     if !insn.is_call() && !insn.is_ld_imm64() {
@@ -144,7 +160,7 @@ fn target(
             .ok()
             .and_then(|at| places.externs.get(at))
             .ok_or("an undefined symbol that is declared neither __ksym nor __kconfig")?;
-        return Ok(Some(ReferenceTarget::Extern(*index)));
+        return Ok(as_data(insn, ReferenceTarget::Extern(*index)));
     }
     if insn.is_call() {
         return call_target(code, text, symbol, insn);
@@ -153,7 +169,7 @@ fn target(
         return Err("the symbol is in no section: is a global variable declared and not defined?".into());
     }
     if tables.has(symbol) {
-        return tables.get(symbol).map(|table| Some(ReferenceTarget::JumpTable(table)));
+        return tables.get(symbol).map(|table| as_data(insn, ReferenceTarget::JumpTable(table)));
     }
     let imm = insn.imm;
     if Some(section_index) == text && names_function(symbol) {
@@ -162,19 +178,19 @@ fn target(
             return Err(format!("the address of byte {at} of .text is not one of an instruction"));
         }
         let index = code.function_at(section_index, at / 8);
-        return match index {
-            Some(index) => Ok(Some(ReferenceTarget::FunctionAddress(index))),
-            None => Err(format!("no function of .text is at byte {at}")),
-        };
+        return Ok(match index {
+            Some(index) => Found::Refers(ReferenceTarget::FunctionAddress(index)),
+            None => Found::Stray(format!("no function of .text is at byte {}", at.cast_signed())),
+        });
     }
     if let Some(map) = places.data_of(section_index) {
         let offset = u32::try_from(symbol.value).map_err(|_| "the variable lies beyond 4 GiB")?;
         let offset = offset.wrapping_add_signed(imm);
-        return Ok(Some(ReferenceTarget::MapValue { map, offset }));
+        return Ok(as_data(insn, ReferenceTarget::MapValue { map, offset }));
     }
     if Some(section_index) == places.maps_section {
         return match places.declared_at(symbol.value) {
-            Some(map) => Ok(Some(ReferenceTarget::Map(map))),
+            Some(map) => Ok(as_data(insn, ReferenceTarget::Map(map))),
             None => Err(format!("no map is declared at byte {} of .maps", symbol.value)),
         };
     }
@@ -184,11 +200,21 @@ fn target(
     let offset = symbol.value.wrapping_add_signed(addend);
     if let Some(map) = places.legacy.map_at(section_index, offset) {
         return match map {
-            Some(map) => Ok(Some(ReferenceTarget::Map(map))),
+            Some(map) => Ok(as_data(insn, ReferenceTarget::Map(map))),
             None => Err(format!("no map is defined at byte {offset} of {name}")),
         };
     }
     Err(format!("the symbol is in section `{name}`, which holds neither maps nor data"))
+}
+
+/// A reference to what is no function, unless the instruction is marked as the load of a function's address.
+fn as_data(insn: Insn, target: ReferenceTarget) -> Found {
+    if insn.is_ld_imm64() && insn.src_raw() == pseudo::FUNC {
+        return Found::Stray(
+            "a load that is marked as the address of a function is relocated as another one".into(),
+        );
+    }
+    Found::Refers(target)
 }
 
 fn names_function(symbol: &Symbol<'_>) -> bool {
@@ -199,13 +225,8 @@ fn names_function(symbol: &Symbol<'_>) -> bool {
     }
 }
 
-fn call_target(
-    code: &Code,
-    text: Option<usize>,
-    symbol: &Symbol<'_>,
-    insn: Insn,
-) -> Result<Option<ReferenceTarget>, String> {
-    if !insn.is_pseudo_call() {
+fn call_target(code: &Code, text: Option<usize>, symbol: &Symbol<'_>, insn: Insn) -> Result<Found, String> {
+    if insn.src_raw() != pseudo::CALL {
         return Err(format!("a call with source register {} cannot be relocated", insn.src_raw()));
     }
     let section = usize::from(symbol.section);
@@ -215,16 +236,21 @@ fn call_target(
     if !symbol.value.is_multiple_of(8) {
         return Err(format!("the function starts at byte {}, inside an instruction", symbol.value));
     }
-    let at = (symbol.value / 8).wrapping_add_signed(i64::from(insn.imm) + 1);
-    match code.function_at(section, at) {
-        Some(index) => Ok(Some(ReferenceTarget::Call(index))),
-        // GNU's assembler once put the distance in bytes into the instruction, beside the relocation that says it again.
-        None if u64::try_from(i64::from(insn.imm) + 1) == Ok(symbol.value) => Err(format!(
-            "no function of .text covers instruction {at}: the call counts in bytes what is counted in instructions, \
-             as GNU binutils 2.40 does; build with a newer one or with clang"
-        )),
-        None => Err(format!("no function of .text covers instruction {at}")),
+    if !insn.is_pseudo_call() {
+        return Ok(Found::Stray("a call with an offset or a destination calls nothing".into()));
     }
+    let at = (symbol.value / 8).wrapping_add_signed(i64::from(insn.imm) + 1);
+    Ok(match code.function_at(section, at) {
+        Some(index) => Found::Refers(ReferenceTarget::Call(index)),
+        // GNU's assembler once put the distance in bytes into the instruction, beside the relocation that says it again.
+        None if at != 0 && u64::try_from(i64::from(insn.imm) + 1) == Ok(symbol.value) => {
+            Found::Stray(format!(
+                "no function of .text covers instruction {at}: the call counts in bytes what is counted in instructions, \
+             as GNU binutils 2.40 does; build with a newer one or with clang"
+            ))
+        }
+        None => Found::Stray(format!("no function of .text covers instruction {}", at.cast_signed())),
+    })
 }
 
 /// Calls inside one section that the compiler resolved itself.

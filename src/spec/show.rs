@@ -181,11 +181,15 @@ fn show_function(f: &mut Formatter<'_>, spec: &Spec, function: &FunctionSpec) ->
     writeln!(f)?;
     let mut references = function.references.iter().peekable();
     let mut relos = function.core_relos.iter().peekable();
+    let mut strays = function.strays.iter().peekable();
     for line in disassemble(&function.insns) {
         write!(f, "  {:>4}: {line}", line.index)?;
         let end = (line.index + line.slots) as u32;
         while let Some(reference) = references.next_if(|reference| reference.insn < end) {
             write!(f, "  ; {}", name_of(spec, reference.target))?;
+        }
+        while let Some(stray) = strays.next_if(|stray| stray.insn < end) {
+            write!(f, "  ; {}", stray.reason)?;
         }
         while let Some(relo) = relos.next_if(|relo| relo.insn_off < end) {
             let access = spec.btf.as_ref().and_then(|btf| btf.str_at(relo.access_str_off).ok());
