@@ -49,7 +49,7 @@ bitflags::bitflags! {
         /// Links to perf events (Linux 5.15).
         const PERF_LINK = 1 << 21;
         /// Links to many places in a program or library, by processes (Linux 6.10).
-        const UPROBE_MULTI = 1 << 28;
+        const UPROBE_MULTI = 1 << 36;
         /// Arguments of global functions that are tagged as the context (Linux 6.8).
         const ARG_CTX_TAG = 1 << 22;
         /// Memory is charged to control groups (Linux 5.11). Without it maps and programs together may take 64 KiB until
@@ -57,6 +57,8 @@ bitflags::bitflags! {
         const MEMCG_ACCOUNT = 1 << 23;
         /// `BPF_ENABLE_STATS` (Linux 5.8).
         const STATS = 1 << 40;
+        /// `BPF_TOKEN_CREATE` (Linux 6.9).
+        const TOKEN = 1 << 37;
         /// Output streams of programs (Linux 6.17).
         const PROG_STREAMS = 1 << 41;
         /// Many elements of a map in one call (Linux 5.6).

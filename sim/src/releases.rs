@@ -38,6 +38,7 @@ const FEATURES: &[(Features, Release)] = &[
     (Features::BTF_QMARK_DATASEC, (6, 5)),
     (Features::FREEZE_NEEDS_WRITE, (6, 5)),
     (Features::ARG_CTX_TAG, (6, 8)),
+    (Features::TOKEN, (6, 9)),
     (Features::UPROBE_MULTI, (6, 10)),
     (Features::SOCKMAP_LINK, (6, 10)),
     // 6.12 got it in its stable releases.
@@ -170,6 +171,9 @@ pub(crate) fn last_attach_type(release: Release) -> AttachType {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use bitflags::Flags;
     use skep_sys::abi::{Errno, UpdateFlags};
     use skep_sys::request::{MapCreate, ProgLoad};
     use skep_sys::{Backend, Kernel};
@@ -181,6 +185,10 @@ mod tests {
     fn tables_are_whole_and_ascend() {
         assert_eq!(features((99, 0)), Features::all());
         assert_eq!(features((6, 18)), Features::default());
+        // Each is a bit of its own: what one kernel lacks, another may have.
+        let bits: Vec<u64> = Features::FLAGS.iter().map(|flag| flag.value().bits()).collect();
+        assert!(bits.iter().all(|bits| bits.is_power_of_two()));
+        assert_eq!(bits.iter().collect::<BTreeSet<_>>().len(), bits.len());
         assert!(FEATURES.is_sorted_by_key(|(_, since)| since));
         assert!(HELPERS.is_sorted() && HELPERS.is_sorted_by_key(|(_, since)| since));
         assert!(MAP_TYPES.is_sorted_by_key(|(kind, since)| (kind.0, *since)));
