@@ -1,10 +1,9 @@
 //! Iterators on the running kernel.
 
 #![cfg(target_os = "linux")]
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::print_stdout)]
 
 mod iter_conformance;
-mod support;
 
 use skep::Kernel;
 
@@ -13,7 +12,11 @@ fn iterators_go_through_tasks() {
     let rows = match iter_conformance::tasks(&Kernel::linux()) {
         Ok(rows) => rows,
         Err(error) => {
-            support::denied("iterators_go_through_tasks", error);
+            assert!(
+                std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"),
+                "skip: iterators: {error}"
+            );
+            println!("skip: iterators: {error}");
             return;
         }
     };

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use skep_sys::abi::{Errno, MapFlags, MapType, OpenFlags, StatsType, StreamId};
+use skep_sys::abi::{Errno, MapType, OpenFlags, StatsType, StreamId};
 use skep_sys::request::{AttachedProgs, ProgAttach, ProgDetach, ProgQuery};
 use skep_sys::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
-    MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad, ReadSeek,
-    TestRun, TestRunResult,
+    MapMemory, MapUsage, OpenById, Pin, PinAttributes, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad,
+    ReadSeek, TestRun, TestRunResult,
 };
 use skep_sys::request::{PerfControl, PerfEventOpen, PerfMemory};
 use skep_sys::ring::RingMemory;
@@ -25,13 +25,13 @@ use crate::features::Features;
 use crate::iter::Iter;
 use crate::kernel::{Core, SimKernel};
 use crate::log::Log;
-use crate::map::{self, Fields, InnerShape, Map, Shape};
-use crate::name::check_name;
+use crate::map;
 use crate::net;
 use crate::object::Object;
 use crate::prog;
 use crate::run;
 use crate::tables;
+use crate::user::{Capability, READ, WRITE, needed_for_program};
 
 impl Backend for Core {
     fn name(&self) -> &str {
@@ -39,48 +39,7 @@ impl Backend for Core {
     }
 
     fn map_create(&self, request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
-        let kernel = &*self.0;
-        kernel.permit(request.token)?;
-        map::check_attributes(kernel, request)?;
-        let shape = Shape {
-            kind: request.map_type,
-            key_size: request.key_size,
-            value_size: request.value_size,
-            max_entries: request.max_entries,
-            flags: request.flags,
-            map_extra: request.map_extra,
-            cpus: kernel.config().cpus,
-            cpu_flags: kernel.features().contains(Features::CPU_FLAGS),
-            fields: Fields::default(),
-        };
-        let access = Access::from_flags(open_flags(request.flags))?;
-        map::check(&shape)?;
-        if shape.has_long_key() && !kernel.features().contains(Features::LONG_KEYS) {
-            return Err(Errno::E2BIG);
-        }
-        let mut shape = shape.without_access();
-        check_name(request.name)?;
-        let inner = match request.map_type {
-            MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS => {
-                // None is descriptor 0 for the kernel, which is no map.
-                let fd = request.inner_map.ok_or(Errno::EINVAL)?;
-                Some(InnerShape::of(kernel.object(fd)?.map()?)?)
-            }
-            _ => None,
-        };
-        let btf = map::types_of(kernel, request.btf)?;
-        shape.fields = map::check_types(&shape, btf.as_ref())?;
-        let devices: Vec<u32> = kernel.world().net.interfaces.keys().copied().collect();
-        let elements = match request.map_type {
-            MapType::STRUCT_OPS => Box::new(tables::create(kernel, request, &shape)?),
-            _ => shape.elements(inner.as_ref(), &devices)?,
-        };
-        kernel.charge(shape.memory())?;
-        kernel.meter.admit(elements.pieces())?;
-        let name = request.name;
-        let make = |id| Map::new(id, shape, name, btf, inner, elements, &kernel.meter);
-        let map = kernel.state().maps.add(make)?;
-        kernel.open(Object::Map(map), access)
+        map::create(self, request)
     }
 
     fn map_lookup(&self, map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
@@ -202,11 +161,12 @@ impl Backend for Core {
     }
 
     fn prog_load(&self, request: &ProgLoad<'_>, log: Option<&mut LogBuffer>) -> Result<OwnedFd, Errno> {
-        self.0.permit(request.token)?;
+        let needed = needed_for_program(request.prog_type);
+        self.permit(request.token, [Capability::BPF].iter().chain(needed).copied())?;
         let mut log = Log::new(log)?;
         let draft = prog::load(&self.0, request, &mut log);
         log.finish()?;
-        let draft = draft?;
+        let draft = draft?.made_by(self.user().uid);
         self.0.charge(prog::memory(request.insns.len()))?;
         self.0.open(Object::Prog(self.0.add_prog(draft)?), Access::ALL)
     }
@@ -240,7 +200,12 @@ impl Backend for Core {
     }
 
     fn prog_dump(&self, prog: BorrowedFd<'_>) -> Result<ProgDump, Errno> {
-        Ok(self.0.object(prog)?.prog()?.dump())
+        let mut dump = self.0.object(prog)?.prog()?.dump();
+        if self.needs(Capability::BPF).is_err() {
+            // Code is shown to who could load it.
+            dump = ProgDump::default();
+        }
+        Ok(dump)
     }
 
     fn prog_stream_read(
@@ -263,7 +228,7 @@ impl Backend for Core {
         if !self.0.features().contains(Features::STATS) {
             return Err(Errno::EINVAL);
         }
-        self.0.permit(None)?;
+        self.needs(Capability::SYS_ADMIN)?;
         if stats != StatsType::RUN_TIME {
             return Err(Errno::EINVAL);
         }
@@ -284,7 +249,7 @@ impl Backend for Core {
         if !features.contains(Features::BTF) {
             return Err(Errno::EINVAL);
         }
-        self.0.permit(request.token)?;
+        self.permit(request.token, [Capability::BPF])?;
         let mut log = Log::new(log)?;
         let btf = btf::load(request.bytes, features, &mut log);
         log.finish()?;
@@ -295,8 +260,11 @@ impl Backend for Core {
     }
 
     fn token_create(&self, bpffs: &Path) -> Result<OwnedFd, Errno> {
+        if !self.0.features().contains(Features::TOKEN) {
+            return Err(Errno::EINVAL);
+        }
         let mut state = self.0.state();
-        if !state.bpffs.is_root(bpffs)? {
+        if !state.bpffs.is_root(&self.user(), bpffs)? {
             return Err(Errno::EINVAL);
         }
         if self.0.config().delegating.as_deref() != Some(bpffs) {
@@ -314,7 +282,11 @@ impl Backend for Core {
     }
 
     fn prog_info(&self, prog: BorrowedFd<'_>) -> Result<ProgInfo, Errno> {
-        Ok(self.0.object(prog)?.prog()?.info())
+        let mut info = self.0.object(prog)?.prog()?.info();
+        if self.needs(Capability::BPF).is_err() {
+            (info.xlated_len, info.nr_func_info, info.nr_line_info) = (0, 0, 0);
+        }
+        Ok(info)
     }
 
     fn btf_info(&self, btf: BorrowedFd<'_>) -> Result<BtfInfo, Errno> {
@@ -330,7 +302,7 @@ impl Backend for Core {
     }
 
     fn next_id(&self, kind: ObjectKind, id: u32) -> Result<u32, Errno> {
-        self.0.permit(None)?;
+        self.needs(Capability::SYS_ADMIN)?;
         let state = self.0.swept();
         match kind {
             ObjectKind::Map => state.maps.next(id),
@@ -345,7 +317,7 @@ impl Backend for Core {
         if token.is_some() && kind != ObjectKind::Btf {
             return Err(Errno::EINVAL);
         }
-        self.0.permit(token)?;
+        self.permit(token, [Capability::SYS_ADMIN])?;
         let access = match kind {
             ObjectKind::Map => Access::from_flags(flags)?,
             _ if flags.is_empty() => Access::ALL,
@@ -364,30 +336,21 @@ impl Backend for Core {
 
     fn pin(&self, pin: Pin<'_>) -> Result<(), Errno> {
         let object = self.0.object(pin.fd)?;
-        if matches!(
-            object,
-            Object::Btf(_)
-                | Object::Token
-                | Object::Stats
-                | Object::Lock(_)
-                | Object::Perf(_)
-                | Object::Iter(_)
-                | Object::Cgroup(_)
-                | Object::Netns
-        ) {
+        if !matches!(object, Object::Map(_) | Object::Prog(_) | Object::Link(_)) {
             return Err(Errno::EINVAL);
         }
-        self.0.state().bpffs.pin(pin.path, object)
+        self.0.state().bpffs.pin(&self.user(), pin.path, object)
     }
 
     fn open_pinned(&self, path: &Path, flags: OpenFlags) -> Result<OwnedFd, Errno> {
         let access = Access::from_flags(flags)?;
-        let object = self.0.state().bpffs.get(path)?;
+        let wanted = if access.read { READ } else { 0 } | if access.write { WRITE } else { 0 };
+        let object = self.0.state().bpffs.get(&self.user(), path, wanted)?;
         self.0.open(object, access)
     }
 
     fn unpin(&self, path: &Path) -> Result<(), Errno> {
-        let removed = self.0.state().bpffs.unpin(path)?;
+        let removed = self.0.state().bpffs.unpin(&self.user(), path)?;
         if let Some(object) = removed {
             self.0.release(object);
         }
@@ -395,15 +358,15 @@ impl Backend for Core {
     }
 
     fn create_pin_dir(&self, path: &Path) -> Result<(), Errno> {
-        self.0.state().bpffs.create_dir(path)
+        self.0.state().bpffs.create_dir(&self.user(), path)
     }
 
     fn remove_pin_dir(&self, path: &Path) -> Result<(), Errno> {
-        self.0.state().bpffs.remove_dir(path)
+        self.0.state().bpffs.remove_dir(&self.user(), path)
     }
 
     fn rename_pin(&self, from: &Path, to: &Path) -> Result<(), Errno> {
-        let replaced = self.0.state().bpffs.rename(from, to)?;
+        let replaced = self.0.state().bpffs.rename(&self.user(), from, to)?;
         if let Some(object) = replaced {
             self.0.release(object);
         }
@@ -411,20 +374,34 @@ impl Backend for Core {
     }
 
     fn symlink_pin(&self, text: &Path, path: &Path) -> Result<(), Errno> {
-        self.0.state().bpffs.symlink(text, path)
+        self.0.state().bpffs.symlink(&self.user(), text, path)
     }
 
     fn read_pin_link(&self, path: &Path) -> Result<PathBuf, Errno> {
-        self.0.state().bpffs.read_link(path)
+        self.0.state().bpffs.read_link(&self.user(), path)
     }
 
     fn pin_dir_entries(&self, path: &Path) -> Result<Vec<PinEntry>, Errno> {
-        self.0.state().bpffs.entries(path)
+        self.0.state().bpffs.entries(&self.user(), path)
+    }
+
+    fn pin_attributes(&self, path: &Path) -> Result<PinAttributes, Errno> {
+        self.0.state().bpffs.attributes(&self.user(), path)
+    }
+
+    fn set_pin_mode(&self, path: &Path, mode: u32) -> Result<(), Errno> {
+        let user = self.user();
+        self.0.state().bpffs.change(&user, path, |of| of.change(&user, mode))
+    }
+
+    fn set_pin_owner(&self, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
+        let user = self.user();
+        self.0.state().bpffs.change(&user, path, |of| of.give(&user, uid, gid))
     }
 
     fn lock_pin_dir(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let mut state = self.0.swept();
-        let directory = state.bpffs.directory(path)?;
+        let directory = state.bpffs.directory(&self.user(), path)?;
         let held = |object: &Object| matches!(object, Object::Lock(held) if *held == directory);
         if state.descriptors.objects().any(held) {
             return Err(Errno::EAGAIN);
@@ -433,11 +410,11 @@ impl Backend for Core {
     }
 
     fn mount_bpffs(&self, path: &Path) -> Result<(), Errno> {
-        self.0.state().bpffs.mount(path)
+        self.0.state().bpffs.mount(&self.user(), path)
     }
 
     fn is_bpffs(&self, path: &Path) -> Result<bool, Errno> {
-        Ok(self.0.state().bpffs.contains(path))
+        self.0.state().bpffs.contains(&self.user(), path)
     }
 
     fn link_create(&self, request: &LinkCreate<'_>) -> Result<OwnedFd, Errno> {
@@ -500,6 +477,7 @@ impl Backend for Core {
     }
 
     fn perf_event_open(&self, request: &PerfEventOpen<'_>) -> Result<OwnedFd, Errno> {
+        self.needs(Capability::PERFMON).map_err(|_| Errno::EACCES)?;
         self.0.perf_event_open(request)
     }
 
@@ -570,13 +548,17 @@ impl Backend for Core {
 
     fn permissions(&self) -> Permissions {
         let mut permissions = Permissions::default();
-        permissions.effective_caps = Some((1 << 41) - 1);
+        permissions.effective_caps = Some(self.user().mask());
+        permissions.unprivileged_bpf_disabled = self.1.is_some().then_some(2);
         permissions.user_namespace = self.0.config().delegating.is_some();
         permissions.memlock_limit = self.0.memlock().map(|limit| limit as u64);
         permissions
     }
 
     fn raise_memlock(&self) -> Result<bool, Errno> {
+        if !self.user().has(Capability::SYS_RESOURCE) {
+            return Err(Errno::EPERM);
+        }
         Ok(!std::mem::replace(&mut self.0.state().memlock_raised, true))
     }
 }
@@ -586,8 +568,4 @@ fn version_code(release: &str) -> u32 {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
     let mut next = || numbers.next().unwrap_or(0).min(255);
     next() << 16 | next() << 8 | next()
-}
-
-fn open_flags(flags: MapFlags) -> OpenFlags {
-    OpenFlags::from_bits_truncate((flags & (MapFlags::RDONLY | MapFlags::WRONLY)).bits())
 }

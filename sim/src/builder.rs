@@ -207,7 +207,8 @@ impl Builder {
         self
     }
 
-    /// Puts the bpffs at these paths instead of `/sys/fs/bpf`. They need not exist on the machine.
+    /// Puts the bpffs at these paths instead of `/sys/fs/bpf`. They need not exist on the machine. Only who runs the process may
+    /// search them, as where `systemd` mounts one: see [`SimKernel::as_user`].
     pub fn bpffs(mut self, mounts: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         self.mounts = mounts.into_iter().map(Into::into).collect();
         self

@@ -25,6 +25,7 @@ use crate::object::{Ids, Object};
 use crate::packet::Layouts;
 use crate::perf::PerfEvent;
 use crate::prog::{Draft, Prog, Target};
+use crate::user::User;
 use crate::vm::MapFields;
 use crate::watch::Watching;
 use crate::world::World;
@@ -47,7 +48,7 @@ pub struct SimKernel(pub(crate) Core);
 
 /// The kernel behind the calls: what [`SimKernel`] does with each call, it does before this one has it.
 #[derive(Clone, Debug)]
-pub(crate) struct Core(pub(crate) Arc<Inner>);
+pub(crate) struct Core(pub(crate) Arc<Inner>, pub(crate) Option<Arc<User>>);
 
 impl Deref for Core {
     type Target = Inner;
@@ -121,7 +122,7 @@ impl Default for SimKernel {
 impl SimKernel {
     /// A kernel with everything at its default; see [`Builder`].
     pub fn new() -> SimKernel {
-        SimKernel(Core(Arc::new(Inner::new(Builder::default(), Ids::default(), None, Vec::new()))))
+        SimKernel(Core(Arc::new(Inner::new(Builder::default(), Ids::default(), None, Vec::new())), None))
     }
 
     /// Describes another kernel.
@@ -144,7 +145,7 @@ impl SimKernel {
             };
             modules.extend(add(name, btf));
         }
-        Ok(SimKernel(Core(Arc::new(Inner::new(config, ids, vmlinux, modules)))))
+        Ok(SimKernel(Core(Arc::new(Inner::new(config, ids, vmlinux, modules)), None)))
     }
 
     /// How many objects there are now, closed descriptors noticed.
@@ -236,7 +237,7 @@ impl Inner {
     ) -> Inner {
         let state = State {
             descriptors: Descriptors::default(),
-            bpffs: Bpffs::new(config.mounts.clone()),
+            bpffs: Bpffs::new(config.mounts.iter().cloned()),
             maps: Ids::default(),
             progs: Ids::default(),
             btfs,
@@ -326,11 +327,6 @@ impl Inner {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The user who makes objects.
-    pub(crate) fn uid(&self) -> u32 {
-        nix::unistd::getuid().as_raw()
-    }
-
     /// Everything that changes. No lock of an object may be taken while this one is held.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -354,16 +350,6 @@ impl Inner {
         let mut state = self.state();
         state.prune();
         state
-    }
-
-    /// `EPERM` for a process without rights, unless it has a token.
-    pub(crate) fn permit(&self, token: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
-        match token.map(|fd| self.object(fd)).transpose()? {
-            Some(Object::Token) => Ok(()),
-            Some(_) => Err(Errno::EINVAL),
-            None if self.config.delegating.is_some() => Err(Errno::EPERM),
-            None => Ok(()),
-        }
     }
 
     /// The bytes that maps and programs may take together, if that is limited.
@@ -455,9 +441,6 @@ impl Inner {
 
     /// Makes a perf event.
     pub(crate) fn perf_event_open(&self, request: &PerfEventOpen<'_>) -> Result<OwnedFd, Errno> {
-        if self.config.delegating.is_some() {
-            return Err(Errno::EACCES);
-        }
         if let Some(group) = request.group {
             self.object(group)?.perf().map_err(|_| Errno::EBADF)?;
         }
@@ -480,8 +463,13 @@ impl Inner {
             _ => None,
         };
         let mut state = if due { self.swept() } else { self.state() };
-        let fd = state.descriptors.open(object, access)?;
+        let mut opened = state.descriptors.open(object.clone(), access);
         drop(state);
+        if matches!(opened, Err(Errno::EMFILE | Errno::ENFILE)) {
+            // The other ends of closed ones are open as long as nobody noticed.
+            opened = self.swept().descriptors.open(object, access);
+        }
+        let fd = opened?;
         if let Some(map) = ring {
             self.settle(&map, fd.as_fd());
         }

@@ -60,6 +60,7 @@ mod snapshot;
 mod sockets;
 mod symbols;
 mod tables;
+mod user;
 mod vm;
 mod watch;
 mod world;
@@ -80,10 +81,11 @@ pub use image::{FieldValue, ImageError, KernelMemory, KernelObject, ProcessMemor
 pub use kernel::{Live, SimKernel};
 pub use net::{
     Connection, ConnectionId, ConnectionStatus, Destination, Dropper, Effect, Interface, Route, RouteKind,
-    Socket, SocketId, TcpState, XdpHints,
+    Socket, SocketId, TcpState,
 };
 pub use ring::{RingQuery, RingRecord};
 pub use snapshot::{RestoreError, Snapshot};
+pub use user::{Capability, User};
 pub use vm::{Fault, FaultKind, SourceLine};
 pub use watch::{
     BranchCoverage, Coverage, Debugger, FrameView, Halted, LineCoverage, ProgramCoverage, Session, Stop,

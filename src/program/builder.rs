@@ -286,7 +286,6 @@ impl ProgramBuilder {
             target: &target,
             maps: &handles,
             modules: &modules,
-            devices: &[],
             license: &self.license,
             version: None,
             btf_fd: btf.as_ref(),

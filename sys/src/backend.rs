@@ -14,8 +14,8 @@ use crate::request::{
 };
 use crate::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
-    MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad, ReadSeek,
-    TestRun, TestRunResult,
+    MapMemory, MapUsage, OpenById, Pin, PinAttributes, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad,
+    ReadSeek, TestRun, TestRunResult,
 };
 use crate::ring::RingMemory;
 use crate::shared::SharedMemory;
@@ -326,6 +326,30 @@ pub trait Backend: Debug + Send + Sync {
     /// What is in a directory of a bpffs, by name.
     fn pin_dir_entries(&self, path: &Path) -> Result<Vec<PinEntry>, Errno> {
         let _ = path;
+        Err(Errno::ENOSYS)
+    }
+
+    /// Whose a pin or directory of a bpffs is and what its mode allows (`stat(2)`), symbolic links followed.
+    fn pin_attributes(&self, path: &Path) -> Result<PinAttributes, Errno> {
+        let _ = path;
+        Err(Errno::ENOSYS)
+    }
+
+    /// Gives a pin or directory of a bpffs another mode (`chmod(2)`), symbolic links followed: the lower twelve bits, as
+    /// `0o640`. [`Errno::EPERM`] for who neither owns it nor has `CAP_FOWNER`, and for what is on no bpffs.
+    ///
+    /// To open a map takes the right to read for [`OpenFlags::RDONLY`], to write for [`OpenFlags::WRONLY`] and both otherwise;
+    /// programs and links take both. Every directory on the way has to be one that may be searched.
+    fn set_pin_mode(&self, path: &Path, mode: u32) -> Result<(), Errno> {
+        let _ = (path, mode);
+        Err(Errno::ENOSYS)
+    }
+
+    /// Gives a pin or directory of a bpffs to another user or group (`chown(2)`), symbolic links followed; none leaves it whose it
+    /// is. [`Errno::EPERM`] without `CAP_CHOWN`, but that an owner may choose among their own groups, and for what is on no
+    /// bpffs.
+    fn set_pin_owner(&self, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
+        let _ = (path, uid, gid);
         Err(Errno::ENOSYS)
     }
 

@@ -53,12 +53,12 @@ pub(crate) use fields::{FieldKind, Fields, check_structures};
 pub(crate) use instructions::PlacesHold;
 pub(crate) use meter::Meter;
 pub(crate) use objects::InnerShape;
-pub(crate) use request::{check_attributes, types_of};
+pub(crate) use request::create;
 pub(crate) use ring::{Ring, Sample, Wake};
 pub(crate) use save::SavedMap;
 pub(crate) use storage::Owner;
 pub(crate) use table::{Layout, READY, Table, table};
-pub(crate) use types::check_types;
+use types::check_types;
 pub(crate) use value::Value;
 
 /// A map.

@@ -100,8 +100,7 @@ impl Elements for ObjectArray {
                 let object = resolve(number(value)?)?;
                 let prog = object.prog()?;
                 let owner = self.owner.get_or_insert_with(|| prog.clone());
-                // Nobody knows by which device one comes to a program of an array.
-                if owner.prog_type != prog.prog_type || prog.device.is_some() {
+                if owner.prog_type != prog.prog_type {
                     return Err(Errno::EINVAL);
                 }
                 object

@@ -1,11 +1,67 @@
-//! What is checked of a request for a map before its shape.
+//! Requests for maps (`BPF_MAP_CREATE`).
 
-use skep_sys::abi::{Errno, MapFlags, MapType};
+use std::os::fd::OwnedFd;
+
+use skep_sys::abi::{Errno, MapFlags, MapType, OpenFlags};
 use skep_sys::request::{MapBtf, MapCreate};
 
-use super::MapTypes;
+use super::{Fields, InnerShape, Map, MapTypes, Shape, check, check_types};
+use crate::fd::Access;
 use crate::features::Features;
-use crate::kernel::Inner;
+use crate::kernel::{Core, Inner};
+use crate::name::check_name;
+use crate::object::Object;
+use crate::tables;
+use crate::user::{Capability, needed_for_map};
+
+/// Makes a map.
+pub(crate) fn create(kernel: &Core, request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
+    kernel.permit(request.token, [Capability::BPF].into_iter().chain(needed_for_map(request.map_type)))?;
+    check_attributes(kernel, request)?;
+    let shape = Shape {
+        kind: request.map_type,
+        key_size: request.key_size,
+        value_size: request.value_size,
+        max_entries: request.max_entries,
+        flags: request.flags,
+        map_extra: request.map_extra,
+        cpus: kernel.config().cpus,
+        cpu_flags: kernel.features().contains(Features::CPU_FLAGS),
+        fields: Fields::default(),
+    };
+    let access = Access::from_flags(open_flags(request.flags))?;
+    check(&shape)?;
+    if shape.has_long_key() && !kernel.features().contains(Features::LONG_KEYS) {
+        return Err(Errno::E2BIG);
+    }
+    let mut shape = shape.without_access();
+    check_name(request.name)?;
+    let inner = match request.map_type {
+        MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS => {
+            // None is descriptor 0 for the kernel, which is no map.
+            let fd = request.inner_map.ok_or(Errno::EINVAL)?;
+            Some(InnerShape::of(kernel.object(fd)?.map()?)?)
+        }
+        _ => None,
+    };
+    let btf = types_of(kernel, request.btf)?;
+    shape.fields = check_types(&shape, btf.as_ref())?;
+    let devices: Vec<u32> = kernel.world().net.interfaces.keys().copied().collect();
+    let elements = match request.map_type {
+        MapType::STRUCT_OPS => Box::new(tables::create(kernel, request, &shape)?),
+        _ => shape.elements(inner.as_ref(), &devices)?,
+    };
+    kernel.charge(shape.memory())?;
+    kernel.meter.admit(elements.pieces())?;
+    let name = request.name;
+    let make = |id| Map::new(id, shape, name, btf, inner, elements, &kernel.meter);
+    let map = kernel.state().maps.add(make)?;
+    kernel.open(Object::Map(map), access)
+}
+
+fn open_flags(flags: MapFlags) -> OpenFlags {
+    OpenFlags::from_bits_truncate((flags & (MapFlags::RDONLY | MapFlags::WRONLY)).bits())
+}
 
 /// Checks what an old kernel does not know of a map, and what no simulated kernel has.
 pub(crate) fn check_attributes(kernel: &Inner, request: &MapCreate<'_>) -> Result<(), Errno> {

@@ -7,7 +7,6 @@ use skep_btf::{ExtRecord, FuncInfo, Kind, LineInfo, TypeId};
 use skep_sys::abi::{AttachType, Errno, ProgFlags, ProgType};
 use skep_sys::request::{AttachTarget, OwnedRecords, ProgLoad, Records};
 
-use super::device::bound_to;
 use super::helpers::call_name;
 use super::refs::Loads;
 use super::verify::{Subject, Verified, verify};
@@ -28,6 +27,12 @@ const INSNS_MAX: usize = 1_000_000;
 pub(crate) struct Draft(Prog, Vec<PlacesHold>);
 
 impl Draft {
+    /// Notes who loads it.
+    pub(crate) fn made_by(mut self, uid: u32) -> Draft {
+        self.0.uid = uid;
+        self
+    }
+
     pub(crate) fn with_id(mut self, id: u32) -> Prog {
         self.0.id = id;
         self.1.into_iter().for_each(PlacesHold::keep);
@@ -41,7 +46,6 @@ pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) ->
     let target = attach_target(kernel, request)?;
     check_attach_type(request)?;
     check_name(request.name)?;
-    let device = bound_to(kernel, request)?;
 
     // The kernel looks at the BTF only for the records that need it.
     let has_records = request.func_info.count() != 0 || request.line_info.count() != 0;
@@ -76,8 +80,7 @@ pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) ->
         has_subprograms: request.insns.iter().any(|insn| insn.is_pseudo_call() || insn.is_pseudo_func()),
         typed: has_typed_pointers(request),
         load_time: kernel.now(),
-        uid: kernel.uid(),
-        device,
+        uid: 0,
     };
     Ok(Draft(prog, loads.places))
 }
@@ -155,7 +158,7 @@ fn check_attributes(kernel: &Inner, request: &ProgLoad<'_>) -> Result<(), Errno>
         | ProgFlags::XDP_HAS_FRAGS
         | ProgFlags::XDP_DEV_BOUND_ONLY
         | ProgFlags::TEST_REG_INVARIANTS;
-    if !known.contains(request.flags) {
+    if !known.contains(request.flags) || request.ifindex != 0 {
         return Err(Errno::EINVAL);
     }
     if request.insns.is_empty() || request.insns.len() > INSNS_MAX {

@@ -32,8 +32,8 @@ use crate::request::{
 };
 use crate::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
-    MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad, ReadSeek,
-    TestRun, TestRunResult,
+    MapMemory, MapUsage, OpenById, Pin, PinAttributes, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad,
+    ReadSeek, TestRun, TestRunResult,
 };
 use crate::ring::RingMemory;
 use crate::shared::SharedMemory;
@@ -260,6 +260,18 @@ impl Backend for LinuxBackend {
 
     fn pin_dir_entries(&self, path: &Path) -> Result<Vec<PinEntry>, Errno> {
         system::pin_dir_entries(path)
+    }
+
+    fn pin_attributes(&self, path: &Path) -> Result<PinAttributes, Errno> {
+        system::pin_attributes(path)
+    }
+
+    fn set_pin_mode(&self, path: &Path, mode: u32) -> Result<(), Errno> {
+        system::set_pin_mode(path, mode)
+    }
+
+    fn set_pin_owner(&self, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
+        system::set_pin_owner(path, uid, gid)
     }
 
     fn lock_pin_dir(&self, path: &Path) -> Result<OwnedFd, Errno> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
@@ -13,7 +13,7 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use crate::abi::{Errno, ProgType};
 use crate::backend::Permissions;
-use crate::request::{MapUsage, PinEntry, PinEntryKind, ProcessFile, ReadSeek};
+use crate::request::{MapUsage, PinAttributes, PinEntry, PinEntryKind, ProcessFile, ReadSeek};
 
 /// `BPF_FS_MAGIC`.
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
@@ -293,6 +293,34 @@ pub(super) fn pin_dir_entries(path: &Path) -> Result<Vec<PinEntry>, Errno> {
     let mut entries = read().map_err(|error| io_errno(&error))?;
     entries.sort();
     Ok(entries)
+}
+
+/// What is on another file system is not changed.
+fn on_bpffs(path: &Path) -> Result<(), Errno> {
+    match is_bpffs(path) {
+        Ok(true) => Ok(()),
+        // `chmod` and `chown` say what is missing.
+        Ok(false) if fs::symlink_metadata(path).is_err() => Err(Errno::ENOENT),
+        Ok(false) => Err(Errno::EPERM),
+        Err(errno) => Err(errno),
+    }
+}
+
+pub(super) fn pin_attributes(path: &Path) -> Result<PinAttributes, Errno> {
+    on_bpffs(path)?;
+    let metadata = fs::metadata(path).map_err(|error| io_errno(&error))?;
+    Ok(PinAttributes { mode: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid() })
+}
+
+pub(super) fn set_pin_mode(path: &Path, mode: u32) -> Result<(), Errno> {
+    on_bpffs(path)?;
+    let mode = fs::Permissions::from_mode(mode & 0o7777);
+    fs::set_permissions(path, mode).map_err(|error| io_errno(&error))
+}
+
+pub(super) fn set_pin_owner(path: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
+    on_bpffs(path)?;
+    std::os::unix::fs::chown(path, uid, gid).map_err(|error| io_errno(&error))
 }
 
 pub(super) fn lock_pin_dir(path: &Path) -> Result<OwnedFd, Errno> {

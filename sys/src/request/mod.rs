@@ -19,7 +19,7 @@ pub use dump::{OwnedRecords, ProgDump};
 pub use info::{BtfInfo, LinkInfo, LinkPlace, MapInfo, MapUsage, ProgInfo};
 pub use link::{LinkAnchor, LinkCreate, LinkTarget, LinkUpdate, NetfilterHook, Uprobes};
 pub use map::{MapBtf, MapCreate, MapMemory};
-pub use object::{BtfLoad, OpenById, Pin, PinEntry, PinEntryKind};
+pub use object::{BtfLoad, OpenById, Pin, PinAttributes, PinEntry, PinEntryKind};
 pub use perf::{PerfControl, PerfEventOpen, PerfMemory, PerfTarget, PerfWakeup};
 pub use process::{ProcessFile, ReadSeek};
 pub use program::{AttachTarget, KnownRecords, LogBuffer, ProgLoad, Records, TestRun, TestRunResult};

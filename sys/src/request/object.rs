@@ -61,6 +61,17 @@ pub struct PinEntry {
     pub kind: PinEntryKind,
 }
 
+/// Whose a file of a bpffs is, and what its mode allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PinAttributes {
+    /// The lower twelve bits of its mode: `0o600` is what a pin has that was just made.
+    pub mode: u32,
+    /// The user whose it is.
+    pub uid: u32,
+    /// The group whose it is.
+    pub gid: u32,
+}
+
 /// Kinds of things in a directory of a bpffs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PinEntryKind {

@@ -194,6 +194,7 @@ impl Brief for &mut TestRun<'_> {
 
 named! {
     u32, |number| number.to_string();
+    Option<u32>, |number| number.map_or_else(|| "none".to_owned(), |number| number.to_string());
     u64, |number| format!("{number:#x}");
     bool, |flag| flag.to_string();
     &[u8], |bytes| hex(bytes);

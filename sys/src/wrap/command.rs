@@ -64,6 +64,9 @@ commands! {
     SYMLINK_PIN = "symlink_pin";
     READ_PIN_LINK = "read_pin_link";
     PIN_DIR_ENTRIES = "pin_dir_entries";
+    PIN_ATTRIBUTES = "pin_attributes";
+    SET_PIN_MODE = "set_pin_mode";
+    SET_PIN_OWNER = "set_pin_owner";
     LOCK_PIN_DIR = "lock_pin_dir";
     MOUNT_BPFFS = "mount_bpffs";
     IS_BPFFS = "is_bpffs";

@@ -10,8 +10,8 @@ use crate::abi::Errno;
 use crate::backend::{Backend, Permissions};
 use crate::perf_ring::PerfRingMemory;
 use crate::request::{
-    AttachedProgs, BtfInfo, LinkInfo, MapInfo, MapUsage, PinEntry, ProgDump, ProgInfo, ReadSeek,
-    TestRunResult,
+    AttachedProgs, BtfInfo, LinkInfo, MapInfo, MapUsage, PinAttributes, PinEntry, ProgDump, ProgInfo,
+    ReadSeek, TestRunResult,
 };
 use crate::ring::RingMemory;
 use crate::shared::SharedMemory;
@@ -152,6 +152,7 @@ told! {
         let names: Vec<_> = entries.iter().map(|entry| entry.name.to_string_lossy()).collect();
         format!("[{}]", names.join(" "))
     };
+    PinAttributes, |of, _| format!("mode={:#o} uid={} gid={}", of.mode, of.uid, of.gid);
     MapInfo, |info, _| format!(
         "id={} {} {:?} key={} value={} max={} flags={:#x}",
         info.id.0, info.map_type, info.name, info.key_size, info.value_size, info.max_entries, info.flags.bits(),
@@ -230,8 +231,8 @@ macro_rules! __wrapper {
             use $crate::abi::{Errno, OpenFlags, StatsType, StreamId};
             use $crate::request::{
                 BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer,
-                MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, PinEntry, ProcessFile, ProgDump,
-                ProgInfo, ProgLoad, ReadSeek, TestRun, TestRunResult,
+                MapCreate, MapInfo, MapMemory, MapUsage, OpenById, Pin, PinAttributes, PinEntry, ProcessFile,
+                ProgDump, ProgInfo, ProgLoad, ReadSeek, TestRun, TestRunResult,
             };
             use $crate::request::{AttachedProgs, ProgAttach, ProgDetach, ProgQuery};
             use $crate::request::{PerfControl, PerfEventOpen, PerfMemory};
@@ -294,6 +295,9 @@ macro_rules! __wrapper {
                 fn symlink_pin(text: &Path, path: &Path) -> Result<(), Errno>;
                 fn read_pin_link(path: &Path) -> Result<PathBuf, Errno>;
                 fn pin_dir_entries(path: &Path) -> Result<Vec<PinEntry>, Errno>;
+                fn pin_attributes(path: &Path) -> Result<PinAttributes, Errno>;
+                fn set_pin_mode(path: &Path, mode: u32) -> Result<(), Errno>;
+                fn set_pin_owner(path: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno>;
                 fn lock_pin_dir(path: &Path) -> Result<OwnedFd, Errno>;
                 fn mount_bpffs(path: &Path) -> Result<(), Errno>;
                 fn is_bpffs(path: &Path) -> Result<bool, Errno>;

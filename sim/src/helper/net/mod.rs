@@ -6,7 +6,6 @@ mod checksum;
 pub(super) mod conntrack;
 mod cookie;
 mod fib;
-pub(super) mod metadata;
 mod redirect;
 mod skb;
 mod skc;
