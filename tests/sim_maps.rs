@@ -55,3 +55,32 @@ fn new_kernels_choose_cpus() {
         }
     }
 }
+
+/// Runs some of the bodies.
+fn run_those(kernel: &Kernel, names: &[&str]) {
+    let those = map_conformance::BODIES.iter().filter(|(name, _)| names.contains(name));
+    let ran = those.map(|(_, body)| body(kernel)).count();
+    assert_eq!(ran, names.len());
+}
+
+/// What hashes promise does not depend on how many CPUs there are.
+#[test]
+fn lru_promises_on_any_number_of_cpus() {
+    for cpus in [1, 3, 7, 64, 1024] {
+        let sim = SimKernel::builder().cpus(cpus).build().unwrap();
+        run_those(&Kernel::new(sim), &["lru_promises"]);
+    }
+}
+
+/// Values for each CPU, on machines of all sizes.
+#[test]
+fn values_per_cpu_on_any_number_of_cpus() {
+    for cpus in [1, 2, 3, 7, 64, 1024] {
+        let kernel = Kernel::new(SimKernel::builder().cpus(cpus).build().unwrap());
+        assert_eq!(kernel.possible_cpus(), Ok(cpus));
+        run_those(&kernel, &["percpu_hash", "lru_percpu_hash", "percpu_array"]);
+        if cpus <= 64 {
+            run_those(&kernel, &["batches_per_cpu"]);
+        }
+    }
+}

@@ -41,7 +41,7 @@ impl BareMap {
             max_entries: request.max_entries,
             flags: request.flags,
             map_extra: request.map_extra,
-            cpus,
+            cpus: cpus.max(1),
             cpu_flags: false,
             fields: Fields::default(),
         };
@@ -62,7 +62,7 @@ impl BareMap {
             return Err(Errno::EINVAL);
         }
         map::check(&shape)?;
-        let shape = shape.without_access();
+        let shape = shape.kept();
         let elements = shape.elements(None, &[])?;
         let meter = Arc::new(Meter::new(usize::MAX)); // there are no programs of strangers
         Ok(BareMap(Arc::new(Map::new(0, shape, request.name, None, None, elements, &meter))))

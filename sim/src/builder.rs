@@ -103,6 +103,11 @@ const TRACEPOINTS: &[&str] = &[
     "xdp_exception",
 ];
 
+/// The CPUs that the configuration speaks of.
+pub(crate) const CONFIG_CPUS: u32 = 512;
+/// Most CPUs that a simulated kernel has.
+pub(crate) const CPUS_MAX: u32 = 1024;
+
 /// The last helper function that there ever was: kernel functions came in their place.
 const HELPER_LAST: i32 = 211;
 
@@ -142,9 +147,9 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Number of possible CPUs, 1 to 512; others are moved into that range.
+    /// Number of possible CPUs, 1 to 1024; others are moved into that range.
     pub fn cpus(mut self, cpus: u32) -> Self {
-        self.cpus = cpus.clamp(1, 512);
+        self.cpus = cpus.clamp(1, CPUS_MAX);
         self
     }
 
@@ -394,7 +399,11 @@ impl Builder {
     ///
     /// # Errors
     /// When the BTF that was given for the kernel or a module cannot be read.
-    pub fn build(self) -> Result<SimKernel, BtfError> {
+    pub fn build(mut self) -> Result<SimKernel, BtfError> {
+        if self.cpus > CONFIG_CPUS && self.config == CONFIG {
+            let config = String::from_utf8_lossy(CONFIG).replace("=512\n", &format!("={CPUS_MAX}\n"));
+            self.config = config.into_bytes().into();
+        }
         let btf = self.btf.clone().map(Btf::parse).transpose()?;
         let coverage = self.coverage;
         let sim = SimKernel::from_builder(self, btf)?;

@@ -74,7 +74,7 @@ pub(super) fn per_cpu(kernel: &Kernel, map_type: MapType) {
     let hash: PerCpuHashMap<u32, Triple> = map.typed().unwrap();
     let cpus = kernel.possible_cpus().unwrap();
     assert_eq!(map.values_per_element(), cpus);
-    let values = PerCpuValues::from_fn(cpus, |cpu| triple(cpu as u8 + 1));
+    let values = PerCpuValues::from_fn(cpus, |cpu| triple((cpu as u8).wrapping_add(1)));
 
     assert_eq!(hash.get(&7).unwrap(), None);
     assert_error(hash.insert(&7, &values, UpdateFlags::EXIST), MapErrorKind::NotFound, Some(Errno::ENOENT));

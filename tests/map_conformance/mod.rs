@@ -13,6 +13,7 @@ mod hashes;
 mod iteration;
 mod layouts;
 mod lpm;
+mod lru;
 mod mapped;
 mod memory;
 mod objects;
@@ -33,6 +34,7 @@ crate::support::bodies! { ($) map_conformance;
     hash: |kernel| hashes::plain(kernel, MapType::HASH),
     lru_hash: |kernel| hashes::plain(kernel, MapType::LRU_HASH),
     hash_is_full: hashes::full,
+    lru_promises: lru::promises,
     percpu_hash: |kernel| hashes::per_cpu(kernel, MapType::PERCPU_HASH),
     lru_percpu_hash: |kernel| hashes::per_cpu(kernel, MapType::LRU_PERCPU_HASH),
     array: arrays::plain,

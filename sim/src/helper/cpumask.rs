@@ -1,6 +1,7 @@
 //! Sets of CPUs.
 
 use super::{HelperFn, object, refuse};
+use crate::builder::CPUS_MAX;
 use crate::vm::{Trap, Vm};
 
 pub(super) const KFUNCS: &[(&str, HelperFn)] = &[
@@ -63,7 +64,7 @@ pub(super) const KFUNCS: &[(&str, HelperFn)] = &[
 ];
 
 /// Words of a `struct cpumask`, for as many CPUs as a kernel may have here.
-const WORDS: usize = 8;
+const WORDS: usize = CPUS_MAX as usize / 64;
 type Mask = [u64; WORDS];
 const NONE: Mask = [0; WORDS];
 /// Bytes of a `struct bpf_cpumask`, which counts its references behind the set.
@@ -71,7 +72,9 @@ const LEN: usize = WORDS * 8 + 8;
 
 fn read(vm: &mut Vm, address: u64) -> Result<Mask, Trap> {
     let mut bytes = [0; WORDS * 8];
-    vm.memory.read(address, &mut bytes)?;
+    // A set of the kernel's own may be shorter than those here.
+    let used = (vm.kernel.0.config().cpus as usize).div_ceil(64).min(WORDS) * 8;
+    vm.memory.read(address, &mut bytes[..used])?; // at most all of them
     let (words, _) = bytes.as_chunks::<8>();
     let mut mask = NONE;
     mask.iter_mut().zip(words).for_each(|(to, word)| *to = u64::from_ne_bytes(*word));

@@ -68,7 +68,6 @@ impl Shape {
         all.div_ceil(PAGE_SIZE as usize).max(1).saturating_mul(PAGE_SIZE as usize)
     }
 
-    /// The shape as the kernel keeps it: what a descriptor may do is the descriptor's.
     /// Whether it is a hash whose keys are longer than a program's stack.
     pub(crate) fn has_long_key(&self) -> bool {
         let is_hash = matches!(
@@ -82,8 +81,14 @@ impl Shape {
         is_hash && self.key_size > STACK_MAX
     }
 
-    pub(crate) fn without_access(mut self) -> Shape {
+    /// The shape as the kernel keeps it: what a descriptor may do is the descriptor's, and where each CPU has elements of its own,
+    /// all have the same number of them, and at least one.
+    pub(crate) fn kept(mut self) -> Shape {
         self.flags -= MapFlags::RDONLY | MapFlags::WRONLY;
+        if self.flags.contains(MapFlags::NO_COMMON_LRU) {
+            let rounded = self.max_entries.checked_next_multiple_of(self.cpus);
+            self.max_entries = rounded.unwrap_or(self.max_entries - self.max_entries % self.cpus); // there is a CPU
+        }
         self
     }
 
@@ -154,7 +159,7 @@ const ARRAY_MAX: u64 = 16 << 30;
 /// Largest value of local storage: the kernel keeps its size and that of its own header in 16 bits.
 const STORAGE_MAX: u32 = 0xffff - 128;
 /// Number of CPUs that the simulated kernel is built for.
-const NR_CPUS: u32 = 512;
+const NR_CPUS: u32 = crate::builder::CONFIG_CPUS;
 /// Most stack entries that a stack map keeps.
 const STACK_DEPTH: u32 = 127;
 /// Page size of the simulated kernel.
@@ -262,7 +267,7 @@ pub(crate) fn check(shape: &Shape) -> Result<(), Errno> {
         }
         MapType::CPUMAP => {
             invalid_unless(max > 0 && key == 4 && matches!(value, 4 | 8))?;
-            if max > NR_CPUS { Err(Errno::E2BIG) } else { Ok(()) }
+            if max > NR_CPUS.max(shape.cpus) { Err(Errno::E2BIG) } else { Ok(()) }
         }
         MapType::SOCKHASH => {
             invalid_unless(max > 0 && key > 0 && matches!(value, 4 | 8))?;

@@ -34,7 +34,7 @@ pub(crate) fn create(kernel: &Core, request: &MapCreate<'_>) -> Result<OwnedFd, 
     if shape.has_long_key() && !kernel.features().contains(Features::LONG_KEYS) {
         return Err(Errno::E2BIG);
     }
-    let mut shape = shape.without_access();
+    let mut shape = shape.kept();
     check_name(request.name)?;
     let inner = match request.map_type {
         MapType::ARRAY_OF_MAPS | MapType::HASH_OF_MAPS => {
