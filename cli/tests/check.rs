@@ -133,6 +133,25 @@ fn wrong_input_says_what_to_do() {
 }
 
 #[test]
+fn an_object_of_the_other_byte_order_fits_no_kernel() {
+    for (object, kernel, error) in [
+        ("core_fields.eb.o", "btf/6.12.btf", "made for big-endian machines, and the kernel is little-endian"),
+        (
+            "core_synthetic.o",
+            "targets/skep__v0.eb.o",
+            "made for little-endian machines, and the kernel is big",
+        ),
+    ] {
+        let output = check(&["--json"], &[object], &[testdata(kernel)]);
+        let lines = lines(&output);
+        assert_eq!((output.status.code(), &lines[0]["verdict"]), (Some(1), &"fails".into()), "{object}");
+        assert!(lines[0]["error"].as_str().is_some_and(|text| text.contains(error)), "{}", lines[0]);
+    }
+    let big = check(&["--json"], &["core_synthetic.eb.o"], &[testdata("targets/skep__v0.eb.o")]);
+    assert_eq!(lines(&big)[0]["error"], Value::Null, "{}", text(&big.stdout));
+}
+
+#[test]
 fn kernels_with_the_same_outcome_share_a_column() {
     let scratch = Scratch::new("group");
     let (old, new) =

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use skep::Spec;
+use skep::asm::Endian;
 use skep::btf::Btf;
 use skep::btf::relo::Applied;
 use skep::reloc::{
     BtfTarget, FailedExtern, MissingKind, Plan, Poison, Poisoned, ProgramPlan, Reach, RelocateError,
-    SourceLine, Survey, Unknown,
+    SourceLine, Survey, Target, Unknown,
 };
 use skep::spec::{ExternIndex, ExternKind, ProgramSpec};
 
@@ -115,6 +116,17 @@ impl Pair {
 }
 
 pub(super) fn check(file: &str, spec: &Spec, btf: &str, target: &BtfTarget) -> Pair {
+    // Relocation for the other byte order works, for who looks at the plan, but such a kernel loads none of it.
+    if let Ok(types) = target.btf()
+        && types.endian() != spec.endian
+    {
+        let order = |endian: Endian| if endian.is_little() { "little" } else { "big" };
+        let (object, kernel) = (order(spec.endian), order(types.endian()));
+        let error = format!(
+            "made for {object}-endian machines, and the kernel is {kernel}-endian: build it for those"
+        );
+        return Pair::failed(file, btf, error);
+    }
     let survey = match spec.survey(target) {
         Ok(survey) => survey,
         Err(error) => return Pair::failed(file, btf, out::chain(&error)),
