@@ -2,18 +2,19 @@
 
 #![allow(missing_docs)]
 
+mod programs;
+
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use programs::load_as;
 use skep_asm::{Assembler, Cond, Reg, Size};
 use skep_sim::{
     Destination, Dropper, Effect, EventError, Fate, Interface, Receive, Route, SimKernel, Socket, SocketCall,
     Transmit,
 };
 use skep_sys::abi::{AttachType, Errno, LinkType, MapType, ProgType, UpdateFlags};
-use skep_sys::request::{
-    LinkAnchor, LinkCreate, LinkPlace, LinkTarget, MapCreate, NetfilterHook, ProgLoad, TestRun,
-};
+use skep_sys::request::{LinkAnchor, LinkCreate, LinkPlace, LinkTarget, MapCreate, NetfilterHook, TestRun};
 use skep_sys::{Kernel, LinkFd, LoadedProgram};
 
 const ETH0: u32 = 2;
@@ -22,21 +23,6 @@ const ETH0: u32 = 2;
 fn kernel() -> (SimKernel, Kernel) {
     let sim = SimKernel::builder().interface("eth0", ETH0).build().unwrap();
     (sim.clone(), Kernel::new(sim))
-}
-
-fn load_as(
-    kernel: &Kernel,
-    kind: ProgType,
-    attach: AttachType,
-    name: &str,
-    write: impl FnOnce(&mut Assembler),
-) -> LoadedProgram {
-    let mut asm = Assembler::new();
-    write(&mut asm);
-    let insns = asm.exit().finish().unwrap();
-    let mut request = ProgLoad::new(kind, &insns, "GPL");
-    (request.name, request.expected_attach_type) = (name, attach);
-    kernel.prog_load(&request, None).unwrap()
 }
 
 fn load(kernel: &Kernel, kind: ProgType, name: &str, write: impl FnOnce(&mut Assembler)) -> LoadedProgram {

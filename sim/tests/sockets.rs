@@ -2,6 +2,7 @@
 
 #![allow(missing_docs)]
 
+mod programs;
 mod socket_bodies;
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -12,7 +13,7 @@ use skep_sim::{
     TcpEvent,
 };
 use skep_sys::abi::{AttachType, Errno, MapType, ProgType, UpdateFlags};
-use skep_sys::request::{LinkCreate, LinkTarget, MapCreate, ProgLoad};
+use skep_sys::request::{LinkCreate, LinkTarget, MapCreate};
 use skep_sys::{Kernel, LinkFd, LoadedProgram, MapFd};
 use socket_bodies::simulated::Simulated;
 
@@ -37,6 +38,7 @@ fn load(kernel: &Kernel, kind: ProgType, name: &str, write: impl FnOnce(&mut Ass
     load_as(kernel, kind, AttachType(0), name, write)
 }
 
+/// Its context is in `r6`.
 fn load_as(
     kernel: &Kernel,
     kind: ProgType,
@@ -44,13 +46,10 @@ fn load_as(
     name: &str,
     write: impl FnOnce(&mut Assembler),
 ) -> LoadedProgram {
-    let mut asm = Assembler::new();
-    asm.mov64_reg(Reg::R6, Reg::R1);
-    write(&mut asm);
-    let insns = asm.exit().finish().unwrap();
-    let mut request = ProgLoad::new(kind, &insns, "GPL");
-    (request.name, request.expected_attach_type) = (name, attach);
-    kernel.prog_load(&request, None).unwrap()
+    programs::load_as(kernel, kind, attach, name, |asm| {
+        asm.mov64_reg(Reg::R6, Reg::R1);
+        write(asm);
+    })
 }
 
 fn attach_to_group(sim: &SimKernel, kernel: &Kernel, prog: &LoadedProgram, path: &str) -> LinkFd {

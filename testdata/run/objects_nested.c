@@ -1,44 +1,16 @@
 // Why: objects with a lock and a list in them, objects of which each CPU has its own, and trees that are walked by their nodes.
-#include "skep_bpf.h"
+#include "objects.h"
 
-struct bpf_spin_lock { u32 val; };
-struct bpf_list_head { u64 __opaque[2]; } __attribute__((aligned(8)));
-struct bpf_list_node { u64 __opaque[3]; } __attribute__((aligned(8)));
-struct bpf_rb_root { u64 __opaque[2]; } __attribute__((aligned(8)));
-struct bpf_rb_node { u64 __opaque[4]; } __attribute__((aligned(8)));
-
-#define __kptr __attribute__((btf_type_tag("kptr")))
 #define __percpu_kptr __attribute__((btf_type_tag("percpu_kptr")))
-#define __contains(type, node) __attribute__((btf_decl_tag("contains:" #type ":" #node)))
-#define private(name) SEC(".data." #name) __attribute__((visibility("hidden"))) __attribute__((aligned(8)))
-#define container_of(p, type, member) ((type *)((void *)(p) - __builtin_offsetof(type, member)))
 
-extern void *bpf_obj_new_impl(u64 type_id, void *meta) __ksym;
-extern void bpf_obj_drop_impl(void *object, void *meta) __ksym;
 extern void *bpf_percpu_obj_new_impl(u64 type_id, void *meta) __ksym;
 extern void bpf_percpu_obj_drop_impl(void *object, void *meta) __ksym;
-extern int bpf_list_push_front_impl(struct bpf_list_head *head, struct bpf_list_node *node, void *meta, u64 off) __ksym;
-extern struct bpf_list_node *bpf_list_pop_front(struct bpf_list_head *head) __ksym;
-extern struct bpf_list_node *bpf_list_pop_back(struct bpf_list_head *head) __ksym;
-extern int bpf_rbtree_add_impl(struct bpf_rb_root *root, struct bpf_rb_node *node,
-			       bool (less)(struct bpf_rb_node *a, const struct bpf_rb_node *b), void *meta, u64 off) __ksym;
 extern struct bpf_rb_node *bpf_rbtree_root(struct bpf_rb_root *root) __ksym;
 extern struct bpf_rb_node *bpf_rbtree_left(struct bpf_rb_root *root, struct bpf_rb_node *node) __ksym;
 extern struct bpf_rb_node *bpf_rbtree_right(struct bpf_rb_root *root, struct bpf_rb_node *node) __ksym;
 
-static void (*spin_lock)(struct bpf_spin_lock *lock) = (void *)93;
-static void (*spin_unlock)(struct bpf_spin_lock *lock) = (void *)94;
-static void *(*kptr_xchg)(void *field, void *new) = (void *)194;
 static void *(*per_cpu_ptr)(const void *percpu, u32 cpu) = (void *)153;
 static void *(*this_cpu_ptr)(const void *percpu) = (void *)154;
-
-#define new(type) ((type *)bpf_obj_new_impl(__builtin_btf_type_id(*(type *)0, 0), 0))
-#define drop(object) bpf_obj_drop_impl(object, 0)
-
-struct item {
-	u64 number;
-	struct bpf_list_node node;
-};
 
 struct holder {
 	u64 number;
@@ -49,11 +21,6 @@ struct holder {
 struct leaf {
 	u64 number;
 	struct bpf_rb_node node;
-};
-
-struct plain {
-	u64 number;
-	u64 other;
 };
 
 struct slot {

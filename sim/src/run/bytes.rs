@@ -5,7 +5,7 @@ use std::sync::Arc;
 use skep_sys::abi::{Errno, TestRunFlags};
 use skep_sys::request::{TestRun, TestRunResult};
 
-use super::note;
+use super::{check_plain, note};
 use crate::kernel::SimKernel;
 use crate::prog::Prog;
 use crate::vm::{FaultKind, Vm, What};
@@ -15,20 +15,20 @@ const ARGS_MAX: usize = 12;
 /// Most bytes of a context (`U16_MAX`).
 const CTX_MAX: usize = 0xffff;
 
+/// `EINVAL` for what only runs on packets have: data, a context that comes back, repetition.
+fn check_bytes(run: &TestRun<'_>) -> Result<(), Errno> {
+    let plain = run.data_in.is_empty() && run.data_out.is_empty() && run.ctx_out.is_empty();
+    if plain && run.repeat == 0 && run.batch_size == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
 /// `bpf_prog_test_run_raw_tp`.
 pub(super) fn raw_tracepoint(
     kernel: &SimKernel,
     prog: &Arc<Prog>,
     run: &mut TestRun<'_>,
 ) -> Result<TestRunResult, Errno> {
-    if !run.data_in.is_empty()
-        || !run.data_out.is_empty()
-        || !run.ctx_out.is_empty()
-        || run.repeat != 0
-        || run.batch_size != 0
-        || run.ctx_in.len() > ARGS_MAX * 8
-        || !TestRunFlags::RUN_ON_CPU.contains(run.flags)
-    {
+    check_bytes(run)?;
+    if run.ctx_in.len() > ARGS_MAX * 8 || !TestRunFlags::RUN_ON_CPU.contains(run.flags) {
         return Err(Errno::EINVAL);
     }
     let on_cpu = run.flags.contains(TestRunFlags::RUN_ON_CPU);
@@ -51,16 +51,8 @@ pub(super) fn syscall(
     prog: &Arc<Prog>,
     run: &mut TestRun<'_>,
 ) -> Result<TestRunResult, Errno> {
-    if !run.data_in.is_empty()
-        || !run.data_out.is_empty()
-        || !run.ctx_out.is_empty()
-        || run.repeat != 0
-        || run.batch_size != 0
-        || !run.flags.is_empty()
-        || run.cpu != 0
-    {
-        return Err(Errno::EINVAL);
-    }
+    check_bytes(run)?;
+    check_plain(run)?;
     let bytes = if run.ctx.is_empty() { run.ctx_in } else { &*run.ctx };
     if bytes.len() > CTX_MAX {
         return Err(Errno::EINVAL);

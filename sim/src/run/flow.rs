@@ -6,7 +6,7 @@ use skep_sys::abi::Errno;
 use skep_sys::request::{TestRun, TestRunResult};
 
 use super::finish::{self, Outcome, is_zero, word};
-use super::once;
+use super::{check_plain, once};
 use crate::kernel::SimKernel;
 use crate::packet::xdp::{ETH_LEN, FRAME};
 use crate::packet::{Rules, SkBuff, Skb};
@@ -24,11 +24,8 @@ pub(super) fn flow(
     run: &mut TestRun<'_>,
     result: &mut TestRunResult,
 ) -> Result<(), Errno> {
-    if !run.flags.is_empty()
-        || run.cpu != 0
-        || run.batch_size != 0
-        || !(ETH_LEN..=FRAME).contains(&run.data_in.len())
-    {
+    check_plain(run)?;
+    if !(ETH_LEN..=FRAME).contains(&run.data_in.len()) {
         return Err(Errno::EINVAL);
     }
     let context = finish::context(run, KEYS)?;

@@ -7,7 +7,7 @@ use skep_sys::abi::Errno;
 use skep_sys::request::{TestRun, TestRunResult};
 
 use super::finish::{self, Outcome, is_zero, put, word};
-use super::once;
+use super::{check_plain, once};
 use crate::kernel::SimKernel;
 use crate::net::{AF_INET, AF_INET6};
 use crate::packet::SkLookup;
@@ -25,12 +25,8 @@ pub(super) fn lookup(
     run: &mut TestRun<'_>,
     result: &mut TestRunResult,
 ) -> Result<(), Errno> {
-    if !run.flags.is_empty()
-        || run.cpu != 0
-        || run.batch_size != 0
-        || !run.data_in.is_empty()
-        || !run.data_out.is_empty()
-    {
+    check_plain(run)?;
+    if !run.data_in.is_empty() || !run.data_out.is_empty() {
         return Err(Errno::EINVAL);
     }
     let mut context = finish::context(run, CONTEXT)?.ok_or(Errno::EINVAL)?;

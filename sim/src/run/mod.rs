@@ -59,6 +59,12 @@ pub(crate) fn test_run(
     }
 }
 
+/// `EINVAL` for what only some kinds of programs are run with: flags, on a CPU, in batches.
+fn check_plain(run: &TestRun<'_>) -> Result<(), Errno> {
+    let plain = run.flags.is_empty() && run.cpu == 0 && run.batch_size == 0;
+    if plain { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
 /// A test run that may fail after it has written a part of its answer.
 fn packet(
     run: &mut TestRun<'_>,
@@ -89,9 +95,7 @@ fn tracing(kernel: &SimKernel, prog: &Prog, run: &TestRun<'_>) -> Result<TestRun
     const RETURNS: [(&str, &[u64], i64); 2] =
         [("bpf_modify_return_test", &[], 4), ("bpf_modify_return_test2", &[3, 4, 5, 6, 7], 29)];
 
-    if !run.flags.is_empty() || run.cpu != 0 || run.batch_size != 0 {
-        return Err(Errno::EINVAL);
-    }
+    check_plain(run)?;
     let mut result = TestRunResult::default();
     let call = |name: &str, args: &[u64], returns: i64| {
         let call = args.iter().fold(FunctionCall::new(name), |call, arg| call.arg(*arg));

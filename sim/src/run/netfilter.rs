@@ -6,8 +6,8 @@ use skep_sys::abi::Errno;
 use skep_sys::request::{TestRun, TestRunResult};
 
 use super::finish::{self, Outcome, is_zero};
-use super::once;
 use super::skb::LEN_MAX;
+use super::{check_plain, once};
 use crate::kernel::SimKernel;
 use crate::packet::skb::{ETH_IPV4, ETH_IPV6};
 use crate::packet::xdp::ETH_LEN;
@@ -30,11 +30,8 @@ pub(super) fn netfilter(
     run: &mut TestRun<'_>,
     result: &mut TestRunResult,
 ) -> Result<(), Errno> {
-    if !run.flags.is_empty()
-        || run.cpu != 0
-        || run.batch_size != 0
-        || !(20..=LEN_MAX).contains(&run.data_in.len())
-    {
+    check_plain(run)?;
+    if !(20..=LEN_MAX).contains(&run.data_in.len()) {
         return Err(Errno::EINVAL);
     }
     let (mut hook, mut family) = (LOCAL_OUT, IPV4);
