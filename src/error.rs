@@ -24,6 +24,14 @@ pub enum Error {
     /// An object file was refused.
     #[error(transparent)]
     Parse(#[from] SpecError),
+    /// An object file was refused that was read from a path.
+    #[error("object file {}", path.display())]
+    ParseFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SpecError,
+    },
     /// An object does not fit the kernel.
     #[error("object `{object}` does not fit this kernel")]
     Relocate {
@@ -244,7 +252,7 @@ impl Error {
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::Parse(_) => ErrorKind::BadObject,
+            Error::Parse(_) | Error::ParseFile { .. } => ErrorKind::BadObject,
             Error::NoSuch { .. } => ErrorKind::NotFound,
             Error::GlobalSize { .. }
             | Error::GlobalReadOnly { .. }

@@ -53,7 +53,7 @@ pub(crate) struct Args {
     jobs: usize,
     /// Print one JSON object for each object and kernel.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     #[command(flatten)]
     reading: out::OpenArgs,
     /// List also what is missing and guarded.
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn open(reading: out::OpenArgs, path: &Path) -> Result<Spec, String> {
-    let mut spec = reading.open(path).map_err(|error| out::chain(&error))?;
+    let mut spec = reading.open(path).map_err(|error| out::reason(&error))?;
     // A program that is not loaded by default may be asked for.
     spec.programs.iter_mut().for_each(|program| program.autoload = true);
     // Programs in tables go with the first of their tables.

@@ -17,7 +17,7 @@ use crate::out;
 pub(crate) struct Args {
     /// Print one JSON object per file.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     #[command(flatten)]
     reading: out::OpenArgs,
     /// Object files.
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         } else {
             match &opened {
                 Ok(spec) => out::text(&page(path, &object(spec)))?,
-                Err(error) => out::text(&format!("{}: {}\n", path.display(), out::chain(error)))?,
+                Err(error) => out::complain(&out::chain(error)),
             }
         }
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use skep::link::Link;
 use skep::link::struct_ops::Registration;
 use skep::load::ObjectPins;
+use skep::sys::abi::ProgType;
 use skep::{Error, Kernel, Loader, Object, Spec};
 
 use crate::out;
@@ -29,11 +30,11 @@ pub(crate) struct Args {
     set: Vec<String>,
     /// Print one JSON object.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     #[command(flatten)]
     reading: out::OpenArgs,
     /// The object file.
-    object: PathBuf,
+    pub(crate) object: PathBuf,
 }
 
 #[derive(Serialize, Default)]
@@ -132,7 +133,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             loaded.errno = error.downcast_ref::<Error>().and_then(Error::errno).map(|errno| errno.0);
             loaded.error = Some(format!("{error:#}"));
             out::json(&loaded)?;
-            Ok(ExitCode::from(1))
+            Ok(ExitCode::from(if error.is::<out::Usage>() { 2 } else { 1 }))
         }
         Err(error) => Err(error),
     }
@@ -224,8 +225,16 @@ fn attach_all(
         }
         let program = object.program(name)?;
         let link = match interface {
+            Some("") => {
+                return Err(out::Usage(format!("--attach={wanted} names no interface behind the @")).into());
+            }
             Some(interface) => program.attach_xdp(interface)?,
-            None => program.attach()?,
+            None => program.attach().map_err(|error| match &error {
+                Error::NotAttachable { .. } if program.prog_type() == ProgType::XDP => {
+                    out::Usage(format!("name an interface for `{name}`: --attach={name}@INTERFACE")).into()
+                }
+                _ => anyhow::Error::from(error),
+            })?,
         };
         links.push((program, link));
     }
@@ -285,8 +294,11 @@ fn record(
 
 /// Sets an integer variable of any width from text such as `port=0x1f90`.
 pub(crate) fn set(spec: &mut Spec, setting: &str) -> anyhow::Result<()> {
-    let (name, number) =
-        setting.split_once('=').with_context(|| format!("`{setting}` is not of the form NAME=NUMBER"))?;
+    set_global(spec, setting).map_err(|error| out::Usage(format!("--set {setting}: {error:#}")).into())
+}
+
+fn set_global(spec: &mut Spec, setting: &str) -> anyhow::Result<()> {
+    let (name, number) = setting.split_once('=').context("it is not of the form NAME=NUMBER")?;
     let digits = number.strip_prefix("0x");
     let value = match digits {
         Some(digits) => i128::from_str_radix(digits, 16),

@@ -8,6 +8,7 @@ mod out;
 mod run;
 mod verify;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -40,22 +41,38 @@ enum Command {
     VerifyWorker(verify::WorkerArgs),
 }
 
+impl Command {
+    /// Whether the output is JSON, and the one object that the command is about.
+    fn json(&self) -> (bool, Option<&Path>) {
+        match self {
+            Command::Inspect(args) => (args.json, None),
+            Command::Check(args) => (args.json, None),
+            Command::Verify(args) => (args.json, None),
+            Command::Run(args) => (args.json, Some(&args.object)),
+            Command::Load(args) => (args.json, Some(&args.object)),
+            Command::RunBoth(_) | Command::VerifyWorker(_) => (false, None),
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let done = match Args::parse().command {
-        Command::Inspect(args) => inspect::run(&args),
-        Command::Check(args) => check::run(&args),
-        Command::Verify(args) => verify::run(&args),
-        Command::Run(args) => run::run(&args),
-        Command::Load(args) => load::run(&args),
-        Command::RunBoth(args) => both::run(&args),
-        Command::VerifyWorker(args) => verify::work(&args),
+    let args = Args::parse().command;
+    let done = match &args {
+        Command::Inspect(args) => inspect::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Load(args) => load::run(args),
+        Command::RunBoth(args) => both::run(args),
+        Command::VerifyWorker(args) => verify::work(args),
     };
     match done {
         Ok(code) => code,
         // Whoever reads the output may have read enough.
         Err(error) if out::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("skep: {error:#}");
+            let (as_json, file) = args.json();
+            out::failed(as_json, file, &error);
             ExitCode::from(if error.is::<out::Usage>() { 2 } else { 1 })
         }
     }

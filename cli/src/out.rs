@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 
+use anyhow::Context as _;
 use serde::Serialize;
 use skep::Spec;
 use skep::spec::SpecOptions;
@@ -12,16 +13,42 @@ use skep::spec::SpecOptions;
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
+    write(&line)
+}
+
+fn write(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(&line)?;
-    Ok(out.flush()?)
+    out.write_all(bytes).and_then(|()| out.flush()).context("write the standard output")
 }
 
 /// Prints text.
 pub(crate) fn text(text: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    write(text.as_bytes())
+}
+
+/// An error as a program reads it.
+#[derive(Serialize)]
+struct Failed<'e> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'e str>,
+    ok: bool,
+    error: &'e str,
+}
+
+/// Tells of an error where it is read: in JSON of who asked for that, and else as text.
+pub(crate) fn failed(as_json: bool, file: Option<&Path>, error: &anyhow::Error) {
+    let text = format!("{error:#}");
+    let file = file.map(Path::to_string_lossy);
+    let told = as_json && json(&Failed { file: file.as_deref(), ok: false, error: &text }).is_ok();
+    if !told {
+        complain(&text);
+    }
+}
+
+/// Tells people of an error.
+pub(crate) fn complain(text: &str) {
+    // Who closed this does not want to know.
+    let _ = writeln!(io::stderr(), "skep: {text}");
 }
 
 /// A command line that cannot be followed, and how to mend it.
@@ -46,6 +73,15 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Why an object was not opened, for who has told which it is.
+pub(crate) fn reason(error: &skep::Error) -> String {
+    match error {
+        skep::Error::ParseFile { source, .. } => chain(source),
+        skep::Error::Read { source, .. } => format!("cannot be read: {source}"),
+        other => chain(other),
+    }
 }
 
 /// Whether the reader of the output went away.

@@ -7,8 +7,8 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,11 +16,13 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::Value;
+use skep::btf::Kind;
 use skep::map::Map;
 use skep::program::{Program, RunInput};
+use skep::reloc::{BtfTarget, Target};
 use skep::sim::SimKernel;
-use skep::spec::{Pinning, ProgramIndex};
-use skep::sys::abi::UpdateFlags;
+use skep::spec::Pinning;
+use skep::sys::abi::{Errno, ProgType, UpdateFlags};
 use skep::{Kernel, Loader, Object, Spec};
 
 use crate::{inspect, load, out};
@@ -80,11 +82,11 @@ pub(crate) struct Args {
     coverage: bool,
     /// Print one JSON object for each packet, and one at the end.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     #[command(flatten)]
     reading: out::OpenArgs,
     /// The object file.
-    object: PathBuf,
+    pub(crate) object: PathBuf,
 }
 
 /// A kernel to run programs in.
@@ -160,7 +162,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let name = choose(args, &spec)?;
     spec.maps.iter_mut().for_each(|map| map.pinning = Pinning::None);
-    let object = load_for(&kernel, &spec, &name)?;
+    let capture = args.out.as_ref().map(|file| Capture::new(file)).transpose()?;
+    let object = load_for(&kernel, &spec, &name).map_err(|error| without_types(args, error))?;
     if let Some(file) = &args.maps {
         fill(&object, file)?;
     }
@@ -180,8 +183,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut left = Left { maps: changes(&object, &before), coverage: None };
     left.coverage = sim.as_ref().filter(|_| args.coverage).map(|sim| sim.coverage().to_string());
     report::left(args, &left)?;
-    if let Some(file) = &args.out {
-        fs::write(file, pcap::write(&outputs)).with_context(|| format!("write {}", file.display()))?;
+    if let Some(capture) = capture {
+        capture.write(&outputs)?;
     }
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
@@ -189,8 +192,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Attaches programs and lets events happen.
 fn events(args: &Args, sim: &SimKernel, kernel: &Kernel, mut spec: Spec) -> Result<ExitCode> {
     let events = event::events(args)?;
+    if let Some(event) = events.iter().find(|event| event.has_packet())
+        && args.hex.is_none()
+        && args.data.is_none()
+        && args.pcap.is_none()
+    {
+        let what = format!("--event {} wants a packet: --hex, --data or --pcap", event.text());
+        return Err(out::Usage(what).into());
+    }
     spec.maps.iter_mut().for_each(|map| map.pinning = Pinning::None);
-    let object = event::load(kernel, &spec, args)?;
+    let capture = args.out.as_ref().map(|file| Capture::new(file)).transpose()?;
+    let object = event::load(kernel, &spec, args).map_err(|error| without_types(args, error))?;
     if let Some(file) = &args.maps {
         fill(&object, file)?;
     }
@@ -214,8 +226,8 @@ fn events(args: &Args, sim: &SimKernel, kernel: &Kernel, mut spec: Spec) -> Resu
     let mut left = Left { maps: changes(&object, &before), coverage: None };
     left.coverage = args.coverage.then(|| sim.coverage().to_string());
     report::left(args, &left)?;
-    if let Some(file) = &args.out {
-        fs::write(file, pcap::write(&outputs)).with_context(|| format!("write {}", file.display()))?;
+    if let Some(capture) = capture {
+        capture.write(&outputs)?;
     }
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
@@ -226,9 +238,41 @@ fn simulated(args: &Args) -> Result<SimKernel> {
         builder = builder.coverage();
     }
     if let Some(file) = &args.btf {
-        builder = builder.btf(fs::read(file).with_context(|| format!("read {}", file.display()))?);
+        let types = BtfTarget::open(file).and_then(|target| target.btf());
+        builder = builder.btf(types.context("--btf")?.bytes().clone());
     }
-    Ok(builder.build()?)
+    builder.build().context("--btf: the types of a kernel are damaged")
+}
+
+/// A capture that is written when all is run. It is made before, so that nothing runs in vain.
+struct Capture<'a> {
+    path: &'a Path,
+    file: fs::File,
+}
+
+impl Capture<'_> {
+    fn new(path: &Path) -> Result<Capture<'_>> {
+        let file = fs::File::create(path).with_context(|| format!("--out: write {}", path.display()))?;
+        Ok(Capture { path, file })
+    }
+
+    fn write(mut self, packets: &[Vec<u8>]) -> Result<()> {
+        let done = self.file.write_all(&pcap::write(packets));
+        done.with_context(|| format!("--out: write {}", self.path.display()))
+    }
+}
+
+/// Says what helps an object that wants a kernel's types.
+fn without_types(args: &Args, error: anyhow::Error) -> anyhow::Error {
+    let wants = error
+        .chain()
+        .any(|cause| matches!(cause.downcast_ref::<skep::Error>(), Some(skep::Error::Relocate { .. })));
+    if !wants || args.btf.is_some() || args.kernel != Place::Sim {
+        return error;
+    }
+    error.context(
+        "the simulated kernel has no types unless it is given some: --btf /sys/kernel/btf/vmlinux, or a file of another kernel",
+    )
 }
 
 /// The program that is meant.
@@ -248,14 +292,19 @@ fn choose(args: &Args, spec: &Spec) -> Result<String> {
     }
 }
 
-/// Loads the object; if other programs are in the way, without them.
+/// Loads the object, with the program also when it is not one that is loaded by default; if other programs are in the way,
+/// without them.
 fn load_for(kernel: &Kernel, spec: &Spec, name: &str) -> Result<Object> {
-    match Loader::new(kernel).load(spec) {
+    let mut whole = spec.clone();
+    if let Some(program) = whole.program_mut(name) {
+        program.autoload = true;
+    }
+    match Loader::new(kernel).load(&whole) {
         Ok(object) => Ok(object),
         Err(error) => {
             let mut only = spec.clone();
-            if let Some(at) = spec.programs.iter().position(|program| program.name == name) {
-                only.load_only(ProgramIndex(at));
+            if let Some(at) = spec.program_index(name) {
+                only.load_only(at);
             }
             Loader::new(kernel).load(&only).map_err(|_| error.into())
         }
@@ -272,22 +321,27 @@ fn packets(args: &Args) -> Result<Vec<Vec<u8>>> {
         fs::read(file).with_context(|| format!("read {}", file.display()))
     };
     if let Some(file) = &args.pcap {
-        let packets = pcap::read(&read(file)?).with_context(|| format!("read {}", file.display()))?;
-        ensure!(!packets.is_empty(), "{} has no packets", file.display());
+        let packets = pcap::read(&read(file)?).with_context(|| format!("--pcap {}", file.display()))?;
+        ensure!(!packets.is_empty(), "--pcap {}: it has no packets", file.display());
         return Ok(packets);
     }
     Ok(vec![match (&args.data, &args.hex) {
         (Some(file), _) => read(file)?,
-        (_, Some(digits)) => values::unhex(digits)?,
+        (_, Some(digits)) => digits_of("--hex", digits)?,
         _ => Vec::new(),
     }])
+}
+
+/// Bytes of the command line.
+fn digits_of(option: &str, text: &str) -> Result<Vec<u8>> {
+    values::unhex(text).map_err(|error| out::Usage(format!("{option}: {error:#}")).into())
 }
 
 fn context(args: &Args) -> Result<Vec<u8>> {
     match &args.ctx {
         Some(text) => match text.strip_prefix('@') {
             Some(file) => fs::read(file).with_context(|| format!("read {file}")),
-            None => values::unhex(text),
+            None => digits_of("--ctx", text),
         },
         None => Ok(args.args.iter().flat_map(|number| number.to_ne_bytes()).collect()),
     }
@@ -320,13 +374,39 @@ fn once(
             ran.ctx = (!output.ctx.is_empty()).then(|| values::hex(&output.ctx));
             outputs.push(output.data);
         }
-        Err(error) => ran.error = Some(out::chain(&error)),
+        Err(error) => ran.error = Some(told(args, program, packet, &error)),
     }
     if let Some(sim) = sim {
         ran.effects = sim.take_effects().iter().map(|effect| format!("{effect:?}")).collect();
         ran.printed = sim.take_trace().iter().map(|line| line.text.trim_end().to_owned()).collect();
     }
     Ok(ran)
+}
+
+/// Why a run failed, and which option helps.
+fn told(args: &Args, program: &Program, packet: &[u8], error: &skep::Error) -> String {
+    let mut text = out::chain(error);
+    let nothing = packet.is_empty() && args.data.is_none() && args.pcap.is_none();
+    let kind = program.prog_type();
+    let takes_packets = [
+        ProgType::XDP,
+        ProgType::SCHED_CLS,
+        ProgType::SCHED_ACT,
+        ProgType::SOCKET_FILTER,
+        ProgType::CGROUP_SKB,
+        ProgType::LWT_IN,
+        ProgType::LWT_OUT,
+        ProgType::LWT_XMIT,
+        ProgType::FLOW_DISSECTOR,
+        ProgType::NETFILTER,
+    ]
+    .contains(&kind);
+    if nothing && takes_packets && error.errno() == Some(Errno::EINVAL) {
+        text.push_str("; give it a packet with --hex, --data or --pcap");
+    } else if kind == ProgType::TRACING && args.kernel == Place::Sim {
+        text.push_str("; --event makes one happen");
+    }
+    text
 }
 
 /// Collects the instructions that are executed.
@@ -348,23 +428,32 @@ fn types(map: &Map, key: bool) -> Option<(skep::btf::Btf, skep::btf::TypeId)> {
     Some((types.btf, id?))
 }
 
+/// Whether a value is a section of variables.
+fn is_data(types: &Option<(skep::btf::Btf, skep::btf::TypeId)>) -> bool {
+    let of = |(btf, id): &(skep::btf::Btf, skep::btf::TypeId)| btf.ty(*id).map(|ty| ty.kind());
+    types.as_ref().is_some_and(|types| of(types) == Ok(Kind::DATASEC))
+}
+
 fn fill(object: &Object, file: &PathBuf) -> Result<()> {
     let text = fs::read(file).with_context(|| format!("read {}", file.display()))?;
     let maps: BTreeMap<String, Vec<(Value, Value)>> = serde_json::from_slice(&text)
-        .with_context(|| format!("{}: for each map an array of [key, value]", file.display()))?;
+        .with_context(|| format!("--maps {}: for each map an array of [key, value]", file.display()))?;
     for (name, elements) in &maps {
-        let map = object.map(name)?;
+        let map = object.map(name).with_context(|| format!("--maps {}", file.display()))?;
         let (key_types, value_types) = (types(map, true), types(map, false));
         let one = map.value_len() / (map.values_per_element().max(1) as usize);
         for (key, value) in elements {
-            let place = || format!("map `{name}`, key {key}");
+            let place = || format!("--maps {}: map `{name}`, key {key}", file.display());
             let borrowed =
-                |types: &Option<(skep::btf::Btf, skep::btf::TypeId)>, value: &Value, len: usize| {
-                    values::bytes(types.as_ref().map(|(btf, id)| (btf, *id)), value, len)
+                |types: &Option<(skep::btf::Btf, skep::btf::TypeId)>, value: &Value, before: Vec<u8>| {
+                    values::bytes(types.as_ref().map(|(btf, id)| (btf, *id)), value, before)
                 };
-            let key = borrowed(&key_types, key, map.key_len()).with_context(place)?;
+            let key = borrowed(&key_types, key, vec![0; map.key_len()]).with_context(place)?;
             let size = map.shape().value_size as usize;
-            let mut value = borrowed(&value_types, value, size).with_context(place)?;
+            // Variables that are not told keep what they begin with.
+            let before = is_data(&value_types).then(|| map.lookup(&key).ok().flatten()).flatten();
+            let before = before.unwrap_or_else(|| vec![0; size]);
+            let mut value = borrowed(&value_types, value, before).with_context(place)?;
             value.resize(one, 0);
             // The same for each CPU.
             let value = value.repeat(map.values_per_element().max(1) as usize);

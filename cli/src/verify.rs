@@ -21,7 +21,7 @@ pub(crate) use worker::{WorkerArgs, work};
 pub(crate) struct Args {
     /// Print one JSON object per file, as soon as the file is done.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     /// Seconds that one program, or the object as a whole, may take.
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS", value_parser = seconds)]
     timeout: f64,
@@ -251,7 +251,7 @@ fn about<'e>(program: &Program, error: &'e str) -> &'e str {
 
 fn page(file: &File) -> String {
     let mut page = match &file.open.error {
-        Some(error) => return format!("{}: cannot be opened: {error}\n", file.file),
+        Some(error) => return format!("{}: {error}\n", file.file),
         None => format!("{}: opened in {} µs, ", file.file, file.open.us),
     };
     match &file.load.error {

@@ -132,7 +132,7 @@ fn load_pins_what_it_loads_and_takes_back_what_it_cannot() {
     assert_eq!(there, 4);
     for wrong in ["sample_every=999999999999", "sample_every", "no_such=1", "sample_every=x"] {
         let output = skep(&["load", "--set", wrong], std::slice::from_ref(&object));
-        assert_eq!(output.status.code(), Some(1), "{wrong}");
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
     }
     std::fs::remove_dir_all(&directory).expect("pins can be removed");
 

@@ -129,7 +129,7 @@ fn what_cannot_be_run() {
     assert_eq!(short.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&short.stdout).contains("FAILED"));
     let digits = skep("packet_counter.bpf.o", &["--hex", "0g"]);
-    assert_eq!(digits.status.code(), Some(1));
+    assert_eq!(digits.status.code(), Some(2));
     let linux = skep("packet_counter.bpf.o", &["--kernel", "linux", "--trace"]);
     assert_eq!(linux.status.code(), Some(2));
 }

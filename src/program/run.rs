@@ -168,6 +168,8 @@ enum Ctx {
 const ETHERNET: usize = 14;
 /// Length of an IPv4 header.
 const IPV4: usize = 20;
+/// Length of an IPv6 header.
+const IPV6: usize = 40;
 /// Packets grow to the size of a loopback interface's at most, and a little for headers.
 const GROWTH: usize = (64 << 10) + 512;
 /// Room for contexts that are longer than those that are known here.
@@ -345,8 +347,30 @@ fn fill_data_end(ctx: &mut [u8], len: usize) {
     }
 }
 
+/// Says that a packet ends in the header of what its Ethernet header announces.
+fn cut_header(packet: &[u8]) -> Option<String> {
+    let (name, header) = match packet.get(12..ETHERNET)? {
+        [0x08, 0x00] => ("IPv4", IPV4),
+        [0x86, 0xdd] => ("IPv6", IPV6),
+        _ => return None,
+    };
+    let (least, len) = (ETHERNET + header, packet.len());
+    (len < least)
+        .then(|| format!("by its type the packet is {name}, which takes {least} bytes, and it has {len}"))
+}
+
+/// Above this size no kernel takes a packet: twice the largest of IP.
+const PACKET_LARGE: usize = 1 << 17;
+
 /// What of the input does not go with the kind, with a separator.
 fn explain(kind: ProgType, takes: Option<&Takes>, input: &RunInput<'_>, errno: Errno) -> String {
+    if errno == Errno::EFAULT && kind == ProgType::TRACING {
+        return " (kernels run no such tracing program by itself: attach it and make the event happen)"
+            .to_owned();
+    }
+    if errno == Errno::ENOMEM && input.data.len() > PACKET_LARGE {
+        return format!(" (a kernel has no room for a packet of {} bytes)", input.data.len());
+    }
     if !matches!(errno, Errno::EINVAL | Errno::ENOTSUPP | Errno::EOPNOTSUPP | Errno::ENXIO | Errno::E2BIG) {
         return if errno == Errno::ENOSYS {
             " (a simulated kernel runs no programs of this kind by themselves)".to_owned()
@@ -371,6 +395,7 @@ fn explain(kind: ProgType, takes: Option<&Takes>, input: &RunInput<'_>, errno: E
         Some(least) if input.data.len() < least => {
             wrong.push(format!("it takes a packet of at least {least} bytes, and has {}", input.data.len()));
         }
+        Some(_) if kind != ProgType::XDP => wrong.extend(cut_header(input.data)),
         _ => {}
     }
     match takes.ctx {

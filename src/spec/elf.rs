@@ -115,8 +115,19 @@ impl<'a> Elf<'a> {
         let header = FileHeader64::<Endianness>::parse(data).map_err(broken)?;
         let e = header.endian().map_err(broken)?;
         let (file_type, machine) = (header.e_type(e), header.e_machine(e));
+        // The table of sections is at the end of what a compiler writes.
+        let sections = header.e_shoff(e);
+        if sections > data.len() as u64 {
+            let len = data.len();
+            return Err(SpecError::Elf(format!(
+                "its table of sections would be at byte {sections}, and it has {len}: it was cut short"
+            )));
+        }
         if machine != elf::EM_BPF && machine != elf::EM_NONE {
-            return Err(SpecError::NotBpf(format!("made for machine {machine}, not for BPF (247)")));
+            return Err(SpecError::NotBpf({
+                let what = format!("made for machine {machine}, not for BPF (247)");
+                format!("{what}: compile it with `clang --target=bpf`")
+            }));
         }
         if file_type != elf::ET_REL {
             return Err(SpecError::NotBpf(format!(

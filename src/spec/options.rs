@@ -58,7 +58,7 @@ impl SpecOptions {
         let path = path.as_ref();
         let bytes = read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Ok(self.parse(&name, &bytes)?)
+        self.parse(&name, &bytes).map_err(|source| Error::ParseFile { path: path.to_owned(), source })
     }
 }
 

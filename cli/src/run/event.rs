@@ -25,6 +25,9 @@ pub(super) struct Happened {
     event: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     packet: Option<usize>,
+    /// Whether nothing knows the place of the event.
+    #[serde(skip)]
+    is_unknown: bool,
     pub(super) ok: bool,
     /// What became of it, in words.
     outcome: String,
@@ -56,9 +59,9 @@ pub(super) fn load(kernel: &skep::Kernel, spec: &Spec, args: &Args) -> Result<Ob
         }
     }
     Loader::new(kernel).load(&spec).with_context(|| {
-        let types =
-            if args.btf.is_none() { "; give it types with --btf, or one program with --prog" } else { "" };
-        format!("load {} into the simulated kernel{types}", args.object.display())
+        let one =
+            if args.prog.is_none() && spec.programs.len() > 1 { " (--prog loads one program)" } else { "" };
+        format!("load {} into the simulated kernel{one}", args.object.display())
     })
 }
 
@@ -84,6 +87,7 @@ pub(super) fn fire(
         if let Err(error) = one(sim, object, event, packet, &mut happened, outputs) {
             happened.ok = false;
             happened.outcome = format!("FAILED: {}", out::chain(&error));
+            happened.is_unknown = matches!(error, EventError::Unknown { .. });
         }
         happened.ok &= happened.programs.iter().all(|ran| ran.error.is_none());
         // What became of the packet is told already.
@@ -342,6 +346,11 @@ pub(super) fn report(args: &Args, attached: &Attached, happened: &Happened) -> R
     }
     if happened.programs.is_empty() && happened.ok {
         text.push_str("  no program ran\n");
+    }
+    if happened.is_unknown && args.btf.is_none() {
+        text.push_str("  --btf gives the simulated kernel types, which know more names\n");
+    }
+    if happened.programs.is_empty() && (happened.ok || happened.is_unknown) {
         attached.lines().for_each(|line| text.push_str(&format!("    {line}\n")));
     }
     for (title, lines) in [("effect", &happened.effects), ("printed", &happened.printed)] {

@@ -7,37 +7,68 @@ const PACKET_MAX: usize = 1 << 18;
 /// `LINKTYPE_ETHERNET`.
 const ETHERNET: u32 = 1;
 
+/// Kinds of captures that people come with, for the error.
+const LINKS: &[(u32, &str)] = &[
+    (0, "BSD loopback"),
+    (101, "IP packets"),
+    (105, "802.11"),
+    (108, "OpenBSD loopback"),
+    (113, "Linux cooked capture, as of the device `any`"),
+    (127, "802.11 with radiotap"),
+    (228, "IPv4 packets"),
+    (229, "IPv6 packets"),
+    (276, "Linux cooked capture, as of the device `any`"),
+];
+
+/// Refuses packets without Ethernet headers.
+fn check_ethernet(link: u32) -> Result<()> {
+    let name = LINKS.iter().find(|(number, _)| *number == link);
+    let name = name.map_or(String::new(), |(_, name)| format!(" ({name})"));
+    ensure!(
+        link == ETHERNET,
+        "its packets have link type {link}{name}, and programs want Ethernet ({ETHERNET}): capture on an Ethernet device"
+    );
+    Ok(())
+}
+
 /// The packets of a capture, in order. Only Ethernet captures are taken.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
     match bytes.first_chunk().map(|magic| u32::from_le_bytes(*magic)) {
         Some(0x0a0d_0d0a) => read_ng(bytes),
         Some(0xa1b2_c3d4 | 0xa1b2_3c4d) => read_classic(bytes, false),
         Some(0xd4c3_b2a1 | 0x4d3c_b2a1) => read_classic(bytes, true),
-        _ => bail!("it is neither pcap nor pcapng"),
+        _ if bytes.is_empty() => bail!("it is empty"),
+        _ => bail!("it is neither pcap nor pcapng: --data takes the bytes of one packet"),
     }
 }
 
 /// A number of 4 bytes.
 fn word(bytes: &[u8], at: usize, big: bool) -> Result<u32> {
-    let word = bytes.get(at..).and_then(|rest| rest.first_chunk()).context("it ends in the middle")?;
+    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    let word = word.with_context(|| cut(bytes.len()))?;
     Ok(if big { u32::from_be_bytes(*word) } else { u32::from_le_bytes(*word) })
 }
 
-fn packet(bytes: &[u8], at: usize, len: u32) -> Result<Vec<u8>> {
-    let len = len as usize;
-    ensure!(len <= PACKET_MAX, "a packet of {len} bytes");
+fn cut(len: usize) -> String {
+    format!("it ends in the middle, after {len} bytes: it was cut short")
+}
+
+/// The bytes of the next packet.
+fn packet(bytes: &[u8], at: usize, len: u32, before: usize) -> Result<Vec<u8>> {
+    let (len, number) = (len as usize, before + 1);
+    ensure!(len <= PACKET_MAX, "packet {number} would have {len} bytes, and {PACKET_MAX} at most are taken");
     let end = at.saturating_add(len);
-    Ok(bytes.get(at..end).context("it ends in the middle of a packet")?.to_vec())
+    let bytes = bytes.get(at..end);
+    Ok(bytes.with_context(|| format!("it ends in the middle of packet {number}: it was cut short"))?.to_vec())
 }
 
 fn read_classic(bytes: &[u8], big: bool) -> Result<Vec<Vec<u8>>> {
-    let link = word(bytes, 20, big)? & 0x0fff_ffff;
-    ensure!(link == ETHERNET, "packets have link type {link}, and not {ETHERNET}, Ethernet");
+    check_ethernet(word(bytes, 20, big)? & 0x0fff_ffff)?;
     let mut packets = Vec::new();
     let mut at = 24;
     while at < bytes.len() {
         let len = word(bytes, at + 8, big)?;
-        packets.push(packet(bytes, at + 16, len)?);
+        packets.push(packet(bytes, at + 16, len, packets.len())?);
         at += 16 + len as usize; // it was there
     }
     Ok(packets)
@@ -55,7 +86,7 @@ fn read_ng(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
         }
         let len = word(bytes, at + 4, big)? as usize;
         ensure!(len >= 12 && len.is_multiple_of(4), "a block of {len} bytes");
-        let block = bytes.get(at..at.saturating_add(len)).context("it ends in the middle of a block")?;
+        let block = bytes.get(at..at.saturating_add(len)).with_context(|| cut(bytes.len()))?;
         match word(block, 0, big)? {
             // Interface description: its link type has two bytes.
             1 => {
@@ -67,12 +98,12 @@ fn read_ng(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
             3 => {
                 let snap = snaps.first().copied().filter(|&snap| snap != 0).unwrap_or(u32::MAX);
                 check_link(links.first())?;
-                packets.push(packet(block, 12, word(block, 8, big)?.min(snap))?);
+                packets.push(packet(block, 12, word(block, 8, big)?.min(snap), packets.len())?);
             }
             // Enhanced packet.
             6 => {
                 check_link(links.get(word(block, 8, big)? as usize))?;
-                packets.push(packet(block, 28, word(block, 20, big)?)?);
+                packets.push(packet(block, 28, word(block, 20, big)?, packets.len())?);
             }
             _ => {}
         }
@@ -82,9 +113,7 @@ fn read_ng(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
 }
 
 fn check_link(link: Option<&u32>) -> Result<()> {
-    let link = *link.context("a packet of an interface that is not described")?;
-    ensure!(link == ETHERNET, "packets have link type {link}, and not {ETHERNET}, Ethernet");
-    Ok(())
+    check_ethernet(*link.context("a packet of an interface that is not described")?)
 }
 
 /// A capture of Ethernet packets, a microsecond apart, in the order of bytes of little-endian machines.

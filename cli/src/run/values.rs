@@ -56,9 +56,9 @@ fn of(datum: &Datum) -> Value {
     }
 }
 
-/// The bytes of a value that JSON tells. Members that are not told are zero.
-pub(super) fn bytes(types: Option<(&Btf, TypeId)>, value: &Value, len: usize) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; len];
+/// The bytes of a value that JSON tells. Members that are not told stay as they are in `bytes`.
+pub(super) fn bytes(types: Option<(&Btf, TypeId)>, value: &Value, mut bytes: Vec<u8>) -> Result<Vec<u8>> {
+    let len = bytes.len();
     match (types, value) {
         (Some((btf, id)), value) => write(btf, id, value, &mut bytes, 0)?,
         (None, Value::String(text)) => {
@@ -121,6 +121,7 @@ fn write(btf: &Btf, id: TypeId, value: &Value, to: &mut [u8], depth: u32) -> Res
         }
         (Kind::ARRAY, Value::String(text)) => {
             ensure!(text.len() <= to.len(), "`{text}` does not fit {} bytes", to.len());
+            to.fill(0);
             to.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
             Ok(())
         }
@@ -150,6 +151,23 @@ fn write(btf: &Btf, id: TypeId, value: &Value, to: &mut [u8], depth: u32) -> Res
                 let to = to.get_mut(at..at.saturating_add(size)).context("a member beyond its structure")?;
                 write(btf, member.type_id, value, to, depth + 1)
                     .with_context(|| format!("member `{name}`"))?;
+            }
+            Ok(())
+        }
+        // The variables of a section.
+        (Kind::DATASEC, Value::Object(variables)) => {
+            for (name, value) in variables {
+                let known = ty.vars().find_map(|known| {
+                    let variable = btf.ty(known.type_id).ok()?;
+                    (variable.name() == name.as_str()).then_some((known, variable))
+                });
+                let (known, variable) =
+                    known.with_context(|| format!("`{}` has no variable `{name}`", ty.name()))?;
+                let at = known.offset as usize;
+                let to = to.get_mut(at..at.saturating_add(known.size as usize));
+                let to = to.context("a variable beyond its section")?;
+                write(btf, variable.type_id(), value, to, depth + 1)
+                    .with_context(|| format!("variable `{name}`"))?;
             }
             Ok(())
         }

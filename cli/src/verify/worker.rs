@@ -31,7 +31,7 @@ pub(crate) fn work(args: &WorkerArgs) -> anyhow::Result<ExitCode> {
     let mut spec = match opened {
         Ok(spec) => spec,
         Err(error) => {
-            let open = Open { ok: false, us, error: Some(out::chain(&error)) };
+            let open = Open { ok: false, us, error: Some(out::reason(&error)) };
             out::json(&Event::Opened(open, Vec::new()))?;
             return Ok(ExitCode::SUCCESS);
         }

@@ -58,16 +58,22 @@ pub(in crate::run) struct Happening {
 }
 
 impl Happening {
+    /// As the command line told it.
+    pub(in crate::run) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether it is about packets.
-    pub(super) fn has_packet(&self) -> bool {
+    pub(in crate::run) fn has_packet(&self) -> bool {
         matches!(self.words, Words::Receive(_) | Words::Transmit(_))
     }
 }
 
 /// Reads an event. The error says what is wrong and what is right.
 pub(super) fn parse(text: &str) -> Result<Happening, String> {
-    let wrong = |why: &str| format!("--event {text}: {why}\n\n{FORMS}");
-    let (kind, rest) = text.split_once(':').ok_or_else(|| wrong("no kind and colon at the start"))?;
+    let wrong = |why: &str| format!("--event {text}: {why}; `skep run --help` lists the forms");
+    let no_kind = |why: &str| format!("--event {text}: {why}\n\n{FORMS}");
+    let (kind, rest) = text.split_once(':').ok_or_else(|| no_kind("no kind and colon at the start"))?;
     let (head, args, returns) =
         if kind == "sysctl" { (rest, Vec::new(), None) } else { divide(rest).map_err(|why| wrong(&why))? };
     let named = |what: &str| {
@@ -136,7 +142,7 @@ pub(super) fn parse(text: &str) -> Result<Happening, String> {
                 "recvmsg" => SocketCall::receive,
                 "getpeername" => SocketCall::peer_name,
                 "getsockname" => SocketCall::socket_name,
-                _ => return Err(wrong(&format!("there is no kind of event `{kind}`"))),
+                _ => return Err(no_kind(&format!("there is no kind of event `{kind}`"))),
             };
             let message = matches!(kind, "sendmsg" | "recvmsg");
             let (datagram, address) = match head.split_once(':') {
@@ -150,6 +156,23 @@ pub(super) fn parse(text: &str) -> Result<Happening, String> {
             Words::Socket { call, datagram, address }
         }
     };
+    let takes_values = matches!(
+        words,
+        Words::Tracepoint(..)
+            | Words::RawTracepoint(_)
+            | Words::Call(_)
+            | Words::Syscall(_)
+            | Words::Lsm(_)
+            | Words::Uprobe(..)
+            | Words::Option { .. }
+    );
+    if !args.is_empty() && !takes_values {
+        return Err(wrong(&format!("{kind} takes no values in parentheses")));
+    }
+    let returns_something = matches!(words, Words::Call(_) | Words::Syscall(_) | Words::Uprobe(..));
+    if returns.is_some() && !returns_something {
+        return Err(wrong(&format!("{kind} returns nothing")));
+    }
     Ok(Happening { text: text.to_owned(), words, args, returns })
 }
 
@@ -243,9 +266,12 @@ mod tests {
             ("bind:10.0.0.1", "no address with a port"),
             ("device:c/1/3", "give class, numbers and access"),
             ("setsockopt:1/2", "has one value"),
+            ("receive:eth0(1)", "takes no values"),
+            ("tp:sched/sched_switch(prev_pid=1)=3", "returns nothing"),
         ] {
             let error = parse(text).unwrap_err();
-            assert!(error.contains(why) && error.contains("Events:"), "{error}");
+            assert!(error.contains(why), "{error}");
+            assert!(error.contains("Events:") || error.contains("--help"), "{error}");
         }
     }
 }
