@@ -4,8 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "testdata/README.md"];
+const DOCUMENTS: [&str; 8] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "testdata/README.md",
+    "testdata/corpus/README.md",
+    "fuzz/README.md",
+    "benches/peers/README.md",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -90,6 +98,14 @@ fn list(name: &str) -> BTreeSet<String> {
     line.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
+/// What the headings of a document are linked by.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let text = read(document);
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-");
+    headings.map(anchor).collect()
+}
+
 #[test]
 fn paths_exist() {
     let folders = folders();
@@ -102,10 +118,11 @@ fn paths_exist() {
             assert!(root().join(span).exists(), "{document}: `{span}` is not there");
         }
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            assert!(
-                link.starts_with("https:") || root().join(link).exists(),
-                "{document}: {link} is not there"
-            );
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let file = if file.is_empty() { document } else { file };
+            let there = link.starts_with("https:") || root().join(file).exists();
+            assert!(there, "{document}: {link} is not there");
+            assert!(place.is_empty() || anchors(file).contains(place), "{document}: {link} is not there");
         }
     }
     assert!(found > 30, "only {found} paths");
