@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use skep::btf::Kind;
 use skep::load::KernelTarget;
 use skep::reloc::Target;
 use skep::sys::request::TestRun;
@@ -79,6 +80,37 @@ fn addresses_that_may_be_missing_never_fail_a_load() {
     let symbols = KernelTarget::new(&kernel).symbols(&["vfs_read"]).expect("root sees them");
     assert_eq!(object.global::<u64>("address").expect("it is there"), symbols[0].unwrap_or(0));
     assert_eq!(object.global::<u64>("absent").expect("it is there"), 0);
+}
+
+/// A variable is found by its type, one without a type by the table of symbols, and what is missing is null.
+#[test]
+fn variables_of_the_kernel_are_read() {
+    let name = "variables_of_the_kernel_are_read";
+    let Some(kernel) = linux(name) else { return };
+    let target = KernelTarget::new(&kernel);
+    if target.btf().ok().and_then(|btf| btf.find(b"runqueues", Kind::VAR)).is_none() {
+        return skip(name, "this kernel's types have no variable `runqueues`");
+    }
+    let symbols = match target.symbols(&["runqueues", "vfs_read"]) {
+        Ok(symbols) => symbols,
+        Err(error) => return skip(name, &error.to_string()),
+    };
+    if symbols[0].is_none() {
+        return skip(name, "this kernel's table of symbols has no variables (CONFIG_KALLSYMS_ALL)");
+    }
+    let object = Loader::new(&kernel).load(&open("ksyms.o")).expect("it loads");
+    let arguments = [0u64; 2];
+    for program in ["typed", "typeless"] {
+        let mut run = TestRun::default();
+        run.ctx_in = zerocopy::IntoBytes::as_bytes(&arguments);
+        if let Err(error) = object.program(program).expect("it is there").test_run(&mut run) {
+            return skip(name, &error.to_string());
+        }
+    }
+    let global = |name| object.global::<u64>(name).expect("it is there");
+    assert_eq!(Some(global("address")), symbols[1]);
+    assert_eq!((global("absent_address"), global("absent_typed")), (0, 2));
+    assert!(global("running") < 1 << 20, "{} threads are ready to run", global("running"));
 }
 
 /// Functions of two modules and of the kernel are called from one program.

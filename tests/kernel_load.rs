@@ -7,7 +7,7 @@ mod load_conformance;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use load_conformance::{legacy_maps, reuse};
+use load_conformance::{elements, legacy_maps, reuse};
 use skep::sys::abi::{MapType, UpdateFlags};
 use skep::sys::request::TestRun;
 use skep::sys::{Backend, Feature, LinuxBackend, Probe};
@@ -286,4 +286,18 @@ fn handles_can_be_for_reading_only() {
         &Kernel::from_arc(backend),
         &pin_root("handles_can_be_for_reading_only"),
     );
+}
+
+#[test]
+fn declared_elements_are_found() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("declared_elements_are_found") else { return };
+    elements::declared_elements_are_found(&Kernel::from_arc(backend));
+}
+
+#[test]
+fn types_are_given_by_hand() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("types_are_given_by_hand") else { return };
+    elements::types_are_given_by_hand(&Kernel::from_arc(backend));
 }

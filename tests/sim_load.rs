@@ -7,7 +7,7 @@ mod load_conformance;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use load_conformance::{legacy_maps, reuse};
+use load_conformance::{elements, legacy_maps, reuse};
 use skep::sim::{Features, SimKernel};
 use skep::sys::Backend;
 use skep::{Kernel, Loader, Spec};
@@ -219,4 +219,16 @@ fn handles_can_be_for_reading_only() {
         &skep::sim::kernel(),
         Path::new("/sys/fs/bpf/handles_can_be_for_reading_only"),
     );
+}
+
+#[test]
+fn declared_elements_are_found() {
+    let _one = ONE.lock();
+    elements::declared_elements_are_found(&Kernel::new(sim()));
+}
+
+#[test]
+fn types_are_given_by_hand() {
+    let _one = ONE.lock();
+    elements::types_are_given_by_hand(&Kernel::new(sim()));
 }

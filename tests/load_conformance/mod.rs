@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test target uses a part")]
 
+pub(crate) mod elements;
 pub(crate) mod legacy_maps;
 pub(crate) mod reuse;
 
