@@ -20,6 +20,7 @@ fn kernel(test: &str) -> Option<(Kernel, Wait)> {
     let types_of = match test {
         "kept_objects" | "graphs" | "cpu_sets" => Some("objects"),
         "nested_objects" => Some("objects_nested"),
+        "resilient_locks" => Some("locks"),
         "connections" | "translated_connections" | "connection_errors" => Some("conntrack"),
         _ => None,
     };

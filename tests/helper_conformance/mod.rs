@@ -6,6 +6,7 @@ mod conntrack;
 mod cookies;
 mod dynptrs;
 mod events;
+mod locks;
 mod loops;
 mod maps;
 mod objects;
@@ -47,6 +48,7 @@ crate::support::bodies! { ($) helper_conformance;
     numbers: loops::numbers,
     bits: loops::bits,
     locks: loops::locks,
+    resilient_locks: locks::resilient,
     rings: rings::records,
     full_rings: rings::full,
     ring_queries: rings::queries,
