@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use skep_sys::abi::{AttachType, Errno, ProgType};
+use skep_sys::abi::{AttachType, Errno, MapType, ProgType};
 use skep_sys::request::{LinkCreate, LinkTarget};
 
 use crate::event::{Code, Named, Point, PointKind};
@@ -251,15 +251,19 @@ fn link_iterator(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -> 
         return Err(Errno::EINVAL);
     }
     let name = prog.target.as_ref().map_or("", |target| &target.name);
-    let (of_elements, of_groups) = (name == "bpf_iter_bpf_map_elem", name == "bpf_iter_cgroup");
+    let (of_a_map, of_groups) = (maps_of_iterator(name), name == "bpf_iter_cgroup");
     let of = match request.target {
-        LinkTarget::Loaded if of_elements => return Err(Errno::EBADF),
+        LinkTarget::Loaded if of_a_map.is_some() => return Err(Errno::EBADF),
         // Without an order there is none to go in.
         LinkTarget::Loaded if of_groups => return Err(Errno::EINVAL),
         LinkTarget::Loaded => IterOf::All,
         LinkTarget::Fd(fd) => {
             let map = kernel.object(fd)?.map()?.clone();
-            if of_elements { IterOf::Map(map) } else { IterOf::All }
+            match of_a_map {
+                Some(kinds) if !kinds.contains(&map.shape.kind) => return Err(Errno::EINVAL),
+                Some(_) => IterOf::Map(map),
+                None => IterOf::All,
+            }
         }
         LinkTarget::Cgroups { cgroup, order } if of_groups => {
             let Object::Cgroup(id) = kernel.object(cgroup)? else { return Err(Errno::EBADF) };
@@ -276,4 +280,17 @@ fn link_iterator(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -> 
         _ => return Err(Errno::EINVAL),
     };
     new_link(kernel, prog, Place::Iter { of }, 0)
+}
+
+/// The kinds of maps that an iterator goes through, if it goes through one map.
+fn maps_of_iterator(name: &str) -> Option<&'static [MapType]> {
+    use MapType as M;
+    match name {
+        "bpf_iter_bpf_map_elem" => {
+            Some(&[M::HASH, M::LRU_HASH, M::ARRAY, M::PERCPU_HASH, M::LRU_PERCPU_HASH, M::PERCPU_ARRAY])
+        }
+        "bpf_iter_sockmap" => Some(&[M::SOCKMAP, M::SOCKHASH]),
+        "bpf_iter_bpf_sk_storage_map" => Some(&[M::SK_STORAGE]),
+        _ => None,
+    }
 }

@@ -44,6 +44,9 @@ impl Backend for Core {
 
     fn map_lookup(&self, map: MapRef<'_>, key: &[u8], value: &mut [u8], flags: u64) -> Result<(), Errno> {
         let (map, access) = self.0.map(map.as_fd())?;
+        if let Some(owner) = self.0.owner(&map, key)? {
+            return map.lookup_owned(access, owner, value, flags);
+        }
         map.lookup(access, key, value, flags)
     }
 
@@ -51,6 +54,9 @@ impl Backend for Core {
         let (map, access) = self.0.map(map.as_fd())?;
         if tables::is_table(&map) {
             return tables::update(&self.0, &map, access, (key, value), flags);
+        }
+        if let Some(owner) = self.0.owner(&map, key)? {
+            return map.update_owned(access, owner, value, flags);
         }
         if map.takes_sockets()
             && let Some(cookie) = self.0.socket_number(value)
@@ -78,10 +84,10 @@ impl Backend for Core {
 
     fn map_delete(&self, map: MapRef<'_>, key: &[u8]) -> Result<(), Errno> {
         let (map, access) = self.0.map(map.as_fd())?;
-        if tables::is_table(&map) {
-            tables::delete(&self.0, &map, access, key)
-        } else {
-            map.delete(access, key)
+        match self.0.owner(&map, key)? {
+            Some(owner) => map.delete_owned(access, owner),
+            None if tables::is_table(&map) => tables::delete(&self.0, &map, access, key),
+            None => map.delete(access, key),
         }
     }
 

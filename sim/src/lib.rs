@@ -50,6 +50,7 @@ mod name;
 mod net;
 mod object;
 mod outside;
+mod owners;
 mod packet;
 mod perf;
 mod prog;

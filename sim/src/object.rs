@@ -33,6 +33,10 @@ pub(crate) enum Object {
     Netns,
     /// A socket of the simulated network, by its cookie.
     Socket(u64),
+    /// A task, by its id.
+    Task(u32),
+    /// A file, by the address of its inode.
+    File(u64),
     /// What keeps statistics on.
     Stats,
     /// The lock of a directory.
@@ -97,6 +101,8 @@ impl Object {
             | Object::Lock(_)
             | Object::Cgroup(_)
             | Object::Netns
+            | Object::Task(_)
+            | Object::File(_)
             | Object::Socket(_) => return None,
         })
     }

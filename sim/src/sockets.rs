@@ -6,7 +6,7 @@ use skep_sys::abi::{AttachType, Errno, MapType};
 
 use crate::fd::Access;
 use crate::kernel::Inner;
-use crate::map::Map;
+use crate::map::{Map, Owner};
 use crate::net::{Hook, Psock};
 use crate::object::Object;
 use crate::outside::Socket;
@@ -125,6 +125,7 @@ impl Inner {
         for map in maps {
             map.forget_socket(cookie);
         }
+        self.forget_owner(MapType::SK_STORAGE, Owner::Simulated(cookie));
         self.world().net.remove_socket(cookie)
     }
 }

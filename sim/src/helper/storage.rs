@@ -31,6 +31,9 @@ fn owner(vm: &Vm, address: u64, helper: &str) -> Result<Owner, Trap> {
     if let Some(task) = vm.kernel.0.world().tasks.at(address) {
         return Ok(Owner::Process(task.pid().cast_signed()));
     }
+    if let Some(id) = vm.kernel.0.world().structures.cgroup_at(address) {
+        return Ok(Owner::Cgroup(id));
+    }
     match vm.memory.handle(address) {
         Some(Handle::Other(_, any)) => {
             let place = std::sync::Arc::as_ptr(any).cast::<()>().addr() as u64;

@@ -9,7 +9,7 @@ use crate::fd::Access;
 use crate::image::Layout;
 use crate::kernel::SimKernel;
 use crate::link::{IterOf, Link, Place};
-use crate::map::Map;
+use crate::map::{Map, Owner};
 use crate::net::Socket;
 
 /// Most elements of a map that are gone through beyond what it holds.
@@ -27,10 +27,17 @@ pub(super) fn of(link: &Link, kernel: &SimKernel) -> Result<Vec<Item>, Errno> {
         "task_vma" => mappings(kernel, of),
         "task_file" => files(kernel, of),
         "bpf_map" => kernel.0.swept().maps.iter().map(Item::Map).collect(),
-        "bpf_map_elem" => match of {
-            IterOf::Map(map) => elements(map),
-            _ => return Err(Errno::EBADF),
-        },
+        "bpf_map_elem" | "sockmap" | "bpf_sk_storage_map" => {
+            let IterOf::Map(map) = of else { return Err(Errno::EBADF) };
+            let mut items = match name {
+                "bpf_map_elem" => elements(map),
+                "sockmap" => sockets_of(kernel, map),
+                _ => values_of_sockets(kernel, map),
+            };
+            // There, too, the program is told of which map.
+            items.push(Item::End(map.clone()));
+            return Ok(items);
+        }
         "bpf_prog" => programs(kernel)?,
         "bpf_link" => links(kernel)?,
         "ksym" => symbols(kernel)?,
@@ -49,7 +56,7 @@ pub(super) fn of(link: &Link, kernel: &SimKernel) -> Result<Vec<Item>, Errno> {
     };
     let arguments = match name {
         "task_vma" => 2,
-        "task_file" | "bpf_map_elem" | "udp" => 3,
+        "task_file" | "udp" => 3,
         "tcp" | "unix" => 2,
         _ => 1,
     };
@@ -105,6 +112,28 @@ fn elements(map: &Arc<Map>) -> Vec<Item> {
         }
     }
     items
+}
+
+/// The keys of a map of sockets, with the sockets of the simulated network: those of the process have no structures here.
+fn sockets_of(kernel: &SimKernel, map: &Arc<Map>) -> Vec<Item> {
+    let keys = elements(map).into_iter().filter_map(|item| match item {
+        Item::Element(_, key) => Some(key),
+        _ => None,
+    });
+    let socket =
+        |key: &[u8]| map.simulated_socket(key).and_then(|cookie| kernel.sock_address(cookie)).unwrap_or(0);
+    keys.map(|key| Item::Socket(map.clone(), key.clone(), socket(&key))).collect()
+}
+
+/// The values that sockets have in a map.
+fn values_of_sockets(kernel: &SimKernel, map: &Arc<Map>) -> Vec<Item> {
+    let of = |owner: Owner| match owner {
+        Owner::Simulated(cookie) => {
+            Item::OfSocket(map.clone(), owner, kernel.sock_address(cookie).unwrap_or(0))
+        }
+        _ => Item::OfSocket(map.clone(), owner, 0),
+    };
+    map.owners().into_iter().map(of).collect()
 }
 
 fn programs(kernel: &SimKernel) -> Result<Vec<Item>, Errno> {

@@ -11,7 +11,7 @@ use crate::fd::Access;
 use crate::helper::SeqFile;
 use crate::kernel::SimKernel;
 use crate::link::{Link, Place};
-use crate::map::Map;
+use crate::map::{Map, Owner};
 use crate::vm::{Handle, Region, Trap, Vm, What};
 
 /// Bytes that a program may write for one object: eight pages.
@@ -42,6 +42,12 @@ enum Item {
     Map(Arc<Map>),
     /// An element by its key.
     Element(Arc<Map>, Vec<u8>),
+    /// What is in a map of sockets at a key: the address of the socket, if there is one.
+    Socket(Arc<Map>, Vec<u8>, u64),
+    /// The value of a socket.
+    OfSocket(Arc<Map>, Owner, u64),
+    /// The end of a map.
+    End(Arc<Map>),
     /// A structure that is the run's own, by its bytes.
     Bytes(&'static str, Vec<u8>),
 }
@@ -95,6 +101,20 @@ impl Iter {
                 Item::Words(more) => words.extend(more),
                 Item::Map(map) => words.push(vm.map_handle(&map)?),
                 Item::Bytes(what, bytes) => words.push(vm.own(What::Other(what), bytes, false)?),
+                Item::End(map) => words.extend([vm.map_handle(&map)?, 0, 0]),
+                Item::Socket(map, key, socket) => {
+                    words.push(vm.map_handle(&map)?);
+                    words.push(vm.own(What::Other("a key"), key, false)?);
+                    words.push(socket);
+                }
+                Item::OfSocket(map, owner, socket) => {
+                    words.push(vm.map_handle(&map)?);
+                    words.push(socket);
+                    words.push(match map.storage(owner, None) {
+                        Ok(Some(value)) => vm.value_address(&map, &value)?,
+                        _ => 0,
+                    });
+                }
                 Item::Element(map, key) => {
                     words.push(vm.map_handle(&map)?);
                     let value = match map.value(&key, vm.cpu) {

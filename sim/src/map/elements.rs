@@ -170,6 +170,17 @@ pub(crate) trait Elements: Debug + Send {
         Err(Errno::EINVAL)
     }
 
+    /// Writes the value that belongs to `owner`; for local storage.
+    fn set_owned(&mut self, owner: Owner, value: &[u8], flags: u64) -> Result<(), Errno> {
+        let _ = (owner, value, flags);
+        Err(Errno::EINVAL)
+    }
+
+    /// Those that have values; for local storage.
+    fn owners(&self) -> Vec<Owner> {
+        Vec::new()
+    }
+
     /// Removes the value that belongs to `owner`; for local storage.
     fn remove_owned(&mut self, owner: Owner) -> Result<(), Errno> {
         let _ = owner;

@@ -10,17 +10,19 @@ use skep_sys::abi::{Errno, MapType};
 
 use super::elements::{Elements, Resolve, Words};
 use super::value::{Form, Value};
-use super::{EXIST, NOEXIST};
-use crate::fd::Inode;
+use super::{EXIST, LOCK, Map, NOEXIST};
+use crate::fd::{Access, Inode};
 use crate::outside;
 
 /// What a value belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Owner {
-    /// A socket, file or cgroup.
+    /// A socket or file.
     Inode(Inode),
     /// A process.
     Process(i32),
+    /// A control group, by its id.
+    Cgroup(u64),
     /// Something that only the simulated kernel knows, by a number of its own.
     Simulated(u64),
 }
@@ -42,7 +44,8 @@ impl Storage {
         Ok(match self.kind {
             MapType::SK_STORAGE => Owner::Inode(outside::socket_inode(number)?),
             MapType::TASK_STORAGE => Owner::Process(outside::process(number)?),
-            MapType::CGRP_STORAGE => Owner::Inode(outside::cgroup(number, true)?),
+            // The number of its inode is the id of a group, as tasks have it that are in the group.
+            MapType::CGRP_STORAGE => Owner::Cgroup(outside::cgroup(number, true)?.number()),
             _ => Owner::Inode(outside::inode(number)?),
         })
     }
@@ -54,7 +57,10 @@ impl Elements for Storage {
     }
 
     fn update(&mut self, key: &[u8], value: &[u8], flags: u64, _: Resolve<'_>) -> Result<(), Errno> {
-        let owner = self.owner(key)?;
+        self.set_owned(self.owner(key)?, value, flags)
+    }
+
+    fn set_owned(&mut self, owner: Owner, value: &[u8], flags: u64) -> Result<(), Errno> {
         match (flags, self.values.contains_key(&owner)) {
             (NOEXIST, true) => return Err(Errno::EEXIST),
             (EXIST, false) => return Err(Errno::ENOENT),
@@ -91,6 +97,10 @@ impl Elements for Storage {
         Ok(Some(value))
     }
 
+    fn owners(&self) -> Vec<Owner> {
+        self.values.keys().copied().collect()
+    }
+
     fn remove_owned(&mut self, owner: Owner) -> Result<(), Errno> {
         self.form.release(&self.values.remove(&owner).ok_or(Errno::ENOENT)?);
         Ok(())
@@ -106,5 +116,70 @@ impl Elements for Storage {
 
     fn shared_words(&self) -> Vec<Words> {
         self.values.values().map(|value| value.words().clone()).collect()
+    }
+}
+
+/// Values of what the simulated kernel has itself.
+impl Map {
+    /// Whether it is local storage.
+    pub(crate) fn is_storage(&self) -> bool {
+        use MapType as M;
+
+        matches!(self.shape.kind, M::SK_STORAGE | M::TASK_STORAGE | M::INODE_STORAGE | M::CGRP_STORAGE)
+    }
+
+    /// Those that have values now.
+    pub(crate) fn owners(&self) -> Vec<Owner> {
+        self.state().elements.owners()
+    }
+
+    /// As [`lookup`](Map::lookup), by the owner.
+    pub(crate) fn lookup_owned(
+        &self,
+        access: Access,
+        owner: Owner,
+        value: &mut [u8],
+        flags: u64,
+    ) -> Result<(), Errno> {
+        if !access.read {
+            return Err(Errno::EPERM);
+        }
+        self.check_flags(flags, LOCK)?;
+        self.check_value(value, flags)?;
+        let found = self.state().elements.owned(owner, None)?.ok_or(Errno::ENOENT)?;
+        let form = self.shape.form();
+        if flags & LOCK != 0 {
+            form.read_locked(&found, value)?
+        } else {
+            found.read(0, value)?
+        }
+        self.shape.fields.hide(value, form.stride());
+        Ok(())
+    }
+
+    /// As [`update`](Map::update), by the owner.
+    pub(crate) fn update_owned(
+        &self,
+        access: Access,
+        owner: Owner,
+        value: &[u8],
+        flags: u64,
+    ) -> Result<(), Errno> {
+        let mut state = self.state();
+        self.check_writable(&state, access)?;
+        if flags & LOCK != 0 && self.shape.fields.spin_lock().is_none() {
+            return Err(Errno::EINVAL);
+        }
+        self.check_value(value, flags)?;
+        self.room(&state, &[])?;
+        let done = state.elements.set_owned(owner, value, flags & !LOCK);
+        self.settle(&state);
+        done
+    }
+
+    /// As [`delete`](Map::delete), by the owner.
+    pub(crate) fn delete_owned(&self, access: Access, owner: Owner) -> Result<(), Errno> {
+        self.check_writable(&self.state(), access)?;
+        self.storage_delete(owner)
     }
 }

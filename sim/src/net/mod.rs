@@ -22,10 +22,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use skep_sys::abi::Errno;
+use skep_sys::abi::{Errno, MapType};
 
 use crate::fd::Access;
 use crate::kernel::SimKernel;
+use crate::map::Owner;
 use crate::object::Object;
 use crate::prog::Prog;
 
@@ -391,7 +392,7 @@ impl SimKernel {
     }
 
     /// Opens a socket: what maps of sockets are given
-    /// ([`MapFd::update_fd`](skep_sys::MapFd::update_fd)). Unlike on Linux, the socket stays when the descriptor is closed.
+    /// ([`MapFd::update_fd`](skep_sys::MapFd::update_fd)), and the key of its value in a map of the kind `SK_STORAGE`. Unlike on Linux, the socket stays when the descriptor is closed.
     ///
     /// # Errors
     /// [`Errno::ENOENT`] when it is not there.
@@ -415,11 +416,12 @@ impl SimKernel {
     pub fn remove_cgroup(&self, path: &str) -> Result<(), Errno> {
         let group = self.0.world().net.cgroups.remove(path)?;
         self.0.detach_from_cgroup(group);
+        self.0.forget_owner(MapType::CGRP_STORAGE, Owner::Cgroup(group));
         Ok(())
     }
 
     /// Opens the directory of a control group: what links are attached to
-    /// ([`LinkTarget::Fd`](skep_sys::request::LinkTarget::Fd)).
+    /// ([`LinkTarget::Fd`](skep_sys::request::LinkTarget::Fd)), and the key of its value in a map of the kind `CGRP_STORAGE`.
     ///
     /// # Errors
     /// [`Errno::ENOENT`] when it is not there.

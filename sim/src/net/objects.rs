@@ -17,11 +17,18 @@ pub(crate) struct Structures {
     cgroups: BTreeMap<u64, u64>,
     /// Open files by process and descriptor.
     pub(crate) files: BTreeMap<(u32, u32), u64>,
+    /// Inodes by path.
+    pub(crate) inodes: BTreeMap<String, u64>,
 }
 
 impl Structures {
     pub(crate) fn cgroup(&self, id: u64) -> Option<u64> {
         self.cgroups.get(&id).copied()
+    }
+
+    /// The id of the group whose structure is at an address.
+    pub(crate) fn cgroup_at(&self, address: u64) -> Option<u64> {
+        self.cgroups.iter().find(|(_, at)| **at == address).map(|(id, _)| *id)
     }
 
     pub(crate) fn add_cgroup(&mut self, id: u64, address: u64) {

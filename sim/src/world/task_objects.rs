@@ -32,7 +32,7 @@ impl SimKernel {
     }
 
     /// A `struct file` of a path, whose directories are dentries up to the root: an argument of `vfs_open`, `file_open` and their like.
-    /// `bpf_d_path` finds the path again.
+    /// `bpf_d_path` finds the path again. All files of a path have the same inode, to which [`open_file`](SimKernel::open_file) leads.
     ///
     /// ```
     /// # let btf = std::fs::read("../testdata/btf/6.18.btf")?;
@@ -57,7 +57,28 @@ impl SimKernel {
             dentry = next;
         }
         file.set("f_path.dentry", &dentry)?;
+        // Types that were cut down may have no inodes.
+        if let Ok(inode) = self.inode_object(path) {
+            let _ = file.set("f_inode", &inode);
+            let _ = dentry.set("d_inode", &inode);
+        }
         Ok(file)
+    }
+
+    /// The `struct inode` of a path: the same for all files of it.
+    pub(crate) fn inode_object(&self, path: &str) -> Result<KernelObject, ImageError> {
+        let known = self.0.world().structures.inodes.get(path).copied();
+        if let Some(address) = known {
+            return self.memory().object_at("inode", address);
+        }
+        let inode = self.memory().object("inode")?;
+        let number = {
+            let inodes = &mut self.0.world().structures.inodes;
+            inodes.insert(path.to_owned(), inode.address());
+            inodes.len() + 1 // the root of a file system is 2
+        };
+        let _ = inode.set("i_ino", number);
+        Ok(inode)
     }
 
     /// The descriptors of a process and the addresses of their files, which are made at first.
@@ -102,18 +123,23 @@ impl SimKernel {
     /// Sets the fields that the kernel has; which ones these are depends on its version.
     fn fill_task(&self, object: &KernelObject, task: &Task, depth: Option<u32>) {
         let (uid, gid) = task.owner();
-        let numbers: [(&str, u64); 7] = [
+        let numbers: [(&str, u64); 6] = [
             ("pid", task.pid().into()),
             ("tgid", task.tgid().into()),
             ("start_time", task.started()),
             ("start_boottime", task.started()),
             ("real_start_time", task.started()),
             ("thread_pid.numbers[0].nr", task.pid().into()),
-            ("cgroups.dfl_cgrp.kn.id", task.cgroup_path().last().copied().unwrap_or_default()),
         ];
         for (path, value) in numbers {
             let _ = object.set(path, value);
         }
+        let group = task.cgroup_path().last().copied().unwrap_or_default();
+        let _ = match self.cgroup_address(group) {
+            // The same structure for all that are in the group, to which values can belong.
+            Some(address) => object.set("cgroups.dfl_cgrp", address),
+            None => object.set("cgroups.dfl_cgrp.kn.id", group),
+        };
         let _ = object.set("comm", task.comm_bytes());
         if let Ok(cred) = self.memory().object("cred") {
             for (path, value) in [

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
-use skep_sys::abi::Errno;
+use skep_sys::abi::{Errno, MapType};
 
 use crate::event::Registers;
 use crate::fd::Inode;
 use crate::kernel::SimKernel;
+use crate::map::Owner;
 
 /// Length of a task's name with its NUL (`TASK_COMM_LEN`).
 const COMM: usize = 16;
@@ -275,9 +276,10 @@ impl SimKernel {
         self.0.world().tasks.by_pid.insert(task.pid, task);
     }
 
-    /// Takes a task away.
+    /// Takes a task away, and with it the values in maps that belong to it.
     pub fn remove_task(&self, pid: u32) {
         self.0.world().tasks.by_pid.remove(&pid);
+        self.0.forget_owner(MapType::TASK_STORAGE, Owner::Process(pid.cast_signed()));
     }
 
     /// Makes a task the current one for everything that runs from now on. It is added when it does not exist.
