@@ -163,12 +163,12 @@ fn explain(
             let attach_type = request.expected_attach_type;
             return Ok(Taken { program, attach_type, log: log.text().into_owned() });
         }
-        // What was wrong with the program counts, not that its log is too long.
-        Err(Errno::ENOSPC) => first,
+        // What was wrong with the program counts, not that its log is too long or could not be written.
+        Err(Errno::ENOSPC | Errno::EFAULT) => first,
         Err(errno) => errno,
     };
     let text = log.text().into_owned();
-    let truncated = text.len() + 1 >= size;
+    let truncated = matches!(answer, Err(Errno::ENOSPC)) || text.len() + 1 >= size;
     let hint = if text.is_empty() || errno == Errno::EPERM {
         hint::for_errno(context.kernel, errno)
     } else {

@@ -64,6 +64,8 @@ impl ProgramError {
         let reading = read_log(&log);
         let instruction = reading.instruction.and_then(|index| failed_instruction(plan, btf, index));
         let missing = reading.instruction.and_then(|index| missing(plan, index, &reading.reason));
+        let advice = reading.advice.map(|advice| format!(" (the kernel suggests: {advice})"));
+        let hint = if hint.is_empty() { advice.unwrap_or_default() } else { hint };
         ProgramError {
             program: plan.name.clone(),
             prog_type: plan.prog_type,
@@ -118,19 +120,62 @@ impl std::error::Error for ProgramError {
 }
 
 /// What a log says at its end.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Reading {
     instruction: Option<u32>,
     reason: Vec<String>,
+    /// What the kernel says to do.
+    advice: Option<String>,
 }
 
 /// How many lines from the end are looked at for the instruction that failed.
 const LOOK_BACK: usize = 4000;
 /// How many lines of reason are kept.
 const REASON_MAX: usize = 4;
+/// How the report begins that Linux 7.3 puts behind what is known from older kernels.
+const REPORT: &str = "Verification failed: ";
 
 /// Finds the last instruction that the verifier looked at, and what it said of it.
 fn read_log(log: &str) -> Reading {
+    match log.rfind(REPORT) {
+        Some(at) if at == 0 || log.get(..at).is_some_and(|before| before.ends_with('\n')) => {
+            let (before, report) = log.split_at(at);
+            read_report(read_words(before), report)
+        }
+        _ => read_words(log),
+    }
+}
+
+/// Adds what a report says to what stands before it, which it may repeat in other words or be in place of.
+fn read_report(mut reading: Reading, report: &str) -> Reading {
+    let mut lines = report.lines().take(LOOK_BACK).map(str::trim_end);
+    let title = lines.next().and_then(|line| line.strip_prefix(REPORT)).unwrap_or_default();
+    let mut section = "";
+    let (mut reason, mut advice) = (Vec::new(), Vec::new());
+    for line in lines {
+        let text = line.trim_start();
+        if text.len() == line.len() {
+            section = text;
+        } else if section == "Reason:" && reason.len() < REASON_MAX {
+            reason.push(text);
+        } else if section == "Suggestion:" && advice.len() < REASON_MAX {
+            advice.push(text);
+        } else if section == "At:" && reading.instruction.is_none() {
+            reading.instruction = text.strip_prefix("insn ").and_then(|index| index.parse().ok());
+        }
+    }
+    if reading.reason.is_empty() && !title.is_empty() {
+        reading.reason.push(title.to_owned());
+    }
+    // What is a sentence there is a part of one here.
+    let joined = |words: Vec<&str>| Some(words.join(" ").trim_end_matches('.').to_owned());
+    reading.reason.extend(joined(reason).filter(|text| !text.is_empty()));
+    reading.advice = joined(advice).filter(|text| !text.is_empty());
+    reading
+}
+
+/// Reads a log without a report.
+fn read_words(log: &str) -> Reading {
     let mut reason = Vec::new();
     let mut instruction = None;
     for line in log.lines().rev().take(LOOK_BACK) {
@@ -149,7 +194,7 @@ fn read_log(log: &str) -> Reading {
         }
     }
     reason.reverse();
-    Reading { instruction, reason }
+    Reading { instruction, reason, advice: None }
 }
 
 /// The summary that ends every log.
@@ -231,11 +276,44 @@ mod tests {
         assert_eq!(reading(poison), (Some(5), vec!["invalid func unknown#195896080".into()]));
     }
 
+    /// Linux 7.3 says it once more, at length, and with what to do.
+    #[test]
+    fn reports_add_to_the_words() {
+        let report = "Verification failed: Register Type Safety: Unreadable register\n\nReason:\n  R0 was never \
+            written on this way,\n  so it cannot be read.\n\nAt:\n  insn 7\n        | ^-- error: R0 is not readable\n  \
+            Instruction context:\n  >>> 7 | (95) exit\n\nCausal path:\n  no events on this path\n\nSuggestion:\n  \
+            Write R0 before this.\n\nprocessed 8 insns (limit 1000000) max_states_per_insn 0\n";
+        let reason = "R0 was never written on this way, so it cannot be read".to_owned();
+        let advice = Some("Write R0 before this".to_owned());
+        let words = "0: R1=ctx() R10=fp0\n6: (b7) r1 = 0\n7: (95) exit\nR0 !read_ok\n\n";
+        let both = read_log(&format!("{words}{report}"));
+        let expected = vec!["R0 !read_ok".to_owned(), reason.clone()];
+        assert_eq!(both, Reading { instruction: Some(7), reason: expected, advice: advice.clone() });
+        let alone = read_log(report);
+        let title = "Register Type Safety: Unreadable register".to_owned();
+        assert_eq!(alone, Reading { instruction: Some(7), reason: vec![title, reason], advice });
+
+        // Parts that are not there, or are cut off, are left out.
+        let poison = "5: (85) call unknown#195896080\ninvalid func unknown#195896080\nVerification failed: Call\nReason:\n";
+        assert_eq!(reading(poison), (Some(5), vec!["invalid func unknown#195896080".into()]));
+        // A line of source is no report.
+        let source = "; printf(\"Verification failed: x\") @ a.c:1\n0: (95) exit\nR0 !read_ok\n";
+        assert_eq!(reading(source), (Some(0), vec!["R0 !read_ok".into()]));
+    }
+
     #[test]
     fn odd_logs_do_no_harm() {
-        for log in
-            [": (", "1: ()", "99999999999: (85) call", "1: (zz) x", "R", "frame", "\u{fffd}: (85) x\n;\n;\n"]
-        {
+        for log in [
+            ": (",
+            "1: ()",
+            "99999999999: (85) call",
+            "1: (zz) x",
+            "R",
+            "frame",
+            "\u{fffd}: (85) x\n;\n;\n",
+            REPORT,
+            "Verification failed: \nAt:\n  insn 99999999999\n  insn\nSuggestion:\n  .\n",
+        ] {
             let _ = read_log(log);
         }
     }
