@@ -7,7 +7,7 @@ mod load_conformance;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use load_conformance::{elements, legacy_maps, reuse};
+use load_conformance::{elements, legacy_maps, pinned, reuse};
 use skep::sys::abi::{MapType, UpdateFlags};
 use skep::sys::request::TestRun;
 use skep::sys::{Backend, Feature, LinuxBackend, Probe};
@@ -300,4 +300,32 @@ fn types_are_given_by_hand() {
     let _one = ONE.lock();
     let Some(backend) = linux("types_are_given_by_hand") else { return };
     elements::types_are_given_by_hand(&Kernel::from_arc(backend));
+}
+
+#[test]
+fn what_is_not_loaded_may_be_wrong() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("what_is_not_loaded_may_be_wrong") else { return };
+    load_conformance::what_is_not_loaded_may_be_wrong(&Kernel::from_arc(backend));
+}
+
+#[test]
+fn maps_of_every_kind_are_found_again() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("maps_of_every_kind_are_found_again") else { return };
+    pinned::maps_of_every_kind_are_found_again(&backend, &pin_root("every_kind"));
+}
+
+#[test]
+fn variables_are_found_again() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("variables_are_found_again") else { return };
+    pinned::variables_are_found_again(&backend, &pin_root("variables"));
+}
+
+#[test]
+fn loads_at_once_share_maps() {
+    let _one = ONE.lock();
+    let Some(backend) = linux("loads_at_once_share_maps") else { return };
+    pinned::loads_at_once_share_maps(&backend, &pin_root("at_once"));
 }

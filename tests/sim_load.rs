@@ -7,7 +7,7 @@ mod load_conformance;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use load_conformance::{elements, legacy_maps, reuse};
+use load_conformance::{elements, legacy_maps, pinned, reuse};
 use skep::sim::{Features, SimKernel};
 use skep::sys::Backend;
 use skep::{Kernel, Loader, Spec};
@@ -231,4 +231,31 @@ fn declared_elements_are_found() {
 fn types_are_given_by_hand() {
     let _one = ONE.lock();
     elements::types_are_given_by_hand(&Kernel::new(sim()));
+}
+
+#[test]
+fn what_is_not_loaded_may_be_wrong() {
+    let _one = ONE.lock();
+    load_conformance::what_is_not_loaded_may_be_wrong(&Kernel::new(sim()));
+}
+
+#[test]
+fn maps_of_every_kind_are_found_again() {
+    let _one = ONE.lock();
+    let backend: Arc<dyn Backend> = Arc::new(sim());
+    pinned::maps_of_every_kind_are_found_again(&backend, Path::new("/sys/fs/bpf/skep_every_kind"));
+}
+
+#[test]
+fn variables_are_found_again() {
+    let _one = ONE.lock();
+    let backend: Arc<dyn Backend> = Arc::new(sim());
+    pinned::variables_are_found_again(&backend, Path::new("/sys/fs/bpf/skep_variables"));
+}
+
+#[test]
+fn loads_at_once_share_maps() {
+    let _one = ONE.lock();
+    let backend: Arc<dyn Backend> = Arc::new(sim());
+    pinned::loads_at_once_share_maps(&backend, Path::new("/sys/fs/bpf/skep_at_once"));
 }

@@ -60,7 +60,11 @@ impl Maker<'_, '_> {
             Pinning::TcGlobal => &["tc", "globals"],
         };
         let directory = self.pin_root.join(directories.iter().collect::<PathBuf>());
-        let path = pins::path(&directory, &plan.spec.name)?;
+        // Maps of data sections have names that a bpffs does not take.
+        let path = match plan.spec.role.is_data() {
+            true => pins::path(&directory, &pins::file_name(&plan.spec.name))?,
+            false => pins::path(&directory, &plan.spec.name)?,
+        };
         if let Some(made) = self.make_from_pin(plan, &path)? {
             return Ok(made);
         }

@@ -271,7 +271,8 @@ pub enum Pinning {
     /// Not pinned.
     #[default]
     None,
-    /// Pinned in the pin directory under its name (`LIBBPF_PIN_BY_NAME`).
+    /// Pinned in the pin directory under its name (`LIBBPF_PIN_BY_NAME`); the map of a data section without the dots, which
+    /// a bpffs does not take: `.rodata` as `rodata`. Who finds it pinned takes it with what is in it.
     ByName,
     /// Pinned under its name in `tc/globals` of the pin directory, where tc keeps maps that objects share
     /// (`PIN_GLOBAL_NS` of iproute2). With the usual pin directory the two find each other's.

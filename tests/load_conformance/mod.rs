@@ -5,6 +5,7 @@
 
 pub(crate) mod elements;
 pub(crate) mod legacy_maps;
+pub(crate) mod pinned;
 pub(crate) mod reuse;
 
 use std::collections::BTreeSet;
@@ -311,6 +312,41 @@ pub(crate) fn long_programs_load(kernel: &Kernel, runs: bool) {
         function.insns.push(exit);
     }
     assert_eq!(run(&spec), (short + 2 * LONG, answer));
+}
+
+/// What is not loaded and not used may be wrong.
+pub(crate) fn what_is_not_loaded_may_be_wrong(kernel: &Kernel) {
+    let mut spec = open("xdp_count.o");
+    let mut map = skep::spec::MapSpec::new("wrong_map", MapType(9999), 3, 3, 3);
+    map.max_entries = u32::MAX;
+    spec.maps.push(map);
+    let mut function = spec.functions[spec.programs[0].function.0].clone();
+    function.name = "wrong_program".into();
+    // It returns nothing.
+    function.insns.drain(..function.insns.len() - 1);
+    (function.references, function.core_relos) = (Vec::new(), Vec::new());
+    (function.func_info, function.line_info) = Default::default();
+    let mut program = spec.programs[0].clone();
+    program.name = "wrong_program".into();
+    program.function = skep::spec::FunctionIndex(spec.functions.len());
+    spec.functions.push(function);
+    spec.programs.push(program);
+
+    let text = |spec: &Spec| {
+        let error = Loader::new(kernel).load(spec).expect_err("something is wrong");
+        format!("{error}: {}", std::error::Error::source(&error).expect("it has a cause"))
+    };
+    assert!(text(&spec).contains("`wrong_map`"), "{}", text(&spec));
+    spec.map_mut("wrong_map").expect("it is there").autocreate = false;
+    assert!(text(&spec).contains("`wrong_program`"), "{}", text(&spec));
+    let mut alone = spec.clone();
+    alone.load_only(alone.program_index("xdp_count").expect("it is there"));
+    let object = Loader::new(kernel).load(&alone).expect("nothing of it is wrong");
+    assert_eq!(object.programs().map(|program| program.name()).collect::<Vec<_>>(), ["xdp_count"]);
+    // Nor is a map made then that nothing uses.
+    alone.map_mut("wrong_map").expect("it is there").autocreate = true;
+    let object = Loader::new(kernel).prune(true).load(&alone).expect("nothing uses it");
+    assert!(object.map("wrong_map").is_err());
 }
 
 /// A map whose types do not fit it is made without them.

@@ -19,7 +19,7 @@ fn id(object: &Object, map: &str) -> u32 {
     object.map(map).expect("it is there").id().expect("the kernel knows it").0
 }
 
-fn cause(error: &Error) -> String {
+pub(super) fn cause(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
@@ -107,13 +107,13 @@ pub(crate) fn given_maps_are_put_into_others(kernel: &Kernel) {
     assert!(ids.contains(&id(&first, &name)), "{ids:?}");
 }
 
-struct Pinned<'a> {
-    backend: &'a Arc<dyn Backend>,
-    root: &'a Path,
+pub(super) struct Pinned<'a> {
+    pub(super) backend: &'a Arc<dyn Backend>,
+    pub(super) root: &'a Path,
 }
 
 impl Pinned<'_> {
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         match self.backend.pin_dir_entries(self.root) {
             Ok(entries) => entries.iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect(),
             Err(Errno::ENOENT) => Vec::new(),
