@@ -102,6 +102,62 @@ pub(super) fn handles(kernel: &Kernel) {
     }
 }
 
+/// What is opened for one thing only can do only that.
+pub(super) fn rights(kernel: &Kernel) {
+    let map = map(kernel, MapType::HASH, 4, 8, 16);
+    map.update(&[1; 4], &[1; 8], ANY).unwrap();
+    let path = PathBuf::from(format!("/sys/fs/bpf/skep_map_rights_{}", std::process::id()));
+    map.pin(&path).unwrap();
+    let open = |flags| Map::open_pinned(kernel, &path, flags);
+    let (reader, writer) = (open(OpenFlags::RDONLY).unwrap(), open(OpenFlags::WRONLY).unwrap());
+    let both = open(OpenFlags::RDONLY | OpenFlags::WRONLY);
+    let unknown = open(OpenFlags::from_bits_retain(1 << 30));
+    kernel.backend().unpin(&path).unwrap();
+    let by_id = |flags| Map::by_id(kernel, map.id().unwrap(), flags);
+    for opened in [both, unknown, by_id(OpenFlags::RDONLY | OpenFlags::WRONLY)] {
+        assert_eq!(opened.unwrap_err().errno(), Some(Errno::EINVAL));
+    }
+    for (reader, writer) in
+        [(reader, writer), (by_id(OpenFlags::RDONLY).unwrap(), by_id(OpenFlags::WRONLY).unwrap())]
+    {
+        let denied = |result| assert_error(result, MapErrorKind::Denied, Some(Errno::EPERM));
+        assert_eq!(reader.lookup(&[1; 4]).unwrap(), Some(vec![1; 8]));
+        assert_eq!(reader.keys().count(), 1);
+        denied(reader.update(&[1; 4], &[2; 8], ANY));
+        denied(reader.delete(&[1; 4]).map(drop));
+        denied(writer.lookup(&[1; 4]).map(drop));
+        denied(writer.next_key(None, &mut [0; 4]).map(drop));
+        writer.update(&[1; 4], &[1; 8], ANY).unwrap();
+        assert!(!writer.delete(&[2; 4]).unwrap());
+    }
+}
+
+/// A map can be pinned at several places and again, and only where a bpffs is.
+pub(super) fn pins(kernel: &Kernel) {
+    let map = map(kernel, MapType::ARRAY, 4, 8, 1);
+    let root = PathBuf::from("/sys/fs/bpf");
+    let paths = ["a", "b"].map(|end| root.join(format!("skep_map_pins_{}_{end}", std::process::id())));
+    let id = map.id().unwrap();
+    for _ in 0..2 {
+        for path in &paths {
+            map.pin(path).unwrap();
+        }
+        for path in &paths {
+            assert_error(map.pin(path), MapErrorKind::Exists, Some(Errno::EEXIST));
+            assert_eq!(Map::open_pinned(kernel, path, OpenFlags::empty()).unwrap().id().unwrap(), id);
+            kernel.backend().unpin(path).unwrap();
+            assert_eq!(kernel.backend().unpin(path), Err(Errno::ENOENT));
+        }
+    }
+    let errno = |path: PathBuf| map.pin(path).unwrap_err().errno();
+    assert_eq!(errno(PathBuf::new()), Some(Errno::ENOENT));
+    assert_eq!(errno(root.join("skep_no_such_directory").join("map")), Some(Errno::ENOENT));
+    assert_eq!(errno(root.join("skep.dot")), Some(Errno::EPERM));
+    let elsewhere = std::env::temp_dir().join(format!("skep_map_pins_{}", std::process::id()));
+    let error = map.pin(&elsewhere).unwrap_err();
+    assert!(error.to_string().contains("no bpffs") && !elsewhere.exists(), "{error}");
+}
+
 pub(super) fn frozen(kernel: &Kernel) {
     let map = map(kernel, MapType::ARRAY, 4, 8, 2);
     let array: Array<u64> = map.typed().unwrap();

@@ -12,6 +12,7 @@ mod handles;
 mod hashes;
 mod iteration;
 mod layouts;
+mod locks;
 mod lpm;
 mod lru;
 mod mapped;
@@ -76,6 +77,9 @@ crate::support::bodies! { ($) map_conformance;
     views_compare_shapes: handles::shapes,
     views_compare_layouts: layouts::compared,
     handles: handles::handles,
+    rights_of_handles: handles::rights,
+    pins: handles::pins,
+    locked_values: locks::values,
     frozen: handles::frozen,
     without_keys: handles::without_keys,
     descriptor_views_compare_shapes: descriptors::shapes,

@@ -120,6 +120,9 @@ impl Map {
             && flags & NOEXIST == 0
             && let Some(found) = state.elements.value(key, 0)?
         {
+            if flags & !LOCK > EXIST {
+                return Err(Errno::EINVAL);
+            }
             self.shape.form().overwrite_locked(&found, value);
             return Ok(());
         }
