@@ -260,6 +260,46 @@ fn addresses_are_what_the_table_says() {
     assert!(chain(&error).contains("kptr_restrict"), "{}", chain(&error));
 }
 
+/// Programs attach to functions of modules as well, by the id that they have there; of two functions of one name to that of the
+/// kernel, or of the module that is said.
+#[test]
+fn programs_attach_to_functions_of_modules() {
+    let (kernel, _) = kernel();
+    let mut spec = open("fentry.o");
+    spec.load_only(spec.program_index("on_missing").expect("it is there"));
+    let bound = |to: &str| {
+        let mut spec = spec.clone();
+        spec.programs.iter_mut().for_each(|program| program.attach_to = Some(to.into()));
+        let plan = spec.relocate(&Loader::new(&kernel).target()).map_err(|error| chain(&error))?;
+        let target = plan.programs[0].attach_target.clone().expect("it is bound");
+        Loader::new(&kernel).load(&spec).map_err(|error| chain(&error))?;
+        Ok::<_, String>((target.type_id, target.module))
+    };
+    let id = |types: Vec<u8>, name: &str| {
+        let base = Btf::parse(vmlinux()).expect("the fixture is BTF");
+        let module = Btf::parse_split(types, &base).expect("it is BTF");
+        module.find_own(name.as_bytes(), skep::btf::Kind::FUNC).expect("it is there")
+    };
+    let types = vmlinux();
+    let encap = id(module(&types, 0, &FOU), FOU[0].0);
+    let lookup = id(module(&types, 5, &CONNTRACK), CONNTRACK[0].0);
+    assert_eq!(bound(FOU[0].0), Ok((encap, Some("fou".into()))));
+    assert_eq!(bound(CONNTRACK[0].0), Ok((lookup, Some("nf_conntrack".into()))));
+    assert_eq!(bound(&format!("fou:{}", FOU[0].0)), Ok((encap, Some("fou".into()))));
+    let (of_kernel, module) = bound("vfs_read").expect("every kernel has it");
+    assert_eq!((bound("vmlinux:vfs_read"), module.as_deref()), (Ok((of_kernel, None)), None));
+    for (to, part) in [
+        ("skep_no_such_function", "this kernel has no `skep_no_such_function`"),
+        ("vmlinux:bpf_ct_release", "no `bpf_ct_release`"),
+        ("fou:bpf_ct_release", "module `fou` is not loaded, or its types have no"),
+        ("nowhere:vfs_read", "module `nowhere` is not loaded"),
+        ("", "names nothing to attach to"),
+    ] {
+        let error = bound(to).expect_err(to);
+        assert!(error.contains(part) && error.contains("`on_missing`"), "{to}: {error}");
+    }
+}
+
 /// What is not known of a target is not guessed.
 #[test]
 fn a_kernel_of_types_alone_has_no_addresses() {

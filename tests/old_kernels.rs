@@ -135,6 +135,9 @@ fn the_oldest_kernel_that_has_global_data() {
     );
     object.set_global("zeroed", &9u64).expect("it can be written without a mapping");
     assert_eq!(object.global::<u64>("zeroed").expect("it can be read"), 9);
+    let error = object.global_view::<u64>("zeroed").expect_err("there is no mapping");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(text(&error).contains("Linux 5.5"), "{}", text(&error));
 }
 
 #[test]

@@ -4,9 +4,9 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ObjectSymbol};
 use skep::asm::Insn;
-use skep::btf::{Btf, BtfBuilder, TypeId};
+use skep::btf::{Btf, BtfBuilder, Kind, TypeId};
 use skep::reloc::{BtfTarget, MapPlan, MissingKind, PlaceholderValue};
 use skep::sim::SimKernel;
 use skep::spec::{ExternKind, FunctionIndex, MapRole, MapSpec, ReferenceTarget};
@@ -70,6 +70,62 @@ fn data_maps_hold_the_bytes_of_their_sections() {
         }
     }
     assert!(compared >= 15, "{compared}");
+}
+
+/// Compilers leave data sections of types without sizes and places; a kernel gets those of the symbols.
+#[test]
+fn types_say_where_variables_are() {
+    for name in ["globals.o", "globals.eb.o", "linked.o", "subprogs.o", "run/variables.o"] {
+        let bytes = std::fs::read(testdata(name)).expect("testdata can be read");
+        let file = object::File::parse(&*bytes).expect("it is an object");
+        let btf = Spec::parse("object", &bytes).expect("it is an object").btf.expect("it has types");
+        let mut variables = 0;
+        for datasec in btf.types().filter(|ty| ty.kind() == Kind::DATASEC) {
+            let section = file.section_by_name(&datasec.name()).expect("types are of what is there");
+            if ["license", ".maps"].contains(&&*datasec.name()) {
+                continue;
+            }
+            assert_eq!(u64::from(datasec.size()), section.size(), "{name} {}", datasec.name());
+            assert!(datasec.vars().map(|var| var.offset).is_sorted(), "{name}");
+            for entry in datasec.vars() {
+                let var = btf.ty(entry.type_id).expect("it is there");
+                let place = (u64::from(entry.offset), u64::from(entry.size));
+                // Two that are private may have one name.
+                let mut symbols = file.symbols().filter(|symbol| {
+                    symbol.section_index() == Some(section.index())
+                        && symbol.name_bytes() == Ok(var.name_bytes())
+                });
+                assert!(
+                    symbols.any(|symbol| (symbol.address(), symbol.size()) == place),
+                    "{name} {}",
+                    var.name()
+                );
+                assert_eq!(btf.resolve_size(entry.type_id), Ok(entry.size), "{}", var.name());
+                variables += 1;
+            }
+        }
+        assert!(variables > 0, "{name}");
+    }
+}
+
+/// Bytes of a file can begin anywhere, as those that are part of a program do.
+#[test]
+fn objects_may_lie_anywhere() {
+    for name in ["globals.o", "core_fields.o", "struct_ops.eb.o", "maps_legacy.o", "linked.o"] {
+        let bytes = std::fs::read(testdata(name)).expect("testdata can be read");
+        let expected = Spec::parse("object", &bytes).expect("it is an object");
+        for shift in 1..8 {
+            let moved = [&[0xff; 8][..shift], &bytes].concat();
+            assert_eq!(
+                Spec::parse("object", &moved[shift..]).expect("it is one here too"),
+                expected,
+                "{name} {shift}"
+            );
+        }
+    }
+    let types = bytes::Bytes::from([vec![0xff; 3], vmlinux()].concat());
+    let moved = Btf::parse(types.slice(3..)).expect("the fixture is BTF");
+    assert!(moved.find(b"task_struct", Kind::STRUCT).is_some());
 }
 
 /// A program has each sub-program that it reaches once, behind itself, however often and by whomever it is called.
@@ -219,19 +275,22 @@ fn variables_out_of_their_section_are_refused() {
     assert!(spec.set_global("data_u32", &7u32).is_err());
 }
 
-/// Perf event arrays have an element for each CPU unless they say how many, and are not made larger than that.
+/// Perf event arrays have an element for each CPU unless they say how many.
 #[test]
 fn perf_event_arrays_have_the_size_of_the_machine() {
     let kernel =
         Kernel::new(SimKernel::builder().cpus(6).btf(vmlinux()).build().expect("the fixture is BTF"));
     let mut spec = open("maps_btf.o");
-    let wanted = ["perf", "perf_sized"];
+    let mut large = spec.map("perf_sized").expect("it is there").clone();
+    (large.name, large.max_entries) = ("perf_large".into(), 4096);
+    spec.maps.push(large);
+    let wanted = ["perf", "perf_sized", "perf_large"];
     spec.maps.iter_mut().for_each(|map| map.autocreate = wanted.contains(&map.name.as_str()));
     spec.programs.iter_mut().for_each(|program| program.autoload = false);
     let object = Loader::new(&kernel).load(&spec).expect("it loads");
     let entries =
         |name| object.map(name).expect("it is there").info().expect("the kernel knows it").max_entries;
-    assert_eq!((entries("perf"), entries("perf_sized")), (6, 1));
+    assert_eq!((entries("perf"), entries("perf_sized"), entries("perf_large")), (6, 1, 4096));
 }
 
 /// CO-RE finds in a module what the kernel itself lacks.

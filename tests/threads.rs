@@ -19,6 +19,8 @@ fn both<T: Send + Sync>() {}
 fn everything_is_send_and_sync() {
     both::<skep::Kernel>();
     both::<skep::Spec>();
+    both::<skep::btf::Btf>();
+    both::<skep::reloc::Plan>();
     both::<skep::Error>();
     both::<skep::Object>();
     both::<skep::Loader>();

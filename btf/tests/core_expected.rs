@@ -4,6 +4,7 @@ mod core_support;
 
 use core_support::{Subject, load_btf, testdata};
 use serde_json::Value;
+use skep_btf::CoreReloKind;
 use skep_btf::relo::{Applied, CoreErrorKind, Decision, Outcome, PatchError, Resolver, apply};
 
 /// Text without its first word, and without the second when that is an id.
@@ -180,5 +181,32 @@ fn byte_order_of_object_and_target_are_independent() {
         assert_eq!(expected, decide("core_synthetic.eb.o", &big), "{target}");
         assert_eq!(expected, decide("core_synthetic.eb.o", &little), "{target}");
         assert_eq!(expected, decide("core_synthetic.o", &big), "{target}");
+    }
+}
+
+/// For the types that it was compiled with, an object is what it is.
+#[test]
+fn an_object_fits_its_own_types() {
+    for order in ["", ".eb"] {
+        let object = Subject::load(&format!("core_synthetic{order}.o"));
+        let mut resolver = Resolver::new(&object.btf, object.btf.clone());
+        let mut same = 0;
+        for code in &object.code {
+            // Types with floats match nothing, as in libbpf.
+            let relos = code.relos.iter().enumerate();
+            for (index, relo) in relos.filter(|(_, relo)| relo.kind != CoreReloKind::TYPE_MATCHES) {
+                let decision =
+                    resolver.resolve(index, relo).unwrap_or_else(|error| panic!("{error}: {}", error.reason));
+                assert!(matches!(decision.outcome, Outcome::Resolved | Outcome::LocalOnly), "{decision}");
+                assert_eq!(decision.new_value, decision.local_value, "{decision}");
+                let mut insns = code.insns.clone();
+                let applied = apply(&mut insns, relo.insn_off as usize / 8, &decision);
+                assert!(applied.is_ok(), "{decision}: {applied:?}");
+                // Of bit fields compilers say something else than what is asked for.
+                assert!(!decision.validate || insns == code.insns, "{decision}: {applied:?}");
+                same += usize::from(decision.validate);
+            }
+        }
+        assert!(same > 40, "only {same} relocations");
     }
 }

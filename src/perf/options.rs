@@ -133,3 +133,17 @@ impl PerfBufferOptions {
         event
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::PerfBufferOptions;
+
+    #[test]
+    fn rings_have_a_power_of_two_of_pages() {
+        for (asked, given) in
+            [(0, 1), (1, 1), (2, 2), (3, 4), (8, 8), (9, 16), (1 << 31, 1 << 31), (u32::MAX, 1 << 31)]
+        {
+            assert_eq!(PerfBufferOptions::new().pages(asked).pages, given, "{asked}");
+        }
+    }
+}

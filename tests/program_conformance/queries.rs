@@ -146,20 +146,32 @@ pub(super) fn pins(kernel: &Kernel) {
     backend.create_pin_dir(&below).unwrap();
     let (pinned, loose) = (returning(kernel, "pinned", 3), returning(kernel, "loose", 3));
     let array = map(kernel, MapType::ARRAY, 4, 4, 1);
-    let places = [root.join("program"), below.join("again"), below.join("map")];
+    let mut places = vec![root.join("program"), below.join("again"), below.join("map")];
     pinned.pin(&places[0]).unwrap();
     pinned.pin(&places[1]).unwrap();
     array.pin(&places[2]).unwrap();
+    // Where links cannot be pinned, they are no pins.
+    let mut builder = ProgramBuilder::new(ProgType::RAW_TRACEPOINT, "GPL");
+    builder.name("linked").attach_to("sched_process_exec").asm().mov64_imm(Reg::R0, 0).exit();
+    let link = builder.load(kernel).unwrap().attach().unwrap();
+    let link_id = link.pin(root.join("link")).and_then(|()| link.id()).ok();
+    if link_id.is_some() {
+        places.push(root.join("link"));
+    } else {
+        skip("pins of links", "this kernel has none (Linux 5.8)");
+    }
 
     let found = query::pins(kernel, &root).unwrap();
     let paths: Vec<_> = found.iter().map(|pin| pin.path.clone()).collect();
-    let expected = [places[1].clone(), places[2].clone(), places[0].clone()];
+    let mut expected = places.clone();
+    expected.sort();
     let id = pinned.info().unwrap().id;
     let objects: Vec<_> = found
         .iter()
         .map(|pin| match &pin.object {
             query::PinnedObject::Program(info) => info.id == id,
             query::PinnedObject::Map(info) => info.id == array.id().unwrap(),
+            query::PinnedObject::Link(info) => Some(info.id) == link_id,
             other => panic!("{other:?}"),
         })
         .collect();
@@ -177,8 +189,8 @@ pub(super) fn pins(kernel: &Kernel) {
     backend.remove_pin_dir(&root).unwrap();
 
     assert_eq!(paths, expected);
-    assert_eq!(objects, [true; 3]);
-    assert_eq!((programs.as_slice(), maps, links), ([id].as_slice(), 1, 0));
+    assert_eq!(objects, vec![true; places.len()]);
+    assert_eq!((programs.as_slice(), maps, links), ([id].as_slice(), 1, usize::from(link_id.is_some())));
     assert!(!programs.contains(&loose_id));
     let gone = query::pins(kernel, &root).unwrap_err();
     assert!(gone.to_string().ends_with(" is not there)"), "{gone}");

@@ -1,6 +1,6 @@
 //! What test binaries share: how a test says that it cannot run, the running kernel, and tests made of bodies.
 
-#![allow(dead_code, unused_imports, clippy::print_stdout)] // each binary uses a part of it
+#![allow(dead_code, unused_imports, unused_macros, clippy::print_stdout)] // each binary uses a part of it
 
 pub(crate) mod groups;
 

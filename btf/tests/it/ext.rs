@@ -130,6 +130,8 @@ fn what_is_wrong_is_refused() {
     assert_eq!(set(12, 10), "func_info at offset 28: a block's header runs past the end");
     assert_eq!(set(24, 4), "func_info at offset 24: its record size is too small or not a multiple of 4");
     assert_eq!(set(24, 10), "func_info at offset 24: its record size is too small or not a multiple of 4");
+    // The largest records there can be: none of them fits, and nothing is set aside for them.
+    assert_eq!(set(24, 0xffff_fffc), "func_info at offset 28: a block's records run past the end");
     assert_eq!(set(32, 0), "func_info at offset 28: a block has no records");
     assert_eq!(set(32, 3), "func_info at offset 28: a block's records run past the end");
     assert_eq!(set(32, u32::MAX), "func_info at offset 28: a block's records run past the end");

@@ -101,3 +101,20 @@ impl fmt::Debug for Errno {
 }
 
 impl std::error::Error for Errno {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Some numbers that bpf(2) answers are the kernel's own, and the C library knows no text for them.
+    #[test]
+    fn numbers_have_words() {
+        assert_eq!(Errno(524), Errno::ENOTSUPP);
+        assert_eq!(Errno::ENOTSUPP.to_string(), "ENOTSUPP: not supported by this kernel object");
+        assert_eq!(
+            (format!("{:?}", Errno(524)), format!("{:?}", Errno(4000))),
+            ("ENOTSUPP".into(), "Errno(4000)".into())
+        );
+        assert_eq!((Errno(4000).to_string(), Errno(4000).name()), ("errno 4000".into(), None));
+    }
+}

@@ -88,4 +88,17 @@ mod tests {
         assert!(image(Path::new("/proc/self/status")).is_none());
         assert!(image(Path::new("/nowhere")).is_none());
     }
+
+    #[test]
+    fn types_are_mapped_where_they_can_be() {
+        let Ok(file) = File::open(SYSFS) else { return };
+        // SAFETY: as above, and the mapping is let go of at once.
+        let can_be = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) }.is_ok();
+        let bytes = sysfs(file).unwrap();
+        let at = bytes.as_ptr() as usize;
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let mapped = maps.lines().any(|line| line.starts_with(&format!("{at:x}-")) && line.ends_with(SYSFS));
+        assert_eq!(mapped, can_be);
+        assert!(Btf::parse(bytes).is_ok_and(|btf| btf.len() > 10_000));
+    }
 }
