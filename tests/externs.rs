@@ -249,7 +249,20 @@ fn addresses_are_what_the_table_says() {
     let ambiguous = load("ffffffff81000010 T vfs_read\nffffffff81000020 t vfs_read\n");
     assert!(ambiguous.is_err_and(|error| error.contains("two addresses")));
 
-    // And an error for who cannot.
+    // An error for who cannot do without what is not there,
+    let kernel = Kernel::new(
+        SimKernel::builder()
+            .btf(vmlinux())
+            .symbols("ffffffff81000000 T _stext\n")
+            .build()
+            .expect("good types"),
+    );
+    let mut spec = open("ksyms_weak.o");
+    spec.externs.iter_mut().for_each(|found| found.weak = found.name != "vfs_read");
+    let error = Loader::new(&kernel).load(&spec).expect_err("it is not there");
+    assert!(chain(&error).contains("`vfs_read`"), "{}", chain(&error));
+
+    // and for what may be there and is hidden.
     let kernel = Kernel::new(
         SimKernel::builder().btf(vmlinux()).symbols("0 T vfs_read\n").build().expect("good types"),
     );

@@ -7,7 +7,7 @@ mod support;
 
 use skep::Kernel;
 use skep::asm::Endian;
-use skep::btf::{Btf, BtfBuilder, Kind, TypeId};
+use skep::btf::{Btf, BtfBuilder, Kind};
 
 /// The running kernel and its types.
 fn types(test: &str) -> Option<(Kernel, Btf)> {
@@ -21,29 +21,11 @@ fn types(test: &str) -> Option<(Kernel, Btf)> {
     }
 }
 
-/// One line for a type, with all that it holds.
-fn line(btf: &Btf, id: TypeId) -> String {
-    let ty = btf.ty(id).expect("ids go to the end");
-    let mut line = format!("{ty:?} {} {} {}", ty.kind_flag(), ty.vlen(), ty.size_or_type());
-    ty.members()
-        .for_each(|m| line += &format!(" {}:{}@{}+{}", m.name(), m.type_id.0, m.bit_offset, m.bitfield_size));
-    ty.params().for_each(|p| line += &format!(" {}:{}", p.name(), p.type_id.0));
-    ty.enumerators().for_each(|e| line += &format!(" {}={}", e.name(), e.value));
-    ty.vars().for_each(|v| line += &format!(" {}@{}+{}", v.type_id.0, v.offset, v.size));
-    line
-}
-
-/// What is written again is what was read, and the kernel takes it.
+/// What is written again of them, the kernel takes.
 #[test]
 fn they_are_taken_back() {
-    let name = "they_are_taken_back";
-    let Some((kernel, btf)) = types(name) else { return };
+    let Some((kernel, btf)) = types("they_are_taken_back") else { return };
     let written = BtfBuilder::from_btf(&btf).encode(Endian::NATIVE, false);
-    let again = Btf::parse(written.clone()).expect("what is written is read");
-    assert_eq!(again.len(), btf.len());
-    for id in (1..btf.end_id().0).map(TypeId) {
-        assert_eq!(line(&again, id), line(&btf, id));
-    }
     let loaded = kernel.btf_load(&written, None).expect("they are its own");
     assert_eq!(loaded.bytes().expect("they can be read"), written);
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use skep_btf::{Btf, Kind, TypeId, essential_name};
+use skep_asm::Endian;
+use skep_btf::{Btf, BtfBuilder, Kind, TypeId, essential_name};
 
 use crate::exercise;
 
@@ -31,6 +32,20 @@ fn vmlinux_is_right_from_end_to_end() {
     let task = btf.find(b"task_struct", Kind::STRUCT).expect("every kernel has it");
     let pid = btf.ty(task).expect("it was found").members().find(|member| member.name_bytes() == b"pid");
     assert_eq!(pid.map(|pid| btf.resolve_size(pid.type_id)), Some(Ok(4)));
+}
+
+#[test]
+fn vmlinux_is_written_as_it_was_read() {
+    let Some(btf) = vmlinux() else { return };
+    let written = BtfBuilder::from_btf(&btf).encode(Endian::NATIVE, false);
+    let again = Btf::parse(written).expect("what is written is read");
+    assert_eq!(
+        (again.start_id(), again.end_id(), again.end_str()),
+        (btf.start_id(), btf.end_id(), btf.end_str())
+    );
+    for (one, other) in again.types().zip(btf.types()) {
+        assert_eq!((one.name_bytes(), one.record()), (other.name_bytes(), other.record()), "{other:?}");
+    }
 }
 
 #[test]
