@@ -60,10 +60,20 @@
 //!
 //! # More
 //!
-//! [`map`] has the typed views of maps, [`ring`] ring buffers, [`poll`] how events are waited for, [`program`] how to build, run and look into programs, [`query`] what else is in
-//! a kernel, [`link`] the hooks, [`sim`] what the simulated kernel does and does not do,
-//! [`sys`] the seam between skep and kernels, [`btf`] and [`asm`] the formats. The repository's `examples/` are whole
-//! programs to start from; [`architecture`] says how skep is built and why.
+//! | to | look at |
+//! |---|---|
+//! | read and write maps | [`map`]: a typed view for each kind; its [traits](map::traits) to be mocked, and [maps in memory](map::memory) |
+//! | hear of events | [`ring`] buffers, [`perf`] buffers; [`poll`] waits for both |
+//! | build, run and look into programs | [`program`] |
+//! | attach them | [`link`] |
+//! | keep state and links over restarts and upgrades | [`pinned`], [`bpffs`], `handover` |
+//! | see what is in a kernel | [`query`], [`symbols`] |
+//! | know what a load will do, without a kernel | [`reloc`] |
+//! | test without root | [`sim`] |
+//! | put another kernel behind it all | [`sys`] |
+//! | read the formats | [`btf`], [`asm`] |
+//!
+//! The repository's `examples/` are whole programs to start from; [`architecture`] says how skep is built and why.
 
 // What derives make names this crate from outside.
 #[cfg(test)]

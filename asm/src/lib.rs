@@ -9,6 +9,23 @@
 //! - [`Assembler`] builds programs, with labels and checked distances;
 //! - [`disassemble`] prints them as `llvm-objdump` does, [`kernel_text`] as the kernel does.
 //!
+//! ```
+//! use skep_asm::{Assembler, Cond, Endian, Reg, decode, disassemble, encode};
+//!
+//! let program = Assembler::new()
+//!     .mov64_imm(Reg::R0, 0)
+//!     .jmp64_imm(Cond::Eq, Reg::R1, 0, "null")
+//!     .mov64_imm(Reg::R0, 1)
+//!     .label("null")
+//!     .exit()
+//!     .finish()?;
+//! assert_eq!(program.len(), 4);
+//! let second = disassemble(&program).nth(1).expect("there are four lines");
+//! assert!(second.to_string().contains("if r1 == 0x0 goto +0x1"), "{second}");
+//! assert_eq!(decode(&encode(&program, Endian::Big), Endian::Big)?, program);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! This crate depends on no other part of skep, does no I/O and holds no unsafe code.
 
 #![forbid(unsafe_code)]

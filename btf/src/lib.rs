@@ -12,6 +12,16 @@
 //! assert_eq!(btf.resolve_size(id)?, 4);
 //! # Ok::<(), skep_btf::BtfError>(())
 //! ```
+//!
+//! - [`Btf`] is a parsed blob: bytes with a small index. [`Btf::find`], [`Btf::named`] and [`Btf::ty`] answer [`Type`]s,
+//!   which are views; split BTF has a base.
+//! - [`relo`] is the CO-RE engine: what a program has to become to fit other types.
+//! - [`ExtInfo`] reads `.BTF.ext`: functions, lines and CO-RE relocations of an object.
+//! - [`Datum`] shows bytes by their type.
+//! - [`BtfBuilder`] makes BTF, [`BtfEdit`] changes it, [`sanitize`] leaves out what an old kernel does not know.
+//!
+//! Blobs are untrusted: whatever the bytes, nothing panics, and work and memory are bounded by their length. Facts are from
+//! `include/uapi/linux/btf.h`; where the kernel and libbpf differ, libbpf's rules hold for objects.
 #![doc(test(attr(deny(warnings))))]
 #![forbid(unsafe_code)]
 

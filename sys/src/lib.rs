@@ -4,6 +4,47 @@
 //! call is asked and answers. [`Backend`] is the object-safe trait that a kernel implements: the Linux one lives
 //! here (the only place that makes system calls and the only one with unsafe code), simulated ones in `skep-sim`.
 //! [`Kernel`] is the handle that everything above uses.
+//!
+//! ```
+//! use skep_sys::abi::{Errno, MapType};
+//! use skep_sys::request::MapCreate;
+//! use skep_sys::{Backend, Kernel};
+//!
+//! /// A kernel with 16 CPUs that can do nothing else.
+//! #[derive(Debug)]
+//! struct Sixteen;
+//!
+//! impl Backend for Sixteen {
+//!     fn name(&self) -> &str {
+//!         "sixteen"
+//!     }
+//!
+//!     fn possible_cpus(&self) -> Result<u32, Errno> {
+//!         Ok(16)
+//!     }
+//! }
+//!
+//! let kernel = Kernel::new(Sixteen);
+//! assert_eq!(kernel.possible_cpus(), Ok(16));
+//! // What a backend does not say, it does not have.
+//! let refused = kernel.map_create(&MapCreate::new(MapType::HASH, 4, 4, 1));
+//! assert_eq!(refused.err(), Some(Errno::ENOSYS));
+//! ```
+//!
+//! # What is where
+//!
+//! | for | there is |
+//! |---|---|
+//! | the running kernel | [`Kernel::linux`] (on Linux) |
+//! | maps | [`MapFd`], whose sizes are those that the kernel reported; [`SharedMemory`] for those that are mapped |
+//! | programs, links, types, iterators | [`LoadedProgram`], [`LinkFd`], [`BtfFd`], [`IterFd`] |
+//! | rings | [`ring`], [`PerfRing`], and [`Poller`] to wait for them |
+//! | what a kernel can do | [`Kernel::has`] with a [`Feature`]; [`Probe`] has three outcomes |
+//! | rights in a user namespace | [`Token`], [`Kernel::with_token`] |
+//! | tests | [`wrap`]: backends around a backend that log calls or make them fail |
+//!
+//! Nothing here has raw pointers, numbers for descriptors, or `union bpf_attr` in its signatures. Errors are
+//! [`abi::Errno`], with the numbers of Linux on every machine.
 
 pub mod abi;
 mod backend;
