@@ -175,20 +175,23 @@ fn types_of(btf: &Btf, datasec: Option<TypeId>) -> Vec<(Cow<'_, str>, TypeId)> {
 /// Sections with a second dot, such as `.data.config`, go without the object's name.
 pub(crate) fn kernel_map_name(object: &str, section: &str) -> String {
     const SUFFIX_MIN: usize = 7;
-    let suffix: String = section.chars().take(OBJ_NAME_MAX).collect();
+    let suffix = section.len().min(OBJ_NAME_MAX);
     let prefix = if section.get(1..).is_some_and(|rest| rest.contains('.')) {
         0
     } else {
-        OBJ_NAME_MAX - suffix.len().clamp(SUFFIX_MIN, OBJ_NAME_MAX)
+        OBJ_NAME_MAX - suffix.max(SUFFIX_MIN)
     };
-    let prefix: String = object.chars().take(prefix).collect();
-    sanitize(&(prefix + &suffix))
+    sanitized(object.bytes().take(prefix).chain(section.bytes()))
 }
 
-/// A name as the kernel accepts it: at most 15 letters, digits, underscores and dots; others become underscores.
+/// A name as the kernel accepts it: at most 15 letters, digits, underscores and dots; other bytes become underscores.
 pub(crate) fn sanitize(name: &str) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-    name.chars().map(|c| if allowed(c) { c } else { '_' }).take(OBJ_NAME_MAX).collect()
+    sanitized(name.bytes())
+}
+
+fn sanitized(name: impl Iterator<Item = u8>) -> String {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
+    name.map(|byte| if allowed(byte) { char::from(byte) } else { '_' }).take(OBJ_NAME_MAX).collect()
 }
 
 #[cfg(test)]
@@ -204,7 +207,8 @@ mod tests {
             ("my_object", ".rodata.abracadabra", ".rodata.abracad"),
             ("x", ".data", "x.data"),
             ("a-b", ".data", "a_b.data"),
-            ("é", ".data", "_.data"),
+            ("é", ".data", "__.data"),
+            ("vierundé", ".data", "vierund_.data"),
         ];
         for (object, section, name) in cases {
             assert_eq!(kernel_map_name(object, section), name);
