@@ -16,12 +16,14 @@ pub(super) struct Callbacks<'s> {
     /// Sub-programs by name; of those that share one the first. Empty when nothing is tagged.
     subprograms: HashMap<&'s [u8], FunctionIndex>,
     /// Names of callbacks, or why there is none that can be used.
-    tagged: HashMap<Vec<u8>, Result<Vec<u8>, &'static str>>,
+    tagged: Tagged,
+    /// A tag on what is no program, of which nobody knows the program that was meant.
+    misplaced: Option<String>,
 }
 
 impl<'s> Callbacks<'s> {
     pub(super) fn read(spec: &'s Spec) -> Callbacks<'s> {
-        let tagged = spec.btf.as_ref().map(tags).unwrap_or_default();
+        let (tagged, misplaced) = spec.btf.as_ref().map(|btf| tags(spec, btf)).unwrap_or_default();
         let mut subprograms = HashMap::new();
         if !tagged.is_empty() {
             for (at, function) in
@@ -30,16 +32,19 @@ impl<'s> Callbacks<'s> {
                 subprograms.entry(function.name.as_bytes()).or_insert(FunctionIndex(at));
             }
         }
-        Callbacks { spec, subprograms, tagged }
+        Callbacks { spec, subprograms, tagged, misplaced }
     }
 
     /// The callback of a program, if it names one.
     pub(super) fn of(&self, program: &ProgramSpec) -> Result<Option<FunctionIndex>, RelocateError> {
+        let fail =
+            |reason: String| RelocateError::ExceptionCallback { program: program.name.clone(), reason };
+        if let Some(misplaced) = &self.misplaced {
+            return Err(fail(misplaced.clone()));
+        }
         if self.tagged.is_empty() {
             return Ok(None);
         }
-        let fail =
-            |reason: String| RelocateError::ExceptionCallback { program: program.name.clone(), reason };
         let function = self.spec.functions.get(program.function.0);
         let name = function.and_then(|function| self.tagged.get(function.name.as_bytes()));
         let name = match name {
@@ -61,12 +66,24 @@ impl<'s> Callbacks<'s> {
     }
 }
 
-fn tags(btf: &Btf) -> HashMap<Vec<u8>, Result<Vec<u8>, &'static str>> {
+type Tagged = HashMap<Vec<u8>, Result<Vec<u8>, &'static str>>;
+
+fn tags(spec: &Spec, btf: &Btf) -> (Tagged, Option<String>) {
     let mut tagged = HashMap::new();
+    let mut misplaced = None;
     for tag in btf.types().filter(|ty| ty.kind() == Kind::DECL_TAG && ty.component_index() == Some(-1)) {
         let Some(callback) = tag.name_bytes().strip_prefix(TAG) else { continue };
         let Ok(function) = btf.ty(tag.type_id()) else { continue };
-        let answer = if function.kind() != Kind::FUNC || function.linkage() != Some(Linkage::GLOBAL) {
+        let name = function.name_bytes();
+        let global = function.kind() == Kind::FUNC && function.linkage() == Some(Linkage::GLOBAL);
+        let is_program = |program: &ProgramSpec| program.name.as_bytes() == name;
+        if !global && !(function.kind() == Kind::FUNC && spec.programs.iter().any(is_program)) {
+            misplaced.get_or_insert_with(|| {
+                format!("the tag `{}` is on `{}`, which is no program", tag.name(), function.name())
+            });
+            continue;
+        }
+        let answer = if !global {
             Err("its exception callback tag belongs on a global function")
         } else if callback.is_empty() {
             Err("its exception callback tag names no function")
@@ -75,9 +92,9 @@ fn tags(btf: &Btf) -> HashMap<Vec<u8>, Result<Vec<u8>, &'static str>> {
         };
         // With two tags the kernel is told of neither, and says so.
         tagged
-            .entry(function.name_bytes().to_vec())
+            .entry(name.to_vec())
             .and_modify(|known| *known = Err("it has two exception callback tags"))
             .or_insert(answer);
     }
-    tagged
+    (tagged, misplaced)
 }
