@@ -137,7 +137,7 @@ fn both_byte_orders_say_the_same() {
         let (big, little) = match (Spec::open(&big_path), Spec::open(&little_path)) {
             (Ok(big), Ok(little)) => (big, little),
             (Err(big), Err(little)) => {
-                assert_eq!(big.to_string(), little.to_string());
+                assert_eq!(chain(&big).replace(".eb.o", ".o"), chain(&little));
                 continue;
             }
             (big, little) => panic!("{}: {:?} and {:?}", big_path.display(), big.err(), little.err()),
