@@ -250,3 +250,49 @@ fn a_fault_is_told_with_its_line_and_registers() {
     let told = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
     assert!(format!("{error}: {told}").contains(&text), "{error}: {told}");
 }
+
+#[test]
+fn breakpoints_where_nothing_stops_are_told() {
+    let sim = SimKernel::new();
+    let object = load(&sim);
+    let mut debugger = Debugger::new(&sim);
+    debugger.break_at(SOURCE, line("count->packets += 1;"));
+    debugger.break_at_function("count_packets");
+    debugger.break_at_instruction("count_packets", 1);
+    assert_eq!(debugger.misplaced(), [""; 0]);
+    debugger.break_at(SOURCE, 1);
+    debugger.break_at("filter.c", 1);
+    debugger.break_at_function("count_packet");
+    debugger.break_at_instruction("count_pakets", 1);
+    debugger.break_at_instruction("count_packets", 1000);
+    let told = debugger.misplaced();
+    let parts = [
+        "breakpoint 3, packet_counter.bpf.c:1: no instruction comes from this line; the nearest that has some: ",
+        "breakpoint 4, filter.c:1: no program that is loaded comes from this file, only from ",
+        "breakpoint 5, function `count_packet`: no program that is loaded has it; similar: count_packets",
+        "breakpoint 6, program `count_pakets`: none of that name is loaded; similar: count_packets",
+        "breakpoint 7, program `count_packets`: it has no instruction 1000, only ",
+    ];
+    assert_eq!(told.len(), parts.len(), "{told:?}");
+    for (told, part) in told.iter().zip(parts) {
+        assert!(told.starts_with(part), "{told}");
+    }
+    drop(object);
+}
+
+/// Kernels keep 15 bytes of a name.
+#[test]
+fn long_names_are_those_that_a_kernel_keeps() {
+    let sim = SimKernel::builder().coverage().build().unwrap();
+    let mut builder = ProgramBuilder::new(ProgType::RAW_TRACEPOINT, "GPL");
+    builder.name("a_name_of_many_letters");
+    builder.asm().mov64_imm(Reg::R0, 7).exit();
+    let program = builder.load(&Kernel::new(sim.clone())).unwrap();
+    let mut debugger = Debugger::new(&sim);
+    let at = debugger.break_at_instruction("a_name_of_many_letters", 1);
+    assert_eq!(debugger.misplaced(), [""; 0]);
+    let (_, stop) = debugger.run(|| program.run(&RunInput::new()).unwrap(), skep::sim::Session::resume);
+    assert_eq!(stop, Stop::Breakpoint(at));
+    assert!(sim.coverage().program("a_name_of_many_letters").is_some());
+    assert!(sim.coverage().program("a_name_of_many").is_none());
+}

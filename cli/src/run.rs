@@ -80,6 +80,9 @@ pub(crate) struct Args {
     /// Print how often each line of C was come to (simulated kernel).
     #[arg(long)]
     coverage: bool,
+    /// Write which lines and branches were come to for genhtml and editors, as LCOV (simulated kernel).
+    #[arg(long, value_name = "FILE")]
+    lcov: Option<PathBuf>,
     /// Print one JSON object for each packet, and one at the end.
     #[arg(long)]
     pub(crate) json: bool,
@@ -148,8 +151,9 @@ type Elements = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let sim = (args.kernel == Place::Sim).then(|| simulated(args)).transpose()?;
-    if sim.is_none() && (args.trace || args.coverage || args.btf.is_some() || !args.event.is_empty()) {
-        let what = "--trace, --coverage, --btf and --event are for the simulated kernel: leave them out, or `--kernel linux`";
+    let watches = args.trace || args.coverage || args.lcov.is_some();
+    if sim.is_none() && (watches || args.btf.is_some() || !args.event.is_empty()) {
+        let what = "--trace, --coverage, --lcov, --btf and --event are for the simulated kernel: leave them out, or `--kernel linux`";
         return Err(out::Usage(what.to_owned()).into());
     }
     let kernel = sim.clone().map_or_else(Kernel::linux, Kernel::new);
@@ -162,7 +166,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let name = choose(args, &spec)?;
     spec.maps.iter_mut().for_each(|map| map.pinning = Pinning::None);
-    let capture = args.out.as_ref().map(|file| Capture::new(file)).transpose()?;
+    let capture = args.out.as_ref().map(|file| Written::new("--out", file)).transpose()?;
+    let lcov = args.lcov.as_ref().map(|file| Written::new("--lcov", file)).transpose()?;
     let object = load_for(&kernel, &spec, &name).map_err(|error| without_types(args, error))?;
     if let Some(file) = &args.maps {
         fill(&object, file)?;
@@ -184,7 +189,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     left.coverage = sim.as_ref().filter(|_| args.coverage).map(|sim| sim.coverage().to_string());
     report::left(args, &left)?;
     if let Some(capture) = capture {
-        capture.write(&outputs)?;
+        capture.write(&pcap::write(&outputs))?;
+    }
+    if let Some((lcov, sim)) = lcov.zip(sim.as_ref()) {
+        lcov.write(sim.coverage().lcov().as_bytes())?;
     }
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
@@ -201,7 +209,8 @@ fn events(args: &Args, sim: &SimKernel, kernel: &Kernel, mut spec: Spec) -> Resu
         return Err(out::Usage(what).into());
     }
     spec.maps.iter_mut().for_each(|map| map.pinning = Pinning::None);
-    let capture = args.out.as_ref().map(|file| Capture::new(file)).transpose()?;
+    let capture = args.out.as_ref().map(|file| Written::new("--out", file)).transpose()?;
+    let lcov = args.lcov.as_ref().map(|file| Written::new("--lcov", file)).transpose()?;
     let object = event::load(kernel, &spec, args).map_err(|error| without_types(args, error))?;
     if let Some(file) = &args.maps {
         fill(&object, file)?;
@@ -227,14 +236,17 @@ fn events(args: &Args, sim: &SimKernel, kernel: &Kernel, mut spec: Spec) -> Resu
     left.coverage = args.coverage.then(|| sim.coverage().to_string());
     report::left(args, &left)?;
     if let Some(capture) = capture {
-        capture.write(&outputs)?;
+        capture.write(&pcap::write(&outputs))?;
+    }
+    if let Some((lcov, sim)) = lcov.zip(Some(sim)) {
+        lcov.write(sim.coverage().lcov().as_bytes())?;
     }
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn simulated(args: &Args) -> Result<SimKernel> {
     let mut builder = SimKernel::builder().seed(args.seed);
-    if args.coverage {
+    if args.coverage || args.lcov.is_some() {
         builder = builder.coverage();
     }
     if let Some(file) = &args.btf {
@@ -244,21 +256,22 @@ fn simulated(args: &Args) -> Result<SimKernel> {
     builder.build().context("--btf: the types of a kernel are damaged")
 }
 
-/// A capture that is written when all is run. It is made before, so that nothing runs in vain.
-struct Capture<'a> {
+/// A file that is written when all is run. It is made before, so that nothing runs in vain.
+struct Written<'a> {
+    option: &'static str,
     path: &'a Path,
     file: fs::File,
 }
 
-impl Capture<'_> {
-    fn new(path: &Path) -> Result<Capture<'_>> {
-        let file = fs::File::create(path).with_context(|| format!("--out: write {}", path.display()))?;
-        Ok(Capture { path, file })
+impl Written<'_> {
+    fn new<'a>(option: &'static str, path: &'a Path) -> Result<Written<'a>> {
+        let file = fs::File::create(path).with_context(|| format!("{option}: write {}", path.display()))?;
+        Ok(Written { option, path, file })
     }
 
-    fn write(mut self, packets: &[Vec<u8>]) -> Result<()> {
-        let done = self.file.write_all(&pcap::write(packets));
-        done.with_context(|| format!("--out: write {}", self.path.display()))
+    fn write(mut self, bytes: &[u8]) -> Result<()> {
+        let done = self.file.write_all(bytes);
+        done.with_context(|| format!("{}: write {}", self.option, self.path.display()))
     }
 }
 

@@ -80,6 +80,31 @@ fn instructions_and_coverage() {
     assert!(missed.trim_start().starts_with("#####"), "{missed}");
 }
 
+/// The file agrees with itself, as those who read it check.
+#[test]
+fn coverage_for_other_tools() {
+    let file = File::new("coverage.info", "");
+    let output = skep("blocklist.bpf.o", &["--hex", UDP, "--lcov", file.path()]);
+    assert!(output.status.success());
+    let text = fs::read_to_string(&file.0).expect("it was written");
+    let numbers = |key: &str| -> Vec<Vec<u64>> {
+        let of = text.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        of.map(|rest| rest.split(',').filter_map(|number| number.parse().ok()).collect()).collect()
+    };
+    let lines = numbers("DA");
+    assert!(lines.is_sorted() && lines.iter().all(|line| line.len() == 2), "{text}");
+    assert_eq!(numbers("LF"), [[lines.len() as u64]]);
+    let hit = lines.iter().filter(|line| line[1] > 0).count();
+    assert!(hit > 0 && hit < lines.len());
+    assert_eq!(numbers("LH"), [[hit as u64]]);
+    assert_eq!(numbers("BRF"), [[numbers("BRDA").len() as u64]]);
+    assert_eq!(numbers("FNF"), [[text.lines().filter(|line| line.starts_with("FN:")).count() as u64]]);
+    assert!(text.starts_with("TN:\nSF:") && text.ends_with("end_of_record\n"), "{text}");
+    let refused = skep("blocklist.bpf.o", &["--hex", UDP, "--lcov", "/no/such/file"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--lcov: write /no/such/file"));
+    assert_eq!(skep("blocklist.bpf.o", &["--kernel", "linux", "--lcov", "x"]).status.code(), Some(2));
+}
+
 #[test]
 fn a_capture_and_filled_maps() {
     let packet: Vec<u8> = (0..34)

@@ -263,7 +263,9 @@ impl Program {
                 Err(self
                     .not_attachable("nothing names a tracepoint for it: use link::raw_tracepoint::attach"))
             }
-            _ => Err(self.not_attachable("this version attaches XDP, raw tracepoints and BTF tracing")),
+            _ => Err(self.not_attachable(
+                "this version attaches XDP, raw tracepoints and BTF tracing; in a simulated kernel `SimKernel::attach` attaches others",
+            )),
         }
     }
 

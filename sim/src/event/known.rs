@@ -221,7 +221,7 @@ fn unknown(kernel: &SimKernel, place: &Named) -> EventError {
 }
 
 /// Those of the names that are similar, the nearest first.
-pub(super) fn near(name: &str, all: impl IntoIterator<Item = String>) -> Vec<String> {
+pub(crate) fn near(name: &str, all: impl IntoIterator<Item = String>) -> Vec<String> {
     let most = (name.len() / 4).clamp(1, 4);
     // The end of what has several parts says most.
     let last = |name: &str| name.rsplit(['/', ':']).next().unwrap_or_default().to_owned();

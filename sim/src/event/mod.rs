@@ -38,7 +38,7 @@ pub use attach::AttachPoint;
 pub(crate) use attach::{Code, Point, PointKind};
 pub use call::{CallOutcome, FunctionCall, Lsm, LsmOutcome};
 pub use device::{DeviceAccess, DeviceOutcome};
-pub(crate) use known::Named;
+pub(crate) use known::{Named, near};
 pub use option::{OptionCall, OptionOutcome};
 pub use outcome::{EventError, Run, Runs, TraceEffect};
 pub use packet::{Fate, Passage, Receive, Transmit, Verdict};

@@ -3,6 +3,7 @@
 use skep_sys::abi::{Errno, LinkId, ProgId};
 
 use crate::image::ImageError;
+use crate::name::is_called;
 use crate::vm::Fault;
 
 /// Why an event cannot happen.
@@ -222,9 +223,9 @@ impl Runs {
         self.0.iter().filter_map(|run| run.result.as_ref().ok().copied()).collect()
     }
 
-    /// What the program of a name returned, in its first run that was not stopped.
+    /// What the program of a name returned, in its first run that was not stopped. Of the name a kernel keeps 15 bytes.
     pub fn value(&self, program: &str) -> Option<u64> {
-        let mut theirs = self.0.iter().filter(|run| run.program == program);
+        let mut theirs = self.0.iter().filter(|run| is_called(&run.program, program));
         theirs.find_map(|run| run.result.as_ref().ok().copied())
     }
 

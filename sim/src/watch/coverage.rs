@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use skep_asm::Op;
 
+use crate::name::is_called;
 use crate::prog::Prog;
 use crate::vm::{SourceLine, Vm};
 
@@ -231,9 +232,9 @@ impl ProgramCoverage {
 }
 
 impl Coverage {
-    /// What a program came to, by its name.
+    /// What a program came to, by its name, of which the kernel keeps 15 bytes.
     pub fn program(&self, name: &str) -> Option<&ProgramCoverage> {
-        self.programs.iter().find(|program| program.name == name)
+        self.programs.iter().find(|program| is_called(&program.name, name))
     }
 
     /// Adds what was counted elsewhere, such as on the kernel of another test, line by line.

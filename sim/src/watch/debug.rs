@@ -9,6 +9,7 @@ use skep_asm::Reg;
 
 use super::inspect::{Entry, FrameView, Halted};
 use crate::kernel::SimKernel;
+use crate::name::is_called;
 use crate::vm::{Fault, SourceLine, Vm};
 
 /// Stops programs of a simulated kernel where it is told to, so that a test can look at what they hold.
@@ -65,7 +66,7 @@ impl fmt::Debug for Breakpoint {
 }
 
 #[derive(Debug)]
-enum Place {
+pub(super) enum Place {
     /// The end of a file's path, and a line.
     Line(String, u32),
     /// The start of a function.
@@ -175,12 +176,22 @@ impl Debugger {
         Debugger { sim: sim.clone(), breakpoints: Vec::new() }
     }
 
+    pub(super) fn sim(&self) -> &SimKernel {
+        &self.sim
+    }
+
+    /// Where the breakpoints are, in their order.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.breakpoints.iter().map(|breakpoint| &breakpoint.place)
+    }
+
     fn add(&mut self, place: Place) -> usize {
         self.breakpoints.push(Breakpoint { place, condition: None });
         self.breakpoints.len() - 1 // one was pushed
     }
 
     /// Stops where a line begins, by the end of the path of its file: `filter.c`. Answers the number of the breakpoint.
+    /// [`misplaced`](Debugger::misplaced) tells of lines that no program has.
     pub fn break_at(&mut self, file: impl Into<String>, line: u32) -> usize {
         self.add(Place::Line(file.into(), line))
     }
@@ -190,13 +201,13 @@ impl Debugger {
         self.add(Place::Function(name.into()))
     }
 
-    /// Stops before an instruction of a program, by the program's name as the kernel knows it (15 bytes at most) and the slot.
+    /// Stops before an instruction of a program, by the program's name and the slot.
     pub fn break_at_instruction(&mut self, program: impl Into<String>, index: usize) -> usize {
         self.add(Place::Instruction(program.into(), index))
     }
 
-    /// Lets a breakpoint stop only when this says so of the registers `r0` to `r10`. Nothing happens for a number that no
-    /// breakpoint has.
+    /// Lets a breakpoint stop only when this says so of the registers `r0` to `r10`. A number that no breakpoint has
+    /// is one of another debugger: nothing happens.
     pub fn condition(&mut self, breakpoint: usize, condition: impl Fn(&[u64; 11]) -> bool + Send + 'static) {
         if let Some(breakpoint) = self.breakpoints.get_mut(breakpoint) {
             breakpoint.condition = Some(Box::new(condition));
@@ -431,7 +442,7 @@ impl Breakpoint {
                 vm.prog().function_start(vm.pc()) == vm.pc()
                     && vm.prog().function_name(vm.pc()).is_some_and(|function| function == *name)
             }
-            Place::Instruction(program, slot) => vm.pc() == *slot && vm.prog().name() == program,
+            Place::Instruction(program, slot) => vm.pc() == *slot && is_called(vm.prog().name(), program),
         };
         let mut registers = [0; 11];
         registers.copy_from_slice(vm.registers());

@@ -7,6 +7,7 @@ use skep_asm::Reg;
 use skep_btf::{Btf, Kind, TypeId};
 
 use crate::map::Map;
+use crate::name::is_called;
 use crate::prog::Prog;
 use crate::vm::{SourceLine, Vm};
 
@@ -173,7 +174,7 @@ impl<'a> Halted<'a> {
     /// The elements of a map that the program uses, keys and values as C writes them where the map has types, else in
     /// hexadecimal digits; of per-CPU maps the values of this CPU. None when it uses no map of that name.
     pub fn map(&self, name: &str) -> Option<Vec<(String, String)>> {
-        let map = self.vm.prog().save().into_iter().find(|map| map.name == name)?;
+        let map = self.vm.prog().save().into_iter().find(|map| is_called(&map.name, name))?;
         let show = |key: bool, bytes: &[u8]| show(&map, key, bytes);
         let values = map.values(self.vm.cpu).into_iter().map(|(key, value)| {
             let mut bytes = vec![0; value.len()];

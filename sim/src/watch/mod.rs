@@ -3,6 +3,7 @@
 mod coverage;
 mod debug;
 mod inspect;
+mod misplaced;
 mod trace;
 
 use std::sync::atomic::{AtomicBool, Ordering};
