@@ -18,6 +18,8 @@ use crate::tables;
 
 /// Modes of XDP that a link may ask for: `XDP_FLAGS_SKB_MODE`, `_DRV_MODE` and `_HW_MODE`.
 const XDP_MODES: u32 = 0b1110;
+/// The mode that no driver has a part in (`XDP_FLAGS_SKB_MODE`).
+const XDP_GENERIC: u32 = 0b0010;
 
 pub(crate) fn new_link(
     kernel: &Inner,
@@ -155,6 +157,10 @@ fn link_xdp(kernel: &Inner, prog: &Arc<Prog>, request: &LinkCreate<'_>) -> Resul
     }
     if kernel.xdp_link(ifindex).is_some() {
         return Err(Errno::EBUSY);
+    }
+    let generic = request.flags & XDP_GENERIC != 0;
+    if prog.device.is_some_and(|device| device != ifindex || generic) {
+        return Err(Errno::EINVAL);
     }
     new_link(kernel, prog, Place::Xdp { ifindex }, 0)
 }

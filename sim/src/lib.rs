@@ -139,7 +139,7 @@ pub use image::{FieldValue, ImageError, KernelMemory, KernelObject, ProcessMemor
 pub use kernel::{Live, SimKernel};
 pub use net::{
     Connection, ConnectionId, ConnectionStatus, Destination, Dropper, Effect, Interface, Route, RouteKind,
-    Socket, SocketId, TcpState,
+    Socket, SocketId, TcpState, XdpHints,
 };
 pub use ring::{RingQuery, RingRecord};
 pub use snapshot::{RestoreError, Snapshot};

@@ -71,6 +71,8 @@ pub struct Loader {
     types: Option<Btf>,
     /// What programs attach to, by their names.
     programs: Vec<(String, Arc<LoadedProgram>)>,
+    /// Devices that programs are bound to, by the names of the programs.
+    devices: Vec<(String, u32)>,
     reuse: Reuse,
     token_path: Option<PathBuf>,
     token: OnceLock<token::Found>,
@@ -86,6 +88,7 @@ impl Loader {
             prune: false,
             types: None,
             programs: Vec::new(),
+            devices: Vec::new(),
             reuse: Reuse::default(),
             token_path: None,
             token: OnceLock::new(),
@@ -161,6 +164,32 @@ impl Loader {
         })?;
         self.programs.push((program.to_owned(), Arc::new(to)));
         Ok(self)
+    }
+
+    /// Binds an XDP program of the object to a network device, by its index (`BPF_F_XDP_DEV_BOUND_ONLY`, Linux 6.3). Only such programs call
+    /// the functions of its driver that tell of packets (`bpf_xdp_metadata_rx_timestamp`, `_rx_hash`, `_rx_vlan_tag`), and they attach
+    /// to no other device. They cannot be test-run.
+    ///
+    /// ```
+    /// use skep::sim::{Receive, SimKernel};
+    /// use skep::{Kernel, Loader, Spec};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let spec = Spec::parse("xdp_metadata", include_bytes!("../../testdata/run/xdp_metadata.o"))?;
+    /// # let types = spec.btf.as_ref().unwrap().bytes().to_vec();
+    /// let sim = SimKernel::builder().interface("eth0", 2).btf(types).build()?;
+    /// let object = Loader::new(&Kernel::new(sim.clone())).device("hints", 2).load(&spec)?;
+    /// let _link = object.program("hints")?.attach_xdp("eth0")?;
+    ///
+    /// let packet = Receive::new("eth0", [0; 64]).rx_timestamp(1234);
+    /// let _ = sim.fire(packet)?;
+    /// assert_eq!(object.global::<u64>("timestamp")?, 1234);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn device(mut self, program: &str, ifindex: u32) -> Self {
+        self.devices.push((program.to_owned(), ifindex));
+        self
     }
 
     /// Uses a map that is there instead of making one: of another object, opened from a pin, or made by hand. It must have
@@ -394,6 +423,7 @@ impl Loader {
             target,
             maps: &maps,
             modules: &plan.modules,
+            devices: &self.devices,
             license: &plan.license,
             version: plan.version,
             btf_fd: btf_fd.as_ref(),

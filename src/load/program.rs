@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use skep_asm::Insn;
 use skep_btf::Btf;
-use skep_sys::abi::{AttachType, Errno, MapType, ProgType, UpdateFlags};
+use skep_sys::abi::{AttachType, Errno, MapType, ProgFlags, ProgType, UpdateFlags};
 use skep_sys::request::{AttachTarget, LogBuffer, MapCreate, ProgLoad, Records};
 use skep_sys::{BtfFd, Feature, Kernel, LoadedProgram, MapError, MapFd};
 
@@ -32,6 +32,8 @@ pub(crate) struct Context<'l> {
     pub(crate) maps: &'l [Option<MapFd>],
     /// Modules whose functions the object calls.
     pub(crate) modules: &'l [String],
+    /// Devices that programs are bound to, by the names of the programs.
+    pub(crate) devices: &'l [(String, u32)],
     pub(crate) license: &'l str,
     pub(crate) version: Option<u32>,
     /// The loaded types of the object.
@@ -71,6 +73,10 @@ pub(crate) fn load(
     request.name = &plan.kernel_name;
     request.expected_attach_type = attach_type(context.kernel, plan);
     request.flags = plan.flags;
+    if let Some((_, ifindex)) = context.devices.iter().find(|(name, _)| *name == plan.name) {
+        request.ifindex = *ifindex;
+        request.flags |= ProgFlags::XDP_DEV_BOUND_ONLY;
+    }
     request.kern_version = match context.version {
         Some(version) => version,
         None => context.kernel.version_code().unwrap_or(0),

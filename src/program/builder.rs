@@ -286,6 +286,7 @@ impl ProgramBuilder {
             target: &target,
             maps: &handles,
             modules: &modules,
+            devices: &[],
             license: &self.license,
             version: None,
             btf_fd: btf.as_ref(),

@@ -9,7 +9,7 @@ use super::scene::check_cpu;
 use super::socket_life::no_socket;
 use super::{Event, EventError};
 use crate::kernel::SimKernel;
-use crate::net::{Destination, Dropper, Effect, SocketId};
+use crate::net::{Destination, Dropper, Effect, Hints, SocketId};
 
 /// A packet that a device receives: it goes through its XDP program, tcx programs at its ingress, netfilter programs, the choice of a socket,
 /// and the ingress programs of that socket's control groups.
@@ -40,12 +40,19 @@ pub struct Receive {
     packet: Vec<u8>,
     queue: u32,
     cpu: u32,
+    hints: Hints,
 }
 
 impl Receive {
     /// A packet, with its link header, at the device with a name.
     pub fn new(interface: impl Into<String>, packet: impl Into<Vec<u8>>) -> Receive {
-        Receive { interface: interface.into(), packet: packet.into(), queue: 0, cpu: 0 }
+        Receive {
+            interface: interface.into(),
+            packet: packet.into(),
+            queue: 0,
+            cpu: 0,
+            hints: Hints::default(),
+        }
     }
 
     /// The queue that it comes in by: 0 by default.
@@ -57,6 +64,27 @@ impl Receive {
     /// The CPU that it is worked on: 0 by default.
     pub fn cpu(mut self, cpu: u32) -> Self {
         self.cpu = cpu;
+        self
+    }
+
+    /// When the device says that it came, in nanoseconds: what `bpf_xdp_metadata_rx_timestamp` answers, and where the packet passes
+    /// the field `hwtstamp` of `__sk_buff`. If nothing is said the former answers `ENODATA`.
+    pub fn rx_timestamp(mut self, timestamp: u64) -> Self {
+        self.hints.timestamp = Some(timestamp);
+        self
+    }
+
+    /// The hash of its flow as the device says, and of what it is (`enum xdp_rss_hash_type`): what `bpf_xdp_metadata_rx_hash`
+    /// answers, and where the packet passes the field `hash` of `__sk_buff`. If nothing is said the former answers `ENODATA`.
+    pub fn rx_hash(mut self, hash: u32, rss_type: u32) -> Self {
+        self.hints.hash = Some((hash, rss_type));
+        self
+    }
+
+    /// The VLAN tag that the device took out of the packet: its protocol, such as `0x8100`, and TCI. It is what
+    /// `bpf_xdp_metadata_rx_vlan_tag` answers, and the packet's where it passes. If nothing is said the former answers `ENODATA`.
+    pub fn rx_vlan_tag(mut self, protocol: u16, tci: u16) -> Self {
+        self.hints.vlan = Some((protocol, tci));
         self
     }
 }
@@ -206,7 +234,7 @@ impl Event for Receive {
         let ifindex = device(kernel, &self.interface)?;
         check_length(&self.packet)?;
         let mut road = Road::new(kernel, self.cpu);
-        let fate = road.receive(ifindex, self.queue, self.packet)?;
+        let fate = road.receive_with(ifindex, self.queue, self.packet, self.hints)?;
         Ok(road.end(fate))
     }
 }

@@ -10,9 +10,10 @@ use super::EventError;
 use super::packet::{Fate, Passage, Verdict};
 use crate::kernel::SimKernel;
 use crate::link::{Link, Place};
-use crate::net::{Destination, Dropper, Effect, Hook, SocketId};
+use crate::net::{Destination, Dropper, Effect, Hints, Hook, SocketId};
 use crate::packet::flow::Flow;
 use crate::packet::skb::{ETH_IPV4, ETH_IPV6, packet_type};
+use crate::packet::vlan::{Vlan, tag, untag};
 use crate::packet::xdp::{ETH_LEN, FRAME, HEADROOM, TAILROOM};
 use crate::packet::{Netfilter, Redirect, Rules, SkBuff, Skb, Xdp, netfilter_context};
 use crate::prog::Prog;
@@ -56,6 +57,7 @@ struct Tags {
     queue_mapping: u16,
     tc_index: u16,
     hash: Option<u32>,
+    hwtstamp: u64,
     socket: Option<u64>,
     /// Metadata that an XDP program left before the packet.
     meta: Vec<u8>,
@@ -71,6 +73,8 @@ pub(crate) struct Road<'k> {
     start: u64,
     packet: Vec<u8>,
     mark: u32,
+    /// What the device that it came in by said of it.
+    hints: Hints,
 }
 
 /// A place that runs out of memory is a fault of the program that took it.
@@ -81,7 +85,16 @@ fn trapped(vm: &Vm, trap: Trap) -> EventError {
 impl<'k> Road<'k> {
     pub(crate) fn new(kernel: &'k SimKernel, cpu: u32) -> Road<'k> {
         let start = kernel.0.world().net.noted();
-        Road { kernel, cpu, hops: 0, verdicts: Vec::new(), start, packet: Vec::new(), mark: 0 }
+        Road {
+            kernel,
+            cpu,
+            hops: 0,
+            verdicts: Vec::new(),
+            start,
+            packet: Vec::new(),
+            mark: 0,
+            hints: Hints::default(),
+        }
     }
 
     pub(crate) fn end(self, fate: Fate) -> Passage {
@@ -132,15 +145,37 @@ impl<'k> Road<'k> {
         }
     }
 
-    /// A device receives a packet.
-    pub(crate) fn receive(&mut self, ifindex: u32, queue: u32, frame: Vec<u8>) -> Result<Fate, EventError> {
+    /// A device receives a packet from another one.
+    fn receive(&mut self, ifindex: u32, frame: Vec<u8>) -> Result<Fate, EventError> {
+        self.receive_with(ifindex, 0, frame, Hints::default())
+    }
+
+    /// A device receives a packet, of which it says something.
+    pub(crate) fn receive_with(
+        &mut self,
+        ifindex: u32,
+        queue: u32,
+        frame: Vec<u8>,
+        hints: Hints,
+    ) -> Result<Fate, EventError> {
         if let Err(by) = self.enter(ifindex) {
             return Ok(self.dropped(ifindex, by, frame));
         }
+        self.hints = hints;
         let Some(link) = self.kernel.0.xdp_link(ifindex) else {
-            return self.stack(ifindex, frame, Tags::default());
+            return self.passed(ifindex, frame, Vec::new());
         };
         self.xdp(&link.prog(), AttachType::XDP, frame, Vec::new(), (ifindex, queue), None)
+    }
+
+    /// A packet that no XDP program kept, with what the device said of it.
+    fn passed(&mut self, ifindex: u32, mut frame: Vec<u8>, meta: Vec<u8>) -> Result<Fate, EventError> {
+        let hints = std::mem::take(&mut self.hints);
+        if let Some((proto, tci)) = hints.vlan {
+            tag(&mut frame, Vlan { proto, tci });
+        }
+        let (hash, hwtstamp) = (hints.hash.map(|(hash, _)| hash), hints.timestamp.unwrap_or(0));
+        self.stack(ifindex, frame, Tags { meta, hash, hwtstamp, ..Tags::default() })
     }
 
     /// Runs an XDP program, and does as it says.
@@ -161,6 +196,7 @@ impl<'k> Road<'k> {
         let mut packet = packet.map_err(|trap| trapped(&vm, trap))?;
         packet.frags = rest.chunks(FRAME).map(<[u8]>::to_vec).collect();
         (packet.ingress_ifindex, packet.rx_queue, packet.egress_ifindex) = (ifindex, queue, egress);
+        packet.hints = self.hints;
         let context = vm.memory.add_context(Box::new(packet)).map_err(|trap| trapped(&vm, trap))?;
         let value = self.run(&mut vm, prog, attach_type, context)?;
         let (frame, meta) = match vm.memory.context::<Xdp>().cloned() {
@@ -174,7 +210,7 @@ impl<'k> Road<'k> {
         let at = egress.unwrap_or(ifindex);
         match (value, vm.packet.redirect.take()) {
             (action::PASS, _) if egress.is_some() => self.wire(at, frame),
-            (action::PASS, _) => self.stack(ifindex, frame, Tags { meta, ..Tags::default() }),
+            (action::PASS, _) => self.passed(ifindex, frame, meta),
             (action::TX, _) if egress.is_none() => self.wire(ifindex, frame),
             (action::REDIRECT, Some(redirect)) => self.xdp_redirect(redirect, frame, meta, (ifindex, queue)),
             (action::DROP, _) => Ok(self.dropped(at, Dropper::Xdp, frame)),
@@ -197,7 +233,7 @@ impl<'k> Road<'k> {
             },
             Destination::Cpu(_) => match &redirect.prog {
                 Some(prog) => self.xdp(prog, AttachType::XDP_CPUMAP, frame, meta, from, None),
-                None => self.stack(from.0, frame, Tags { meta, ..Tags::default() }),
+                None => self.passed(from.0, frame, meta),
             },
             Destination::Broadcast(_) => {
                 let mut fate = None;
@@ -223,7 +259,7 @@ impl<'k> Road<'k> {
         self.note(Effect::Transmitted { ifindex, packet: frame.clone() });
         let peer = self.kernel.0.world().net.interfaces.get(&ifindex).and_then(|device| device.peer);
         match peer {
-            Some(peer) => self.receive(peer, 0, frame),
+            Some(peer) => self.receive(peer, frame),
             None => {
                 self.packet = frame;
                 Ok(Fate::Transmitted { ifindex })
@@ -247,6 +283,7 @@ impl<'k> Road<'k> {
         (skb.ifindex, skb.mark, skb.priority, skb.tstamp) = (ifindex, tags.mark, tags.priority, tags.tstamp);
         (skb.queue_mapping, skb.tc_index, skb.hash, skb.socket) =
             (tags.queue_mapping, tags.tc_index, tags.hash, tags.socket);
+        skb.hwtstamp = tags.hwtstamp;
         Ok((vm, skb))
     }
 
@@ -263,11 +300,14 @@ impl<'k> Road<'k> {
         let Some(first) = chain.first() else { return Ok(None) };
         let prog = first.prog();
         let rules = Rules::of(prog.prog_type);
-        let (mut vm, mut skb) = self.buffer(frame, ifindex, tags, &prog)?;
         let ingress = matches!(
             attach_type,
             AttachType::TCX_INGRESS | AttachType::CGROUP_INET_INGRESS | AttachType::NETKIT_PEER
         );
+        // The stack takes a tag out of packets that come in.
+        let vlan = if ingress { untag(frame) } else { None };
+        let (mut vm, mut skb) = self.buffer(frame, ifindex, tags, &prog)?;
+        skb.vlan = vlan;
         skb.ingress_ifindex = if ingress { ifindex } else { 0 };
         if !ingress {
             skb.pkt_type = 4;
@@ -306,6 +346,7 @@ impl<'k> Road<'k> {
                 queue_mapping: skb.queue_mapping,
                 tc_index: skb.tc_index,
                 hash: skb.hash,
+                hwtstamp: skb.hwtstamp,
                 socket: skb.socket,
                 meta: std::mem::take(&mut tags.meta),
             };

@@ -92,6 +92,7 @@ const KFUNCS: &[&[(&str, HelperFn)]] = &[
     map::KFUNCS,
     net::KFUNCS,
     net::conntrack::KFUNCS,
+    net::metadata::KFUNCS,
     object::KFUNCS,
     print::KFUNCS,
     probe::KFUNCS,

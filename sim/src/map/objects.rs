@@ -100,7 +100,8 @@ impl Elements for ObjectArray {
                 let object = resolve(number(value)?)?;
                 let prog = object.prog()?;
                 let owner = self.owner.get_or_insert_with(|| prog.clone());
-                if owner.prog_type != prog.prog_type {
+                // Nobody knows by which device one comes to a program of an array.
+                if owner.prog_type != prog.prog_type || prog.device.is_some() {
                     return Err(Errno::EINVAL);
                 }
                 object

@@ -1,5 +1,7 @@
 //! Network devices.
 
+use super::XdpHints;
+
 /// A network device of a simulated kernel.
 ///
 /// ```
@@ -31,6 +33,8 @@ pub struct Interface {
     pub rx_queues: u32,
     /// Whether it is a netkit device, which [`NETKIT_PRIMARY`](skep_sys::abi::AttachType::NETKIT_PRIMARY) programs attach to.
     pub netkit: bool,
+    /// What its driver tells XDP programs of packets, if a [`Receive`](crate::Receive) says it: all that there is by default.
+    pub xdp_hints: XdpHints,
 }
 
 impl Interface {
@@ -46,6 +50,7 @@ impl Interface {
             peer: None,
             rx_queues: 1,
             netkit: false,
+            xdp_hints: XdpHints::all(),
         }
     }
 
@@ -88,6 +93,12 @@ impl Interface {
     /// Number of queues that packets are received by.
     pub fn rx_queues(mut self, queues: u32) -> Self {
         self.rx_queues = queues;
+        self
+    }
+
+    /// What its driver tells XDP programs of packets.
+    pub fn xdp_hints(mut self, hints: XdpHints) -> Self {
+        self.xdp_hints = hints;
         self
     }
 

@@ -16,6 +16,7 @@ mod sock_ops;
 mod sockopt;
 mod sysctl;
 pub(crate) mod tcp;
+pub(crate) mod vlan;
 pub(crate) mod xdp;
 
 pub(crate) use kernel::{Layouts, SK_BUFF_NAME, kernel_context, packet_bounds, perf_context, shared_info};

@@ -4,32 +4,23 @@ use skep_sys::abi::Errno;
 
 use super::buffer::Buffer;
 use super::checksum::{self, Sum};
+use super::vlan::{ETH_QINQ, ETH_VLAN, VLAN_LEN, Vlan, tag};
 use super::xdp::ETH_LEN;
 use crate::vm::{Memory, Trap};
 
 /// EtherTypes.
 pub(crate) const ETH_IPV4: u16 = 0x0800;
 pub(crate) const ETH_IPV6: u16 = 0x86dd;
-pub(crate) const ETH_VLAN: u16 = 0x8100;
-const ETH_QINQ: u16 = 0x88a8;
 /// The smallest number that is an EtherType and no length (`ETH_P_802_3_MIN`).
 const ETH_TYPE_MIN: u16 = 0x0600;
 /// What the kernel calls frames with a length: those of Novell (`ETH_P_802_3`), whose packet begins with ones, and others
 /// (`ETH_P_802_2`).
 const ETH_802_3: u16 = 1;
 const ETH_802_2: u16 = 4;
-const VLAN_LEN: usize = 4;
 /// Room before a packet that the stack allocates (`NET_SKB_PAD`).
 pub(crate) const HEADROOM: usize = 64;
 /// The longest packet that helpers make (`BPF_SKB_MAX_LEN`).
 pub(crate) const LEN_MAX: usize = 16064;
-
-/// A tag that is kept beside the packet, as cards take it out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Vlan {
-    pub(crate) proto: u16,
-    pub(crate) tci: u16,
-}
 
 /// What is known of the checksum of the packet (`ip_summed`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,9 +149,7 @@ impl Skb {
         let from = self.mac.min(self.buffer.data);
         let mut frame = self.buffer.room(memory).get(from..self.buffer.end).unwrap_or_default().to_vec();
         if let Some(vlan) = self.vlan {
-            let tag = [vlan.proto.to_be_bytes(), vlan.tci.to_be_bytes()].concat();
-            let at = frame.len().min(12);
-            frame.splice(at..at, tag);
+            tag(&mut frame, vlan);
         }
         frame
     }

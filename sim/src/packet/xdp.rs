@@ -5,6 +5,7 @@ use std::any::Any;
 use skep_sys::abi::Errno;
 
 use super::buffer::Buffer;
+use crate::net::Hints;
 use crate::vm::{Context, Memory, Trap};
 
 /// Size of the memory that a frame lies in.
@@ -32,6 +33,8 @@ pub(crate) struct Xdp {
     pub(crate) rx_queue: u32,
     /// The device that it is about to leave through, where programs of a device map may ask.
     pub(crate) egress_ifindex: Option<u32>,
+    /// What the device says of it.
+    pub(crate) hints: Hints,
 }
 
 impl Xdp {
@@ -40,7 +43,14 @@ impl Xdp {
         let tailroom = FRAME.saturating_sub(headroom + linear.len());
         let mut buffer = Buffer::new(memory, headroom, linear, tailroom)?;
         buffer.data = (headroom + meta).min(buffer.end);
-        Ok(Xdp { buffer, frags: Vec::new(), ingress_ifindex: 1, rx_queue: 0, egress_ifindex: None })
+        Ok(Xdp {
+            buffer,
+            frags: Vec::new(),
+            ingress_ifindex: 1,
+            rx_queue: 0,
+            egress_ifindex: None,
+            hints: Hints::default(),
+        })
     }
 
     pub(crate) fn frags_len(&self) -> usize {

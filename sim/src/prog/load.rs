@@ -7,6 +7,7 @@ use skep_btf::{ExtRecord, FuncInfo, Kind, LineInfo, TypeId};
 use skep_sys::abi::{AttachType, Errno, ProgFlags, ProgType};
 use skep_sys::request::{AttachTarget, OwnedRecords, ProgLoad, Records};
 
+use super::device::bound_to;
 use super::helpers::call_name;
 use super::refs::Loads;
 use super::verify::{Subject, Verified, verify};
@@ -46,6 +47,7 @@ pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) ->
     let target = attach_target(kernel, request)?;
     check_attach_type(request)?;
     check_name(request.name)?;
+    let device = bound_to(kernel, request)?;
 
     // The kernel looks at the BTF only for the records that need it.
     let has_records = request.func_info.count() != 0 || request.line_info.count() != 0;
@@ -81,6 +83,7 @@ pub(crate) fn load(kernel: &Inner, request: &ProgLoad<'_>, log: &mut Log<'_>) ->
         typed: has_typed_pointers(request),
         load_time: kernel.now(),
         uid: 0,
+        device,
     };
     Ok(Draft(prog, loads.places))
 }
@@ -158,7 +161,7 @@ fn check_attributes(kernel: &Inner, request: &ProgLoad<'_>) -> Result<(), Errno>
         | ProgFlags::XDP_HAS_FRAGS
         | ProgFlags::XDP_DEV_BOUND_ONLY
         | ProgFlags::TEST_REG_INVARIANTS;
-    if !known.contains(request.flags) || request.ifindex != 0 {
+    if !known.contains(request.flags) {
         return Err(Errno::EINVAL);
     }
     if request.insns.is_empty() || request.insns.len() > INSNS_MAX {

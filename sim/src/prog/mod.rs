@@ -1,5 +1,6 @@
 //! Programs.
 
+mod device;
 mod entry;
 mod exception;
 mod flow;
@@ -59,6 +60,8 @@ pub(crate) struct Prog {
     typed: bool,
     load_time: u64,
     uid: u32,
+    /// The device that it is bound to.
+    pub(crate) device: Option<u32>,
 }
 
 /// The type of a kernel's or a program's BTF that a program attaches to.

@@ -281,9 +281,7 @@ pub(super) fn kernel_functions(subject: &Subject<'_>) -> Result<BTreeMap<usize, 
             return Err(invalid(format!("kernel btf_id {} is not a function", insn.imm)));
         }
         let name = name_of(btf, insn.imm);
-        if name.starts_with("bpf_xdp_metadata_")
-            && !subject.request.flags.contains(ProgFlags::XDP_DEV_BOUND_ONLY)
-        {
+        if name.starts_with("bpf_xdp_metadata_") && subject.request.ifindex == 0 {
             return Err(invalid("metadata kfuncs require device-bound program"));
         }
         names.insert(slot, name);

@@ -30,6 +30,7 @@ pub(super) fn xdp(
 ) -> Result<(), Errno> {
     let live = run.flags.contains(TestRunFlags::XDP_LIVE_FRAMES);
     if matches!(prog.expected_attach_type, AttachType::XDP_DEVMAP | AttachType::XDP_CPUMAP)
+        || prog.device.is_some()
         || !TestRunFlags::XDP_LIVE_FRAMES.contains(run.flags)
         || !live && run.batch_size != 0
     {

@@ -6,6 +6,7 @@ mod checksum;
 pub(super) mod conntrack;
 mod cookie;
 mod fib;
+pub(super) mod metadata;
 mod redirect;
 mod skb;
 mod skc;

@@ -1,0 +1,103 @@
+//! XDP programs that are bound to a device, on the running kernel.
+
+#![cfg(target_os = "linux")]
+#![allow(missing_docs, clippy::print_stdout)] // a skipped test says so
+
+mod device_conformance;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use device_conformance::World;
+use nix::sched::{CloneFlags, unshare};
+use skep::asm::{Assembler, Reg};
+use skep::sys::Kernel;
+use skep::sys::abi::{MapType, ProgType};
+use skep::sys::request::{MapCreate, ProgLoad, TestRun};
+
+/// A packet of UDP.
+const PACKET: [u8; 60] = {
+    let mut packet = [0; 60];
+    let head = [
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 8, 0, // to everyone, IPv4
+        0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0x6e, 0x9b, 192, 0, 2, 1, 192, 0, 2,
+        2, // from one to another
+        0x30, 0x39, 0, 9, 0, 26, 0, 0, // ports, length
+    ];
+    let mut at = 0;
+    while at < head.len() {
+        packet[at] = head[at];
+        at += 1;
+    }
+    packet
+};
+
+fn ip(arguments: &[&str]) -> Result<String, String> {
+    let output =
+        Command::new("ip").args(arguments).output().map_err(|error| format!("no program ip: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(format!("ip {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+/// Sends a copy of a packet through a device.
+fn send(kernel: &Kernel, device: u32) {
+    let mut asm = Assembler::new();
+    asm.mov64_imm(Reg::R2, i32::try_from(device).unwrap()).mov64_imm(Reg::R3, 0).call_helper(13).exit();
+    let insns = asm.finish().unwrap();
+    let sender = kernel.prog_load(&ProgLoad::new(ProgType::SCHED_CLS, &insns, "GPL"), None).unwrap();
+    let mut run = TestRun::default();
+    run.data_in = &PACKET;
+    assert_eq!(sender.test_run(&mut run).unwrap().retval, 0);
+}
+
+fn received(device: &str) -> u64 {
+    std::fs::read_to_string("/proc/thread-self/net/dev")
+        .unwrap()
+        .lines()
+        .find_map(|line| {
+            line.trim().strip_prefix(device)?.strip_prefix(':')?.split_whitespace().nth(1)?.parse().ok()
+        })
+        .unwrap()
+}
+
+fn run(name: &str) {
+    let skip = |why: &str| {
+        println!("skip: {name}: {why}");
+        assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{name} was skipped");
+    };
+    let kernel = Kernel::linux();
+    if let Err(errno) = kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
+        return skip(&format!("this process may not create a map: {errno}"));
+    }
+    // Each test is a thread, which gets a network of its own.
+    if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
+        return skip(&format!("no network of its own: {errno}"));
+    }
+    let pair = ip(&["link", "add", "left", "type", "veth", "peer", "name", "right"])
+        .and_then(|_| ip(&["link", "set", "left", "up"]))
+        .and_then(|_| ip(&["link", "set", "right", "up"]));
+    if let Err(why) = pair {
+        // A kernel without such devices lacks no privilege.
+        return println!("skip: {name}: {why}");
+    }
+    let devices = ["left", "right"].map(|name| {
+        let shown = ip(&["-o", "link", "show", name]).unwrap();
+        shown.split(':').next().unwrap().parse().unwrap()
+    });
+    let receive = || {
+        let before = received("left");
+        send(&kernel, devices[1]);
+        let end = Instant::now() + Duration::from_secs(5);
+        while received("left") == before && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    device_conformance::run(name, &World { kernel: &kernel, devices, receive: &receive });
+}
+
+device_conformance::tests! {
+    run:
+    bound refused hints
+}
