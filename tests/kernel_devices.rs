@@ -1,9 +1,10 @@
 //! XDP programs that are bound to a device, on the running kernel.
 
 #![cfg(target_os = "linux")]
-#![allow(missing_docs, clippy::print_stdout)] // a skipped test says so
+#![allow(missing_docs)]
 
 mod device_conformance;
+mod support;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -12,8 +13,9 @@ use device_conformance::World;
 use nix::sched::{CloneFlags, unshare};
 use skep::asm::{Assembler, Reg};
 use skep::sys::Kernel;
-use skep::sys::abi::{MapType, ProgType};
-use skep::sys::request::{MapCreate, ProgLoad, TestRun};
+use skep::sys::abi::ProgType;
+use skep::sys::request::{ProgLoad, TestRun};
+use support::{denied, linux, skip};
 
 /// A packet of UDP.
 const PACKET: [u8; 60] = {
@@ -62,25 +64,18 @@ fn received(device: &str) -> u64 {
         .unwrap()
 }
 
-fn run(name: &str) {
-    let skip = |why: &str| {
-        println!("skip: {name}: {why}");
-        assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{name} was skipped");
-    };
-    let kernel = Kernel::linux();
-    if let Err(errno) = kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
-        return skip(&format!("this process may not create a map: {errno}"));
-    }
+fn run(name: &str, body: device_conformance::Body) {
+    let Some(kernel) = linux(name) else { return };
     // Each test is a thread, which gets a network of its own.
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-        return skip(&format!("no network of its own: {errno}"));
+        return denied(name, format_args!("no network of its own: {errno}"));
     }
     let pair = ip(&["link", "add", "left", "type", "veth", "peer", "name", "right"])
         .and_then(|_| ip(&["link", "set", "left", "up"]))
         .and_then(|_| ip(&["link", "set", "right", "up"]));
     if let Err(why) = pair {
         // A kernel without such devices lacks no privilege.
-        return println!("skip: {name}: {why}");
+        return skip(name, why);
     }
     let devices = ["left", "right"].map(|name| {
         let shown = ip(&["-o", "link", "show", name]).unwrap();
@@ -94,10 +89,7 @@ fn run(name: &str) {
             std::thread::sleep(Duration::from_millis(5));
         }
     };
-    device_conformance::run(name, &World { kernel: &kernel, devices, receive: &receive });
+    body(&World { kernel: &kernel, devices, receive: &receive });
 }
 
-device_conformance::tests! {
-    run:
-    bound refused hints
-}
+device_conformance::tests! { run }

@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod device_conformance;
+mod support;
 
 use device_conformance::World;
 use skep::asm::{Assembler, Reg, Size};
@@ -14,34 +15,35 @@ use skep::{Loader, Object, Spec};
 use std::os::fd::AsFd;
 
 fn spec() -> Spec {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/run/xdp_metadata.o");
-    Spec::open(std::path::Path::new(path)).unwrap()
+    open("xdp_metadata")
+}
+
+fn open(name: &str) -> Spec {
+    let path = format!("{}/testdata/run/{name}.o", env!("CARGO_MANIFEST_DIR"));
+    Spec::open(std::path::Path::new(&path)).unwrap()
 }
 
 /// A kernel whose types have the functions of drivers, with two devices.
-fn simulated() -> (SimKernel, [u32; 2]) {
-    let types = spec().btf.unwrap().bytes().to_vec();
+fn simulated(types: &str) -> (SimKernel, [u32; 2]) {
+    let types = open(types).btf.unwrap().bytes().to_vec();
     let sim = SimKernel::builder().btf(types).build().unwrap();
     let first = sim.add_interface(Interface::new("left")).unwrap();
     let second = sim.add_interface(Interface::new("right").peer(first)).unwrap();
     (sim, [first, second])
 }
 
-fn run(name: &str) {
-    let (sim, devices) = simulated();
+fn run(name: &str, body: device_conformance::Body) {
+    let (sim, devices) = simulated(if name == "metadata" { "skb_meta" } else { "xdp_metadata" });
     let receive = || {
         let passage =
             sim.fire(Receive::new("left", [0; 64]).rx_timestamp(0).rx_hash(0x1234, 1 << 3)).unwrap();
         assert!(!passage.is_dropped());
     };
     let kernel = Kernel::new(sim.clone());
-    device_conformance::run(name, &World { kernel: &kernel, devices, receive: &receive });
+    body(&World { kernel: &kernel, devices, receive: &receive });
 }
 
-device_conformance::tests! {
-    run:
-    bound refused hints
-}
+device_conformance::tests! { run }
 
 fn answers(object: &Object) -> [i32; 3] {
     object.global("answers").unwrap()
@@ -49,7 +51,7 @@ fn answers(object: &Object) -> [i32; 3] {
 
 #[test]
 fn a_test_says_what_a_device_reports() {
-    let (sim, [left, _]) = simulated();
+    let (sim, [left, _]) = simulated("xdp_metadata");
     let kernel = Kernel::new(sim.clone());
     let object = Loader::new(&kernel).device("hints", left).load(&spec()).unwrap();
     let _link = object.program("hints").unwrap().attach_xdp(left).unwrap();

@@ -137,3 +137,57 @@ fn connections_are_given_back() {
         "0x0 is no connection that the program looked up or made"
     );
 }
+
+/// What groups count is added up for each of them and those around it, inner ones first, and once.
+#[test]
+fn counters_of_groups_are_added_up() {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+
+    use skep::btf::{BtfBuilder, IntEncoding, Linkage};
+    use skep::sim::FunctionCall;
+    use skep::sys::abi::AttachType;
+    use skep::sys::request::{LinkCreate, LinkTarget};
+
+    const SELF_ONLY: u32 = 1;
+
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/run/rstat.o");
+    let spec = Spec::open(std::path::Path::new(path)).unwrap();
+    let mut btf = BtfBuilder::from_btf(spec.btf.as_ref().unwrap());
+    let int = btf.add_int("int", 4, IntEncoding::SIGNED).unwrap();
+    let cgroup = spec.btf.as_ref().unwrap().find(b"cgroup", skep::btf::Kind::STRUCT).unwrap();
+    let cgroup = btf.add_ptr(cgroup).unwrap();
+    let proto = btf.add_func_proto(int).unwrap();
+    for (name, ty) in [("cgroup", cgroup), ("parent", cgroup), ("cpu", int)] {
+        btf.add_param(name, ty).unwrap();
+    }
+    for place in ["bpf_rstat_flush", "bpf_iter_cgroup", "cgroup_mkdir"] {
+        btf.add_func(place, Linkage::STATIC, proto).unwrap();
+    }
+    let types = btf.finish().unwrap().bytes().to_vec();
+    let sim = SimKernel::builder().btf(types).cpus(2).build().unwrap();
+    let [web, inner, other] = ["/web", "/web/inner", "/other"].map(|path| sim.add_cgroup(path).unwrap());
+    let kernel = Kernel::new(sim.clone());
+    let object = Loader::new(&kernel).load(&spec).unwrap();
+    let _counts = object.program("counts").unwrap().attach().unwrap();
+    let _adds = object.program("adds").unwrap().attach().unwrap();
+    for group in ["/web/inner", "/other", "/web/inner"] {
+        let group = sim.cgroup_object(group).unwrap();
+        let _ = sim.fire(FunctionCall::new("cgroup_mkdir").arg(&group).returns(0)).unwrap();
+    }
+    let cgroup = sim.open_cgroup("/web").unwrap();
+    let flush = || {
+        let target = LinkTarget::Cgroups { cgroup: cgroup.as_fd(), order: SELF_ONLY };
+        let program = object.program("flushes").unwrap().loaded();
+        let request = LinkCreate::new(program.as_fd(), target, AttachType::TRACE_ITER);
+        let link = kernel.link_create(&request).unwrap();
+        link.iterate().unwrap().read_to_end(&mut Vec::new()).unwrap();
+        object.global::<u32>("calls").unwrap()
+    };
+    assert_eq!(flush(), 2, "{:?}", sim.faults());
+    let noted = |name: &str| object.global::<[u64; 8]>(name).unwrap()[..2].to_vec();
+    assert_eq!((noted("groups"), noted("cpus")), (vec![inner, web], vec![0, 0]));
+    assert_eq!(noted("parents")[0], web);
+    assert_ne!(noted("parents")[1], other);
+    assert_eq!(flush(), 2, "{:?}", sim.faults());
+}

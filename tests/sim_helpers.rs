@@ -22,6 +22,7 @@ fn kernel(test: &str) -> Option<(Kernel, Wait)> {
         "nested_objects" => Some("objects_nested"),
         "resilient_locks" => Some("locks"),
         "connections" | "translated_connections" | "connection_errors" => Some("conntrack"),
+        "ciphers" => Some("crypto"),
         _ => None,
     };
     if let Some(name) = types_of {
@@ -78,6 +79,10 @@ const FUNCTIONS: &[&str] = &[
     "bpf_wq_init",
     "bpf_wq_set_callback_impl",
     "bpf_wq_start",
+    "bpf_xdp_pull_data",
+    "bpf_lookup_user_key",
+    "bpf_lookup_system_key",
+    "bpf_key_put",
 ];
 
 #[test]

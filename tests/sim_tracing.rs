@@ -6,10 +6,12 @@ mod iter_conformance;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use skep::btf::{BtfBuilder, IntEncoding, Linkage};
 use skep::map::{Array, HashMap, PerCpuHashMap, PlainData, StackFrame, StackTraces};
 use skep::ring::RingBuffer;
 use skep::sim::{
-    FunctionCall, Lsm, PerfSample, RawTracepoint, SimKernel, Syscall, TableCall, Task, Tracepoint, Uprobe,
+    Effect, FunctionCall, Lsm, PerfSample, RawTracepoint, SimKernel, Socket, Syscall, TableCall, Task,
+    Tracepoint, Uprobe,
 };
 use skep::sys::abi::{AttachType, Errno};
 use skep::sys::request::{LinkCreate, LinkTarget, Uprobes};
@@ -408,6 +410,33 @@ fn iterators_go_through_tasks() -> Result {
     let row = |pid, tgid, comm: &str| (pid, tgid, comm.to_owned());
     let wanted = [row(1, 1, "init"), row(70, 60, "worker"), row(1000, 1000, "test")];
     assert_eq!(iter_conformance::tasks(&kernel)?, wanted);
+    Ok(())
+}
+
+/// Sockets are ended by iterators, and whoever asks sees it.
+#[test]
+fn iterators_end_sockets() -> Result {
+    // The types of the object, with the places that its programs are for.
+    let object = Spec::open(Path::new("testdata/run/sock_destroy.o"))?;
+    let mut btf = BtfBuilder::from_btf(object.btf.as_ref().expect("it has types"));
+    let int = btf.add_int("int", 4, IntEncoding::SIGNED)?;
+    let proto = btf.add_func_proto(int)?;
+    for place in ["bpf_iter_tcp", "bpf_iter_udp"] {
+        btf.add_func(place, Linkage::STATIC, proto)?;
+    }
+    let sim = SimKernel::builder().btf(btf.finish()?.bytes().to_vec()).build()?;
+    let kernel = Kernel::new(sim.clone());
+    let address = |port| std::net::SocketAddr::from(([10, 0, 0, 1], port));
+    let web = sim.add_socket(Socket::tcp(address(80)).listening());
+    let dns = sim.add_socket(Socket::udp(address(53)).connected(address(5353)));
+    let ended = |program, port| iter_conformance::end_sockets(&kernel, program, port);
+    assert_eq!(ended("end_tcp", 81)?, (0, 0));
+    assert_eq!(ended("end_tcp", 80)?, (1, 0));
+    assert_eq!(sim.socket(web).map(|web| web.state), Some(7));
+    assert_eq!(ended("end_udp", 53)?, (1, 0));
+    assert_eq!(sim.socket(dns).and_then(|dns| dns.remote), None);
+    let both = [Effect::SocketDestroyed { socket: web }, Effect::SocketDestroyed { socket: dns }];
+    assert_eq!(sim.take_effects(), both);
     Ok(())
 }
 

@@ -1,7 +1,5 @@
 //! XDP programs that are bound to a device, on any kernel: bodies that the test binaries run on theirs.
 
-#![allow(clippy::print_stdout)]
-
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -11,8 +9,10 @@ use skep::sys::abi::{AttachType, Errno, ProgFlags, ProgType};
 use skep::sys::request::{LinkCreate, LinkTarget, ProgLoad, TestRun};
 use skep::{Loader, Object, Spec};
 
-/// A body: what it is called, and what it does on a kernel.
-pub(crate) type Body = (&'static str, fn(&World<'_>));
+use crate::support::skip;
+
+/// A body: what it does on a kernel.
+pub(crate) type Body = fn(&World<'_>);
 
 /// A kernel, and two devices that are the ends of one cable.
 pub(crate) struct World<'a> {
@@ -22,38 +22,23 @@ pub(crate) struct World<'a> {
     pub(crate) receive: &'a dyn Fn(),
 }
 
-pub(crate) const BODIES: &[Body] = &[("bound", bound), ("refused", refused), ("hints", hints)];
+crate::support::bodies! { ($) device_conformance;
+    bound: bound,
+    refused: refused,
+    hints: hints,
+    metadata: metadata,
+}
 
-/// Runs the body of that name.
-pub(crate) fn run(name: &str, world: &World<'_>) {
-    let (_, body) = BODIES.iter().find(|(body, _)| *body == name).expect("a body of that name");
-    let has =
-        world.kernel.btf().is_ok_and(|btf| btf.find(b"bpf_xdp_metadata_rx_vlan_tag", Kind::FUNC).is_some());
-    if has {
-        body(world);
-    } else {
-        println!("skip: {name}: this kernel has no bpf_xdp_metadata_rx_vlan_tag");
+/// Whether a kernel has the functions that ask a device.
+fn has(world: &World<'_>, test: &str, function: &str) -> bool {
+    let has = world.kernel.btf().is_ok_and(|btf| btf.find(function.as_bytes(), Kind::FUNC).is_some());
+    if !has {
+        skip(test, format_args!("this kernel has no {function}"));
     }
+    has
 }
 
-/// One test per body. `$run` runs a body in a world, where it can.
-macro_rules! tests {
-    ($run:path: $($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                $run(stringify!($name));
-            }
-        )*
-
-        #[test]
-        fn every_body_is_run() {
-            let bodies: Vec<&str> = device_conformance::BODIES.iter().map(|(name, _)| *name).collect();
-            assert_eq!(bodies, [$(stringify!($name)),*]);
-        }
-    };
-}
-pub(crate) use tests;
+const HINT: &str = "bpf_xdp_metadata_rx_vlan_tag";
 
 fn spec() -> Spec {
     Spec::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/run/xdp_metadata.o")).unwrap()
@@ -74,6 +59,9 @@ fn attach(world: &World<'_>, object: &Object, device: u32, flags: u32) -> Result
 
 /// A program of a device attaches there and nowhere else, not in the mode that has no driver, and is not test-run.
 fn bound(world: &World<'_>) {
+    if !has(world, "bound", HINT) {
+        return;
+    }
     const GENERIC: u32 = 1 << 1;
     const DRIVER: u32 = 1 << 2;
 
@@ -92,6 +80,9 @@ fn bound(world: &World<'_>) {
 
 /// What cannot be bound, and what only bound programs may do.
 fn refused(world: &World<'_>) {
+    if !has(world, "refused", HINT) {
+        return;
+    }
     let [first, _] = world.devices;
     let insns = skep::asm::Assembler::new().mov64_imm(skep::asm::Reg::R0, 2).exit().finish().unwrap();
     let bind = |prog_type, ifindex, flags| {
@@ -119,6 +110,9 @@ fn refused(world: &World<'_>) {
 
 /// What a device answers that takes the time of packets, but of this one did not, and computes the hash of the flow.
 fn hints(world: &World<'_>) {
+    if !has(world, "hints", HINT) {
+        return;
+    }
     /// A hash of addresses and ports (`XDP_RSS_TYPE_L4_ANY`).
     const L4: u32 = 1 << 3;
 
@@ -134,4 +128,42 @@ fn hints(world: &World<'_>) {
     assert_eq!(object.global::<u64>("timestamp").unwrap(), 0);
     assert_ne!(object.global::<u32>("hash").unwrap(), 0);
     assert_eq!(object.global::<u32>("rss_type").unwrap(), L4);
+}
+
+/// What an XDP program leaves before a packet, a tc program reads and writes.
+fn metadata(world: &World<'_>) {
+    if !has(world, "metadata", "bpf_dynptr_from_skb_meta") {
+        return;
+    }
+    let [first, _] = world.devices;
+    let spec = Spec::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/run/skb_meta.o")).unwrap();
+    let object = Loader::new(world.kernel).load(&spec).unwrap_or_else(|error| {
+        panic!("{error:?}: {}", error.verifier_log().unwrap_or("no log"));
+    });
+    let attach = |program: &str, attach_type| {
+        let program = object.program(program).unwrap().loaded();
+        let request = LinkCreate::new(program.as_fd(), LinkTarget::Ifindex(first), attach_type);
+        world.kernel.link_create(&request).unwrap()
+    };
+    let links = [
+        attach("leaves", AttachType::XDP),
+        attach("reads", AttachType::TCX_INGRESS),
+        attach("looks", AttachType::TCX_INGRESS),
+    ];
+    (world.receive)();
+    drop(links);
+    assert_eq!(object.global::<u32>("runs").unwrap(), 1);
+    let (einval, e2big) = (-i64::from(Errno::EINVAL.0), -i64::from(Errno::E2BIG.0));
+    let noted = object.global::<[i64; 24]>("noted").unwrap();
+    // The flags of the null one, its size; the other one's size.
+    assert_eq!(noted[..5], [einval, einval, 0, 16, 0]);
+    // Reads, a pointer that is not given, writes.
+    assert_eq!(noted[5..12], [0, e2big, einval, 0, 0, einval, e2big]);
+    // Pointers to it, and what is left of it.
+    assert_eq!(noted[12..18], [1, 0, 0, 8, 1, 0]);
+    let values = object.global::<[u64; 4]>("values").unwrap();
+    assert_eq!(values[0], 0x1817_1615_1413_1211);
+    assert_eq!(values[1], 0xaabb_ccdd_0403_0201);
+    assert_eq!(values[2], 0x1413_1211_aabb_ccde);
+    assert_eq!(values[3], 0xaabb_ccde_0403_0201);
 }

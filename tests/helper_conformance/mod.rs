@@ -2,14 +2,17 @@
 //!
 //! A body builds small programs that call helpers and note what they return, and says what a kernel answers.
 
+mod ciphers;
 mod conntrack;
 mod cookies;
 mod dynptrs;
 mod events;
+mod keys;
 mod locks;
 mod loops;
 mod maps;
 mod objects;
+mod packets;
 mod rings;
 mod storage;
 mod strings;
@@ -83,6 +86,9 @@ crate::support::bodies! { ($) helper_conformance;
     connections: conntrack::connections,
     translated_connections: conntrack::translated_connections,
     connection_errors: conntrack::connection_errors,
+    pulled_packets: packets::pulled,
+    keys: keys::keys,
+    ciphers: ciphers::ciphers,
 }
 
 fn map(world: &World<'_>, map_type: MapType, key: u32, value: u32, entries: u32) -> Map {

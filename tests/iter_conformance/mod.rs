@@ -42,3 +42,18 @@ fn row(bytes: &[u8]) -> Row {
     let name = bytes[8..].split(|&byte| byte == 0).next().unwrap_or_default();
     (word(0), word(4), String::from_utf8_lossy(name).into_owned())
 }
+
+/// Ends the sockets of a port with an iterator over TCP or UDP. Answers how many there were and what the last one answered.
+pub(crate) fn end_sockets(
+    kernel: &Kernel,
+    program: &str,
+    port: u16,
+) -> Result<(u32, i32), Box<dyn std::error::Error>> {
+    let spec = Spec::parse("sock_destroy", include_bytes!("../../testdata/run/sock_destroy.o"))?;
+    let object = Loader::new(kernel).load(&spec)?;
+    object.set_global("port", &port)?;
+    let program = object.program(program)?;
+    let request = LinkCreate::new(program.as_fd(), LinkTarget::Loaded, AttachType::TRACE_ITER);
+    kernel.link_create(&request)?.iterate()?.read_to_end(&mut Vec::new())?;
+    Ok((object.global("ended")?, object.global("answered")?))
+}

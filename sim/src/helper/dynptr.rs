@@ -5,7 +5,7 @@
 
 use skep_sys::abi::{Errno, ProgType};
 
-use super::{HelperFn, answer, builtin, memory, negative, refuse};
+use super::{HelperFn, answer, builtin, memory, negative, net, refuse};
 use crate::packet::packet_bounds;
 use crate::vm::{Trap, Vm, What};
 
@@ -15,6 +15,7 @@ pub(super) const HELPERS: &[(i32, HelperFn)] =
 pub(super) const KFUNCS: &[(&str, HelperFn)] = &[
     ("bpf_dynptr_from_skb", |vm, [skb, flags, to, ..]| from_packet(vm, skb, flags, to, Kind::Skb)),
     ("bpf_dynptr_from_xdp", |vm, [xdp, flags, to, ..]| from_packet(vm, xdp, flags, to, Kind::Xdp)),
+    ("bpf_dynptr_from_skb_meta", from_skb_meta),
     ("bpf_dynptr_slice", |vm, [ptr, at, buffer, len, _]| slice(vm, ptr, at, buffer, len, false)),
     ("bpf_dynptr_slice_rdwr", |vm, [ptr, at, buffer, len, _]| slice(vm, ptr, at, buffer, len, true)),
     ("bpf_dynptr_adjust", adjust),
@@ -44,9 +45,11 @@ pub(crate) enum Kind {
     Skb,
     /// The packet of an `xdp_md`, whose address it has.
     Xdp,
+    /// What XDP programs left before the packet of a `__sk_buff`, whose address it has.
+    SkbMeta,
 }
 
-const KINDS: [Kind; 4] = [Kind::Local, Kind::Ring, Kind::Skb, Kind::Xdp];
+const KINDS: [Kind; 5] = [Kind::Local, Kind::Ring, Kind::Skb, Kind::Xdp, Kind::SkbMeta];
 
 /// A dynptr. Without an address it is null.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +108,7 @@ pub(crate) fn read(vm: &mut Vm, address: u64) -> Result<Dynptr, Trap> {
 pub(crate) fn write(vm: &mut Vm, address: u64, dynptr: &Dynptr) -> Result<(), Trap> {
     let mut bytes = [0; LEN];
     if dynptr.data != 0 {
-        let kind = KINDS.iter().position(|kind| *kind == dynptr.kind).map_or(0, |kind| kind as u32 + 1); // of four
+        let kind = KINDS.iter().position(|kind| *kind == dynptr.kind).map_or(0, |kind| kind as u32 + 1); // of five
         let size = dynptr.size & SIZE_MAX | kind << KIND_SHIFT | if dynptr.read_only { READ_ONLY } else { 0 };
         let (data, rest) = bytes.split_at_mut(8);
         data.copy_from_slice(&dynptr.data.to_ne_bytes());
@@ -154,6 +157,24 @@ fn from_packet(vm: &mut Vm, packet: u64, flags: u64, to: u64, kind: Kind) -> Res
     Ok(0)
 }
 
+/// `bpf_dynptr_from_skb_meta(skb, flags, dynptr)`.
+fn from_skb_meta(vm: &mut Vm, [skb, flags, to, ..]: [u64; 5]) -> Result<u64, Trap> {
+    let (start, end) = net::meta_bounds(vm, skb)?;
+    if flags != 0 {
+        write(vm, to, &Dynptr::NULL)?;
+        return Ok(negative(Errno::EINVAL));
+    }
+    let size = end.saturating_sub(start) as u32; // at most 252
+    write(vm, to, &Dynptr { data: skb, size, offset: 0, kind: Kind::SkbMeta, read_only: false })?;
+    Ok(0)
+}
+
+/// Where bytes of the metadata of a packet are, which move with it.
+fn meta_address(vm: &mut Vm, dynptr: &Dynptr, at: u64) -> Result<u64, Trap> {
+    let (start, _) = net::meta_bounds(vm, dynptr.data)?;
+    Ok(start.wrapping_add(dynptr.offset.into()).wrapping_add(at))
+}
+
 /// `bpf_dynptr_read(to, len, dynptr, offset, flags)`.
 fn read_bytes(vm: &mut Vm, [to, len, ptr, at, flags]: [u64; 5]) -> Result<u64, Trap> {
     let dynptr = read(vm, ptr)?;
@@ -181,6 +202,11 @@ fn load(vm: &mut Vm, dynptr: &Dynptr, at: u64, to: u64, len: u64) -> Result<u64,
         }
         Kind::Skb => helper(vm, 26, [dynptr.data, at_packet, to, len, 0]),
         Kind::Xdp => helper(vm, 189, [dynptr.data, at_packet, to, len, 0]),
+        Kind::SkbMeta => {
+            let from = meta_address(vm, dynptr, at)?;
+            memory::with_bytes(vm, from, len as usize, |vm, bytes| vm.memory.write(to, bytes))?;
+            Ok(0)
+        }
     }
 }
 
@@ -204,8 +230,11 @@ fn store(vm: &mut Vm, dynptr: &Dynptr, at: u64, from: u64, len: u64, flags: u64)
         Kind::Skb => helper(vm, 9, [dynptr.data, at_packet, from, len, flags]),
         _ if flags != 0 => Ok(negative(Errno::EINVAL)),
         Kind::Xdp => helper(vm, 190, [dynptr.data, at_packet, from, len, 0]),
-        Kind::Local | Kind::Ring => {
-            let to = dynptr.address(at);
+        Kind::Local | Kind::Ring | Kind::SkbMeta => {
+            let to = match dynptr.kind {
+                Kind::SkbMeta => meta_address(vm, dynptr, at)?,
+                _ => dynptr.address(at),
+            };
             memory::with_bytes(vm, from, len as usize, |vm, bytes| vm.memory.write(to, bytes))?;
             Ok(0)
         }
@@ -238,12 +267,22 @@ fn slice(vm: &mut Vm, ptr: u64, at: u64, buffer: u64, len: u64, writes: bool) ->
     slice_of(vm, &dynptr, at, buffer, len, writes)
 }
 
-fn slice_of(vm: &mut Vm, dynptr: &Dynptr, at: u64, buffer: u64, len: u64, writes: bool) -> Result<u64, Trap> {
+pub(super) fn slice_of(
+    vm: &mut Vm,
+    dynptr: &Dynptr,
+    at: u64,
+    buffer: u64,
+    len: u64,
+    writes: bool,
+) -> Result<u64, Trap> {
     if dynptr.data == 0 || writes && dynptr.read_only || dynptr.check(at, len).is_err() {
         return Ok(0);
     }
     if dynptr.is_memory() {
         return Ok(dynptr.address(at));
+    }
+    if dynptr.kind == Kind::SkbMeta {
+        return meta_address(vm, dynptr, at);
     }
     // What of the packet lies in one piece is pointed to.
     let (start, end) = match packet_bounds(vm, dynptr.data) {

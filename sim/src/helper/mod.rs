@@ -8,11 +8,13 @@ mod attached;
 mod cast;
 mod control;
 mod cpumask;
+mod crypto;
 mod custom;
 mod dynptr;
 mod format;
 mod held;
 mod iterate;
+mod key;
 mod lock;
 mod map;
 mod memory;
@@ -22,6 +24,7 @@ mod perf;
 mod print;
 mod probe;
 mod ring;
+mod rstat;
 mod show;
 mod stack;
 mod storage;
@@ -86,8 +89,10 @@ const KFUNCS: &[&[(&str, HelperFn)]] = &[
     cast::KFUNCS,
     control::KFUNCS,
     cpumask::KFUNCS,
+    crypto::KFUNCS,
     dynptr::KFUNCS,
     iterate::KFUNCS,
+    key::KFUNCS,
     lock::KFUNCS,
     map::KFUNCS,
     net::KFUNCS,
@@ -95,6 +100,7 @@ const KFUNCS: &[&[(&str, HelperFn)]] = &[
     net::metadata::KFUNCS,
     object::KFUNCS,
     print::KFUNCS,
+    rstat::KFUNCS,
     probe::KFUNCS,
     strings::KFUNCS,
     task::KFUNCS,

@@ -124,6 +124,16 @@ pub enum Effect {
         /// Number of bytes.
         bytes: u32,
     },
+    /// What a socket did was ended (`bpf_sock_destroy`). Whoever uses it gets `ECONNABORTED`.
+    SocketDestroyed {
+        /// The socket.
+        socket: SocketId,
+    },
+    /// The times of a packet that a socket sends are asked for (`bpf_sock_ops_enable_tx_tstamp`).
+    TimestampRequested {
+        /// The socket.
+        socket: SocketId,
+    },
     /// An acknowledgement was sent (`bpf_tcp_send_ack`).
     Acknowledged {
         /// The sequence number.

@@ -1,6 +1,6 @@
 //! The kernel's own structures of control groups.
 
-use crate::image::KernelObject;
+use crate::image::{ImageError, KernelObject};
 use crate::kernel::{Inner, SimKernel};
 
 /// Groups in groups that are looked at.
@@ -25,7 +25,7 @@ impl Inner {
     }
 
     /// The ids of all groups, each once.
-    fn cgroup_ids(&self) -> Vec<u64> {
+    pub(crate) fn cgroup_ids(&self) -> Vec<u64> {
         let world = self.world();
         let mut ids: Vec<u64> = world.net.cgroups.ids().collect();
         ids.extend(world.tasks.all().flat_map(|task| task.cgroup_path()));
@@ -44,6 +44,18 @@ impl Inner {
 }
 
 impl SimKernel {
+    /// The `struct cgroup` of a control group, as programs get it.
+    ///
+    /// # Errors
+    /// [`ImageError::NoBtf`], [`ImageError::NoType`]; [`ImageError::NoSuch`] when there is no such group.
+    pub fn cgroup_object(&self, path: &str) -> Result<KernelObject, ImageError> {
+        let (btf, ty) = self.0.type_named("cgroup")?;
+        let missing = || ImageError::NoSuch { what: format!("control group `{path}`") };
+        let id = self.0.world().net.cgroups.get(path).map(|group| group.id).ok_or_else(missing)?;
+        let address = self.cgroup_address(id).ok_or_else(missing)?;
+        Ok(KernelObject::new(self, &btf, address, ty))
+    }
+
     /// The address of the `struct cgroup` of a group, which is made at first. `None` without types, or without such a group.
     pub(crate) fn cgroup_address(&self, id: u64) -> Option<u64> {
         if let Some(address) = self.0.world().structures.cgroup(id) {

@@ -42,6 +42,7 @@ pub(crate) use metadata::Hints;
 pub use metadata::XdpHints;
 pub(crate) use objects::Structures;
 pub use route::{Route, RouteKind};
+use socket::CLOSE;
 pub(crate) use socket::{AF_INET, AF_INET6, AF_UNIX, ESTABLISHED, LISTEN, SOCK_STREAM, Shared};
 pub use socket::{Socket, SocketId, TcpState};
 pub(crate) use stream::{Psock, SockVerdict, Stream};
@@ -51,6 +52,9 @@ const EFFECTS_MAX: usize = 1 << 14;
 /// Ports that sockets get that want any (`net.ipv4.ip_local_port_range`).
 const FIRST_PORT: u16 = 32768;
 const LAST_PORT: u16 = 60999;
+/// Protocols of sockets.
+const TCP: u32 = 6;
+const UDP: u32 = 17;
 /// The cookie of the network namespace.
 pub(crate) const NETNS_COOKIE: u64 = 1;
 
@@ -186,6 +190,22 @@ impl Net {
         self.reuseport
             .retain(|shared, _| sockets.values().any(|socket| socket.shared().as_ref() == Some(shared)));
         removed
+    }
+
+    /// Ends what a socket does (`tcp_abort`, `udp_abort`).
+    pub(crate) fn destroy(&mut self, cookie: u64) -> Result<(), Errno> {
+        let socket = self.sockets.get_mut(&cookie).ok_or(Errno::ENOENT)?;
+        match socket.protocol {
+            TCP if socket.state == CLOSE => return Err(Errno::ENOENT),
+            TCP | UDP => {}
+            _ => return Err(Errno::EOPNOTSUPP),
+        }
+        socket.state = CLOSE;
+        if socket.protocol == UDP {
+            socket.remote = None;
+        }
+        self.note(Effect::SocketDestroyed { socket: SocketId(cookie) });
+        Ok(())
     }
 
     /// All sockets, in the order in which they were made.

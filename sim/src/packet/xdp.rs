@@ -149,6 +149,42 @@ impl Xdp {
         Ok(())
     }
 
+    /// `bpf_xdp_pull_data`: moves bytes from the parts behind the first one into it, and that towards the begin of its frame where there
+    /// is no room behind it.
+    pub(crate) fn pull_data(&mut self, memory: &mut Memory, len: usize) -> Result<Result<(), Errno>, Trap> {
+        let (linear, whole) = (self.buffer.len(), self.len());
+        if len <= linear {
+            self.buffer.renew(memory)?;
+            return Ok(Ok(()));
+        }
+        let mut rest = std::mem::take(&mut self.frags);
+        let pulled = self.buffer.edit(memory, |bytes, at| {
+            let headroom = at.meta.checked_sub(FRAME_HEADER).ok_or(Errno::EINVAL)?;
+            let tailroom = (FRAME - TAILROOM).saturating_sub(at.end);
+            let delta = len - linear; // it is longer
+            if len > whole || delta > headroom + tailroom {
+                return Err(Errno::EINVAL);
+            }
+            let shift = delta.saturating_sub(tailroom);
+            bytes.copy_within(at.meta..at.end, at.meta - shift); // the metadata are behind the headroom
+            (at.meta, at.data, at.end) = (at.meta - shift, at.data - shift, at.end - shift); // as are the others
+            let mut missing = delta;
+            for part in &mut rest {
+                let count = missing.min(part.len());
+                if let Some(to) = bytes.get_mut(at.end..at.end + count) {
+                    to.copy_from_slice(part.get(..count).unwrap_or_default());
+                }
+                part.drain(..count); // not more than there is
+                at.end += count;
+                missing -= count; // at most as much
+            }
+            Ok(())
+        });
+        rest.retain(|part| !part.is_empty());
+        self.frags = rest;
+        pulled
+    }
+
     fn in_range(&self, at: u64, len: usize) -> Result<usize, Errno> {
         let at = usize::try_from(at as u32).map_err(|_| Errno::EFAULT)?;
         if at > ACCESS_MAX || len > ACCESS_MAX {

@@ -81,7 +81,11 @@ impl fmt::Display for FaultKind {
             FaultKind::CallDepth => f.write_str("more than 8 functions call each other"),
             FaultKind::Memory => f.write_str("it made more pointers than a run may have"),
             FaultKind::Unsupported { function } => {
-                write!(f, "{function} is not simulated; give the kernel one of your own")
+                let how = match function.rsplit_once('#') {
+                    Some((_, number)) => format!("Builder::helper({number}, ...)"),
+                    None => format!("Builder::kfunc(\"{function}\", ...)"),
+                };
+                write!(f, "{function} is not simulated; give the kernel one of your own: {how}")
             }
             FaultKind::Instruction { text } => write!(f, "instruction `{text}` cannot be executed"),
             FaultKind::Jump => f.write_str("control left the code"),

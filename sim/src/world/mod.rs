@@ -5,8 +5,10 @@
 
 mod faults;
 mod files;
+mod keys;
 mod objects;
 mod random;
+mod rstat;
 mod task_objects;
 mod tasks;
 mod timers;
@@ -26,8 +28,10 @@ use crate::vm::Fault;
 
 use faults::Faults;
 use files::Files;
+use keys::Keys;
 use objects::Objects;
 pub(crate) use random::Random;
+use rstat::Rstat;
 pub use tasks::Task;
 pub(crate) use tasks::Tasks;
 use timers::Timers;
@@ -55,6 +59,8 @@ pub(crate) struct World {
     pub(crate) memory: MemoryImage,
     /// What tests say of files.
     pub(crate) files: Files,
+    pub(crate) keys: Keys,
+    pub(crate) rstat: Rstat,
     /// Settings below `/proc/sys`, each with a newline behind it.
     pub(crate) sysctls: BTreeMap<String, Vec<u8>>,
     /// Tables of programs that are registered without a link, which the kernel keeps.
@@ -88,6 +94,8 @@ impl World {
             tasks: Tasks::default(),
             memory: MemoryImage::default(),
             files: Files::default(),
+            keys: Keys::default(),
+            rstat: Rstat::default(),
             net: Net::new(&config.interfaces),
             structures: Structures::default(),
             trace: Trace::default(),

@@ -22,7 +22,12 @@ use crate::packet::{Netfilter, SK_BUFF_NAME, SkBuff, Skb, Xdp};
 use crate::vm::{FaultKind, Handle, Memory, Region, Trap, Vm};
 
 /// Kernel functions, by name.
-pub(super) const KFUNCS: &[(&str, HelperFn)] = &[("bpf_sock_addr_set_sun_path", bind::set_path)];
+pub(super) const KFUNCS: &[(&str, HelperFn)] = &[
+    ("bpf_sock_addr_set_sun_path", bind::set_path),
+    ("bpf_sock_destroy", socket::destroy),
+    ("bpf_sock_ops_enable_tx_tstamp", sock_ops::enable_tx_timestamp),
+    ("bpf_xdp_pull_data", xdp::pull_data),
+];
 
 /// The helper with a number.
 pub(super) fn builtin(number: i32) -> Option<HelperFn> {
@@ -108,6 +113,11 @@ fn check_context(vm: &Vm, address: u64) -> Result<(), Trap> {
         Some(Region::View(view)) if view.what() == SK_BUFF_NAME => Ok(()),
         _ => Err(FaultKind::NotA { what: "context of the program", address }.into()),
     }
+}
+
+/// Where the metadata before the packet of a `__sk_buff` begin and end.
+pub(super) fn meta_bounds(vm: &mut Vm, context: u64) -> Result<(u64, u64), Trap> {
+    with_skb(vm, context, |skb, _| Ok((skb.buffer.meta_address(), skb.buffer.data_address())))
 }
 
 /// Does something with the packet of an XDP program.

@@ -59,6 +59,24 @@ fn callback_flags(vm: &mut Vm, [context, flags, ..]: [u64; 5]) -> Result<u64, Tr
     Ok((flags & !ALL_FLAGS).into())
 }
 
+/// `bpf_sock_ops_enable_tx_tstamp(skops, flags)`.
+pub(super) fn enable_tx_timestamp(vm: &mut Vm, [context, flags, ..]: [u64; 5]) -> Result<u64, Trap> {
+    /// A packet is about to be sent (`BPF_SOCK_OPS_TSTAMP_SENDMSG_CB`).
+    const SENDMSG: u32 = 20;
+
+    let (op, cookie) = with_context(vm, context, |context, _| Ok((context.op, context.full.map(|f| f.0))))?;
+    if op != SENDMSG {
+        return Ok(negative(Errno::EOPNOTSUPP));
+    }
+    if flags != 0 {
+        return Ok(negative(Errno::EINVAL));
+    }
+    if let Some(cookie) = cookie {
+        vm.kernel.0.world().net.note(Effect::TimestampRequested { socket: SocketId(cookie) });
+    }
+    Ok(0)
+}
+
 /// `bpf_sock_map_update(ctx, map, key, flags)` and `bpf_sock_hash_update`: puts the socket of the event into a map.
 fn map_update(vm: &mut Vm, [context, map, key, flags, _]: [u64; 5], kind: MapType) -> Result<u64, Trap> {
     let map = map_of(vm, map, "bpf_sock_map_update", |found| found == kind)?;

@@ -263,3 +263,13 @@ pub(super) fn get_option(vm: &mut Vm, [at, level, name, to, len]: [u64; 5]) -> R
     vm.memory.write(to, &bytes)?;
     Ok(answer(found.map(drop)))
 }
+
+/// `bpf_sock_destroy(sock)`: ends a connection, or what listens, with `ECONNABORTED`.
+pub(super) fn destroy(vm: &mut Vm, [address, ..]: [u64; 5]) -> Result<u64, Trap> {
+    let Some(cookie) = vm.socket_at(address) else {
+        return Err(FaultKind::NotA { what: "socket", address }.into());
+    };
+    let destroyed = vm.kernel.0.world().net.destroy(cookie);
+    vm.refresh_socket(cookie);
+    Ok(answer(destroyed))
+}

@@ -45,3 +45,8 @@ pub(super) fn store_bytes(vm: &mut Vm, [context, at, from, len, _]: [u64; 5]) ->
     }
     with_xdp(vm, context, |xdp, memory| Ok(xdp.store_bytes(memory, at, &bytes))).map(answer)
 }
+
+/// `bpf_xdp_pull_data(xdp, len)`: lets the first part have so many bytes of the packet.
+pub(super) fn pull_data(vm: &mut Vm, [context, len, ..]: [u64; 5]) -> Result<u64, Trap> {
+    with_xdp(vm, context, |xdp, memory| xdp.pull_data(memory, len as u32 as usize)).map(answer)
+}
