@@ -63,9 +63,14 @@ impl Spec {
         if end > size {
             return Err(wrong);
         }
-        // What a section leaves out at its end is zero.
+        // What a section leaves out at its end is zero, and takes memory where something is written only: it can be far more
+        // than the file has.
         if map.contents.len() < end {
-            map.contents.resize(end, 0);
+            let mut whole = vec![0; end];
+            if let Some(there) = whole.get_mut(..map.contents.len()) {
+                there.copy_from_slice(&map.contents);
+            }
+            map.contents = whole;
         }
         map.contents.get_mut(start..end).ok_or(wrong)?.copy_from_slice(bytes);
         Ok(())

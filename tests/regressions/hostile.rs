@@ -322,3 +322,28 @@ fn many_programs() {
     let spec = read("many programs", object).unwrap();
     assert_eq!(spec.programs.len(), COUNT as usize);
 }
+
+/// A section of zeroes has no bytes in the file, and says of itself how many it has.
+#[test]
+fn a_section_of_zeroes_that_is_larger_than_memory() {
+    let bss = |size: u64, at: u64| {
+        let mut object = Object::new();
+        let section = object.section(".bss", DATA, Vec::new());
+        object.sections[0].kind = 8;
+        let name = object.name("far");
+        object.symbol(name, OBJECT, section, at, 4);
+        read_as("zeroes", object, |places| places[0].0 = size)
+    };
+    let error = bss(1 << 46, 0).unwrap_err();
+    assert!(error.contains("do not fit a map's value"), "{error}");
+    let mut spec = bss(0xffff_fff0, 0xf000_0000).expect("a map's value could have them");
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB")
+    };
+    let before = resident();
+    spec.set_global("far", &7u32).expect("it has four bytes");
+    assert_eq!(spec.global::<u32>("far").expect("it has four bytes"), 7);
+    assert!(resident() < before + (512 << 10), "{before} KiB became {}", resident());
+}
