@@ -108,6 +108,20 @@ fn types_say_where_variables_are() {
     }
 }
 
+/// Types say what a map is. The bytes of its definition say nothing, whatever a program writes there.
+#[test]
+fn bytes_of_map_definitions_mean_nothing() {
+    for name in ["maps_btf.o", "xdp_count.o", "pinned.eb.o"] {
+        let mut bytes = std::fs::read(testdata(name)).expect("testdata can be read");
+        let expected = Spec::parse("object", &bytes).expect("it is an object");
+        let file = object::File::parse(&*bytes).expect("it is an object");
+        let section = file.section_by_name(".maps").expect("it has maps");
+        let (start, len) = section.file_range().expect("it has bytes");
+        bytes[start as usize..][..len as usize].fill(0xff);
+        assert_eq!(Spec::parse("object", &bytes).expect("it is one still"), expected, "{name}");
+    }
+}
+
 /// Bytes of a file can begin anywhere, as those that are part of a program do.
 #[test]
 fn objects_may_lie_anywhere() {

@@ -16,6 +16,8 @@ use skep::sys::{Backend, Kernel};
 #[derive(Debug, Default)]
 struct Runs {
     gives: u32,
+    /// What it answers instead of running.
+    fails: Option<Errno>,
     rooms: Mutex<Vec<(usize, usize)>>,
 }
 
@@ -37,6 +39,9 @@ impl Backend for Runs {
         let mut result = TestRunResult::default();
         (result.data_size_out, result.ctx_size_out) = (self.gives, 192);
         run.data_out.fill(7);
+        if let Some(errno) = self.fails {
+            return Err((errno, result));
+        }
         let fits = run.data_out.len() >= self.gives as usize;
         if fits { Ok(result) } else { Err((Errno::ENOSPC, result)) }
     }
@@ -78,4 +83,19 @@ fn a_room_that_is_too_small_grows_once() {
     // A backend that is never content does not keep the caller.
     let (result, made) = rooms(ProgType::RAW_TRACEPOINT, 10, &RunInput::args(&[1]));
     assert_eq!((result, made.len()), (Err(Errno::ENOSPC), 2));
+}
+
+/// Who repeats a run can be interrupted between one and the next. Nobody runs a program again who was not asked to.
+#[test]
+fn a_signal_ends_a_run_and_is_named() {
+    let runs = std::sync::Arc::new(Runs { fails: Some(Errno::EINTR), ..Runs::default() });
+    let mut builder = ProgramBuilder::new(ProgType::XDP, "GPL");
+    builder.name("repeated").asm().mov64_imm(Reg::R0, 0).exit();
+    let program = builder.load(&Kernel::from_arc(runs.clone())).unwrap();
+    let error = program.run(&RunInput::packet(&[0; 64]).repeat(1000)).unwrap_err();
+    assert_eq!((error.errno(), runs.rooms.lock().unwrap().len()), (Some(Errno::EINTR), 1));
+    assert!(
+        error.to_string().contains("a signal came meanwhile") && error.to_string().contains("1000"),
+        "{error}"
+    );
 }

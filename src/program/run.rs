@@ -368,6 +368,13 @@ fn explain(kind: ProgType, takes: Option<&Takes>, input: &RunInput<'_>, errno: E
         return " (kernels run no such tracing program by itself: attach it and make the event happen)"
             .to_owned();
     }
+    if errno == Errno::EINTR {
+        // Kernels look for signals between one run and the next.
+        return format!(
+            " (a signal came meanwhile: it may have run fewer times than {})",
+            input.repeat.max(1)
+        );
+    }
     if errno == Errno::ENOMEM && input.data.len() > PACKET_LARGE {
         return format!(" (a kernel has no room for a packet of {} bytes)", input.data.len());
     }
