@@ -77,7 +77,8 @@ fn tags(spec: &Spec, btf: &Btf) -> (Tagged, Option<String>) {
         let name = function.name_bytes();
         let global = function.kind() == Kind::FUNC && function.linkage() == Some(Linkage::GLOBAL);
         let is_program = |program: &ProgramSpec| program.name.as_bytes() == name;
-        if !global && !(function.kind() == Kind::FUNC && spec.programs.iter().any(is_program)) {
+        let placed = global || function.kind() == Kind::FUNC && spec.programs.iter().any(is_program);
+        if !placed {
             misplaced.get_or_insert_with(|| {
                 format!("the tag `{}` is on `{}`, which is no program", tag.name(), function.name())
             });
