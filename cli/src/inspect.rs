@@ -7,10 +7,17 @@ use std::process::ExitCode;
 use serde::Serialize;
 use skep::Spec;
 use skep::btf::{Kind, Type};
-use skep::spec::{ExternKind, MapSpec, Pinning, ProgramSpec};
+use skep::spec::{ExternKind, MapSpec, Pinning, ProgramSpec, Slot, SlotValue};
 use skep::sys::abi::ProgType;
 
 use crate::out;
+
+/// Elements of a map that a page shows.
+const ELEMENTS_SHOWN: usize = 8;
+/// Elements of a map that are listed.
+const ELEMENTS_LISTED: usize = 1000;
+/// Letters of their names.
+const NAME_SHOWN: usize = 128;
 
 /// Arguments of `skep inspect`.
 #[derive(clap::Args)]
@@ -68,7 +75,22 @@ struct Map {
     value_size: u32,
     max_entries: u32,
     flags: u32,
+    numa_node: u32,
+    map_extra: u64,
     pinning: &'static str,
+    /// Whether a load creates it unless asked otherwise.
+    autocreate: bool,
+    /// What the maps in a map of maps look like.
+    inner: Option<Box<Map>>,
+    /// What its definition puts into it.
+    elements: Vec<Element>,
+}
+
+/// A map or program in a map.
+#[derive(Serialize)]
+struct Element {
+    index: u32,
+    name: String,
 }
 
 #[derive(Serialize)]
@@ -127,7 +149,7 @@ fn object(spec: &Spec) -> Object {
         endian: if spec.endian.is_little() { "little" } else { "big" },
         license: spec.license.clone(),
         programs: spec.programs.iter().map(|program| self::program(spec, program)).collect(),
-        maps: spec.maps.iter().map(map).collect(),
+        maps: spec.maps.iter().map(|one| map(spec, one)).collect(),
         core_relocations: spec.core_relocation_count(),
         globals: spec
             .globals
@@ -192,7 +214,16 @@ fn program(spec: &Spec, program: &ProgramSpec) -> Program {
     }
 }
 
-fn map(map: &MapSpec) -> Map {
+fn map(spec: &Spec, map: &MapSpec) -> Map {
+    let name = |value: SlotValue| match value {
+        SlotValue::Map(index) => spec.maps.get(index.0).map(|map| &map.name),
+        SlotValue::Program(index) => spec.programs.get(index.0).map(|program| &program.name),
+    };
+    // A file may say a long name any number of times.
+    let element = |slot: &Slot| {
+        let name = name(slot.value).map(|name| name.chars().take(NAME_SHOWN).collect());
+        Element { index: slot.index, name: name.unwrap_or_default() }
+    };
     Map {
         name: map.name.clone(),
         map_type: map.map_type.to_string(),
@@ -200,12 +231,17 @@ fn map(map: &MapSpec) -> Map {
         value_size: map.value_size,
         max_entries: map.max_entries,
         flags: map.flags.bits(),
+        numa_node: map.numa_node,
+        map_extra: map.map_extra,
         pinning: match map.pinning {
             Pinning::None => "none",
             Pinning::ByName => "by_name",
             Pinning::TcGlobal => "tc_globals",
             _ => "other",
         },
+        autocreate: map.autocreate,
+        inner: map.inner.as_deref().map(|inner| Box::new(self::map(spec, inner))),
+        elements: map.slots.iter().take(ELEMENTS_LISTED).map(element).collect(),
     }
 }
 
@@ -258,6 +294,30 @@ fn page(path: &Path, object: &Object) -> String {
                     "by_name" => more.push("pinned by name".to_owned()),
                     "tc_globals" => more.push("pinned in tc/globals".to_owned()),
                     _ => {}
+                }
+                if map.numa_node != 0 {
+                    more.push(format!("NUMA node {}", map.numa_node));
+                }
+                if map.map_extra != 0 {
+                    more.push(format!("extra {:#x}", map.map_extra));
+                }
+                if let Some(inner) = &map.inner {
+                    let Map { map_type, key_size, value_size, max_entries, .. } = &**inner;
+                    more.push(format!(
+                        "of {map_type}, key {key_size}, value {value_size}, {max_entries} entries"
+                    ));
+                }
+                if !map.elements.is_empty() {
+                    let shown = map.elements.iter().take(ELEMENTS_SHOWN);
+                    let mut all: Vec<String> =
+                        shown.map(|element| format!("{}: {}", element.index, element.name)).collect();
+                    if map.elements.len() > ELEMENTS_SHOWN {
+                        all.push("…".to_owned());
+                    }
+                    more.push(format!("holds {}", all.join(" ")));
+                }
+                if !map.autocreate {
+                    more.push("not created by default".to_owned());
                 }
                 vec![
                     map.name.clone(),

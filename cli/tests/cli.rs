@@ -39,7 +39,20 @@ fn inspect_prints_a_line_for_each_file() {
         assert!(keys(program).contains(&key), "{key}");
     }
     assert_eq!(program["type"], "xdp");
-    for key in ["name", "type", "key_size", "value_size", "max_entries", "flags", "pinning"] {
+    for key in [
+        "name",
+        "type",
+        "key_size",
+        "value_size",
+        "max_entries",
+        "flags",
+        "numa_node",
+        "map_extra",
+        "pinning",
+        "autocreate",
+        "inner",
+        "elements",
+    ] {
         assert!(keys(&xdp["maps"][0]).contains(&key), "{key}");
     }
     assert_eq!(xdp["maps"][0]["type"], "percpu_array");
@@ -52,6 +65,33 @@ fn inspect_prints_a_line_for_each_file() {
     assert_eq!(lines[2]["endian"], "big");
     let optional = lines[2]["programs"].as_array().expect("programs").iter().find(|p| p["autoload"] == false);
     assert!(optional.is_some(), "sections.c has an optional program");
+}
+
+#[test]
+fn inspect_says_what_maps_hold() {
+    let objects = [testdata("map_slots.o"), testdata("struct_ops_optional.o")];
+    let lines = lines(&skep(&["inspect", "--json"], &objects));
+    let find = |line: &Value, name: &str| {
+        let maps = line["maps"].as_array().expect("maps");
+        maps.iter().find(|map| map["name"] == name).cloned().expect("the map is there")
+    };
+    let by_key = find(&lines[0], "by_key");
+    assert_eq!(
+        by_key["elements"],
+        serde_json::json!([{"index": 0, "name": "second"}, {"index": 3, "name": "third"}])
+    );
+    assert_eq!((&by_key["inner"]["type"], &by_key["inner"]["value_size"]), (&"array".into(), &8.into()));
+    let created = ["skep_wider", "skep_optional"].map(|name| find(&lines[1], name)["autocreate"] == true);
+    assert_eq!(created, [true, false]);
+
+    let page = String::from_utf8(skep(&["inspect"], &objects).stdout).expect("it is UTF-8");
+    for part in [
+        "of array, key 4, value 8, 1 entries, holds 0: second 3: third",
+        "holds 1: next 3: last",
+        "not created by",
+    ] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
 }
 
 #[test]
