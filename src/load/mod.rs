@@ -13,6 +13,7 @@ pub(crate) mod pins;
 pub(crate) mod program;
 mod report;
 mod reuse;
+mod steps;
 mod struct_ops;
 mod target;
 mod token;
@@ -23,8 +24,8 @@ use std::sync::{Arc, OnceLock};
 
 use skep_asm::Endian;
 use skep_btf::Btf;
-use skep_sys::abi::{Errno, MapType, UpdateFlags};
-use skep_sys::{Feature, Kernel, LoadedProgram, MapFd, SharedMemory};
+use skep_sys::abi::Errno;
+use skep_sys::{Feature, Kernel, LoadedProgram};
 
 pub use crate::reloc::SourceLine;
 pub use error::LoadError;
@@ -37,16 +38,13 @@ pub use target::KernelTarget;
 pub use verifier::{FailedInstruction, ProgramError};
 
 use self::map::Maker;
-use self::object::{Arena, ObjectMap};
 use self::pins::Pins;
 use self::program::Context;
 use self::reuse::Reuse;
-use self::struct_ops::Table;
 use crate::error::Error;
-use crate::map::{Map, MapTypes};
-use crate::program::Program;
-use crate::reloc::{MapPlan, PlaceholderValue, Plan, ProgramPlan, RelocateError};
-use crate::spec::{MapRole, SlotValue, Spec};
+use crate::map::Map;
+use crate::reloc::{Plan, RelocateError};
+use crate::spec::Spec;
 
 /// How to load: the kernel, and what differs from the usual.
 ///
@@ -386,10 +384,6 @@ impl Loader {
         let types = rewritten.as_ref().map(|rewritten| &rewritten.btf).or(plan.btf.as_ref());
         let btf_fd = types.and_then(|btf| btf::load(kernel, btf, &mut report));
         let mut pins = Pins::new(kernel);
-
-        let mut maps: Vec<Option<MapFd>> = Vec::with_capacity(plan.maps.len());
-        let mut memories = Vec::with_capacity(plan.maps.len());
-        let mut fresh = Vec::with_capacity(plan.maps.len());
         let mut maker = Maker {
             kernel,
             target,
@@ -399,29 +393,11 @@ impl Loader {
             reuse: &self.reuse,
             report: &mut report,
         };
-        for map in &plan.maps {
-            if !map.spec.autocreate {
-                maps.push(None);
-                fresh.push(false);
-                memories.push(None);
-                continue;
-            }
-            let made = maker.make(map)?;
-            let is_arena = map.spec.map_type == MapType::ARENA;
-            memories.push(if is_arena { maker.map_arena(map, &made)? } else { None });
-            fresh.push(!made.reused);
-            maps.push(Some(made.fd));
-        }
-        for ((map, fd), fresh) in plan.maps.iter().zip(&maps).zip(&fresh) {
-            if let (Some(fd), true) = (fd, fresh) {
-                maker.fill_slots(map, fd, &maps)?;
-            }
-        }
-
+        let made = steps::make_maps(&mut maker, plan)?;
         let context = Context {
             kernel,
             target,
-            maps: &maps,
+            maps: &made.fds,
             modules: &plan.modules,
             devices: &self.devices,
             license: &plan.license,
@@ -430,73 +406,13 @@ impl Loader {
             btf: types,
             log_level: self.log_level,
         };
-        let mut programs: Vec<Program> = Vec::with_capacity(plan.programs.len());
-        for (index, program) in plan.programs.iter().enumerate() {
-            for missing in &program.missing {
-                report.add(
-                    NoteKind::Poisoned,
-                    &program.name,
-                    format!("instruction {}: no `{}`", missing.insn, missing.name),
-                );
-            }
-            let func_info =
-                rewritten.as_ref().and_then(|rewritten| rewritten.func_info.get(index)?.as_deref());
-            let taken = program::load(&context, program, func_info, &mut report)?;
-            bind_constants(plan, program, &maps, &taken.program);
-            programs.push(Program::new(program, taken));
-        }
-        for (map, fd) in plan.maps.iter().zip(&maps).filter(|(map, _)| map.struct_ops.is_none()) {
-            let Some(fd) = fd else { continue };
-            for slot in &map.spec.slots {
-                let SlotValue::Program(index) = slot.value else { continue };
-                let held = plan.programs.iter().position(|program| program.program == index);
-                let Some(held) = held.and_then(|at| programs.get(at)) else {
-                    let text = format!("element {} stays empty: its program is not loaded", slot.index);
-                    report.add(NoteKind::Skipped, &map.spec.name, text);
-                    continue;
-                };
-                fd.update_program(&slot.index.to_ne_bytes(), held.loaded(), UpdateFlags::empty()).map_err(
-                    |error| LoadError::MapDefinition {
-                        map: map.spec.name.clone(),
-                        reason: format!(
-                            "its element {} cannot be program `{}`: {error}",
-                            slot.index,
-                            held.name()
-                        ),
-                    },
-                )?;
-            }
-        }
+        let programs = steps::load_programs(&context, plan, rewritten.as_ref(), &mut report)?;
+        steps::fill_program_slots(plan, &made.fds, &programs, &mut report)?;
         pins.keep()?;
-        let types_of = |map: &MapPlan, fresh: bool| {
-            // What was pinned before may have other types, which the kernel knows.
-            let btf = types.filter(|_| fresh)?.clone();
-            let (key, value) = (map.spec.key_type, map.spec.value_type);
-            Some(MapTypes { btf, key, value })
-        };
-        let named = |map: &MapPlan, fd, fresh| match types_of(map, fresh) {
-            Some(types) => Map::with_types(&map.spec.name, fd, Some(types)),
-            None => Map::new(&map.spec.name, fd),
-        };
-        let with_memory = |map: Map, memory: Option<&Arc<SharedMemory>>| {
-            memory.inspect(|memory| map.keep_memory(memory));
-            map
-        };
-        let memories = memories.into_iter().map(|memory| memory.map(Arc::new));
-        let maps = plan.maps.iter().zip(maps.into_iter().zip(memories)).zip(&fresh);
         Ok(Object {
             name: plan.name.clone(),
             kernel: kernel.clone(),
-            maps: maps
-                .map(|((map, (fd, memory)), fresh)| ObjectMap {
-                    name: map.spec.name.clone(),
-                    role: map.spec.role.clone(),
-                    map: fd.map(|fd| with_memory(named(map, fd, *fresh), memory.as_ref())),
-                    arena: memory.map(|memory| Arena { memory, contents: map.contents_offset as usize }),
-                    memory: OnceLock::new(),
-                    table: map.struct_ops.as_ref().map(|plan| Table::new(map, plan)),
-                })
-                .collect(),
+            maps: steps::object_maps(plan, made, types),
             programs,
             globals: spec.globals.clone(),
             types: types.cloned(),
@@ -512,18 +428,4 @@ pub(crate) fn raise_memlock(kernel: &Kernel) -> bool {
     kernel.token().is_none()
         && kernel.has(Feature::MemcgAccount).is_unsupported()
         && kernel.backend().raise_memlock().unwrap_or(false)
-}
-
-/// Binds the maps of constants that a program does not use to it (`BPF_PROG_BIND_MAP`), so that tools which look at
-/// loaded programs find what an object says of itself there. It is no loss on kernels before 5.10.
-fn bind_constants(plan: &Plan, program: &ProgramPlan, maps: &[Option<MapFd>], loaded: &LoadedProgram) {
-    for (index, (map, fd)) in plan.maps.iter().zip(maps).enumerate() {
-        let used = program.placeholders.iter().any(|placeholder| match placeholder.value {
-            PlaceholderValue::Map(map) | PlaceholderValue::MapValue(map) => map.0 == index,
-            _ => false,
-        });
-        if let (MapRole::Rodata, false, Some(fd)) = (&map.spec.role, used, fd) {
-            let _ = loaded.bind_map(fd);
-        }
-    }
 }

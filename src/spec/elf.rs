@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use object::SectionIndex;
 use object::elf::{self, FileHeader64};
 use object::endian::Endianness;
-use object::read::elf::{FileHeader, Rel, SectionHeader, Sym};
+use object::read::elf::{FileHeader, Rel, SectionHeader, SectionTable, Sym};
 use skep_asm::Endian;
 
 use super::SpecError;
@@ -102,7 +103,37 @@ const R_ENTRY_SIZE: u64 = 16;
 
 impl<'a> Elf<'a> {
     pub(super) fn parse(data: &'a [u8]) -> Result<Self, SpecError> {
-        let broken = |error: object::read::Error| SpecError::Elf(error.to_string());
+        let file = File::open(data)?;
+        let mut names = Budget::new(data.len() as u64);
+        let (mut sections, symtab) = file.sections(&mut names)?;
+        file.relocations(&mut sections)?;
+        let symbols = file.symbols(symtab, &mut names)?;
+        let endian = if file.e == Endianness::Little { Endian::Little } else { Endian::Big };
+        let by_name =
+            sections.iter().enumerate().map(|(index, section)| (section.name.clone(), index)).collect();
+        Ok(Elf { endian, sections, symbols, size: data.len() as u64, by_name })
+    }
+
+    /// The last section of a name, as libbpf takes it.
+    pub(super) fn section_named(&self, name: &str) -> Option<(usize, &Section<'a>)> {
+        let index = *self.by_name.get(name)?;
+        Some((index, self.sections.get(index)?))
+    }
+}
+
+/// The file, once its header is that of an eBPF object.
+struct File<'a> {
+    data: &'a [u8],
+    e: Endianness,
+    table: SectionTable<'a, FileHeader64<Endianness>>,
+}
+
+fn broken(error: object::read::Error) -> SpecError {
+    SpecError::Elf(error.to_string())
+}
+
+impl<'a> File<'a> {
+    fn open(data: &'a [u8]) -> Result<Self, SpecError> {
         let Some(ident) = data.get(..16) else {
             return Err(SpecError::Elf(format!("{} bytes are too few for an ELF header", data.len())));
         };
@@ -135,8 +166,12 @@ impl<'a> Elf<'a> {
             )));
         }
         let table = header.sections(e, data).map_err(broken)?;
+        Ok(File { data, e, table })
+    }
 
-        let mut names = Budget::new(data.len() as u64);
+    /// All sections without their relocations, and which of them has the symbols.
+    fn sections(&self, names: &mut Budget) -> Result<(Vec<Section<'a>>, SectionIndex), SpecError> {
+        let File { data, e, ref table } = *self;
         let mut contents = Budget::new(data.len() as u64);
         let mut sections = Vec::with_capacity(table.len());
         let mut symtab = None;
@@ -175,7 +210,12 @@ impl<'a> Elf<'a> {
         let Some(symtab) = symtab else {
             return Err(SpecError::NotBpf("no symbol table: was the file stripped?".into()));
         };
+        Ok((sections, symtab))
+    }
 
+    /// Gives each section the relocations that apply to it.
+    fn relocations(&self, sections: &mut [Section<'a>]) -> Result<(), SpecError> {
+        let File { data, e, ref table } = *self;
         for raw in table.iter().filter(|raw| raw.sh_type(e) == elf::SHT_REL) {
             let name = String::from_utf8_lossy(table.section_name(e, raw).map_err(broken)?);
             let target = raw.sh_info(e) as usize;
@@ -201,17 +241,21 @@ impl<'a> Elf<'a> {
                     .map(|entry| Relocation { offset: entry.r_offset(e), symbol: entry.r_sym(e) as usize }),
             );
         }
+        Ok(())
+    }
 
+    fn symbols(&self, symtab: SectionIndex, names: &mut Budget) -> Result<Vec<Symbol<'a>>, SpecError> {
+        let File { data, e, ref table } = *self;
         let raw_symbols = object::read::elf::SymbolTable::parse(
             e,
             data,
-            &table,
+            table,
             symtab,
             table.section(symtab).map_err(broken)?,
         )
         .map_err(broken)?;
         let strings = raw_symbols.strings();
-        let symbols = raw_symbols
+        raw_symbols
             .iter()
             .map(|raw| {
                 let name = raw.name(e, strings).map_err(broken)?;
@@ -228,17 +272,6 @@ impl<'a> Elf<'a> {
                     size: raw.st_size(e),
                 })
             })
-            .collect::<Result<Vec<_>, SpecError>>()?;
-
-        let endian = if e == Endianness::Little { Endian::Little } else { Endian::Big };
-        let by_name =
-            sections.iter().enumerate().map(|(index, section)| (section.name.clone(), index)).collect();
-        Ok(Elf { endian, sections, symbols, size: data.len() as u64, by_name })
-    }
-
-    /// The last section of a name, as libbpf takes it.
-    pub(super) fn section_named(&self, name: &str) -> Option<(usize, &Section<'a>)> {
-        let index = *self.by_name.get(name)?;
-        Some((index, self.sections.get(index)?))
+            .collect()
     }
 }
