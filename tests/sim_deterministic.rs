@@ -48,3 +48,14 @@ fn a_seed_decides_everything() {
     assert_eq!(first, everything(7));
     assert_ne!(first, everything(8), "one packet in three is counted, chosen at random");
 }
+
+/// Whoever else is at it in the same process.
+#[test]
+fn other_kernels_decide_nothing() {
+    let alone = everything(3);
+    let together: Vec<String> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..4).map(|_| scope.spawn(|| everything(3))).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert!(together.iter().all(|one| *one == alone));
+}

@@ -341,9 +341,7 @@ impl Inner {
             return state;
         }
         drop(state);
-        for map in abandoned {
-            map.release_held();
-        }
+        abandoned.iter().for_each(|map| self.abandon(map));
         if has_snapshots {
             self.hide_unreachable();
         }
@@ -435,8 +433,24 @@ impl Inner {
     pub(crate) fn release(&self, object: Object) {
         let Object::Map(map) = object else { return };
         if map.lets_go() && !self.swept().is_used(&map) {
-            map.release_held();
+            self.abandon(&map);
         }
+    }
+
+    /// Lets go of what a map holds of which there is neither a descriptor nor a pin: it may hold what holds it.
+    fn abandon(&self, map: &Arc<Map>) {
+        // What goes with them goes once nothing is locked.
+        let timers = self.world().timers.forget(map);
+        drop(timers);
+        map.release_held();
+    }
+
+    /// The same for all maps.
+    pub(crate) fn abandon_unused(&self) {
+        let state = self.state();
+        let unused: Vec<_> = state.maps.iter().filter(|map| map.lets_go() && !state.is_used(map)).collect();
+        drop(state);
+        unused.iter().for_each(|map| self.abandon(map));
     }
 
     /// Makes a perf event.
@@ -546,8 +560,8 @@ impl Drop for Inner {
 }
 
 impl State {
-    /// Forgets closed descriptors. Answers the arrays of programs and perf events that nobody has any more: what they
-    /// hold has to be released, once this state is no longer locked.
+    /// Forgets closed descriptors. Answers the arrays of programs and perf events and the maps of timers that nobody has any more:
+    /// what they hold has to be released, once this state is no longer locked.
     fn sweep(&mut self) -> Vec<Arc<Map>> {
         if !self.descriptors.sweep() {
             return Vec::new();
@@ -561,7 +575,7 @@ impl State {
     fn is_used(&self, map: &Arc<Map>) -> bool {
         let is_it = |object: &Object| matches!(object, Object::Map(m) if Arc::ptr_eq(m, map));
         // Perf events go with the descriptor that they were set by; a pin does not keep them.
-        let pinned = map.shape.kind == MapType::PROG_ARRAY && self.bpffs.objects().any(is_it);
+        let pinned = map.shape.kind != MapType::PERF_EVENT_ARRAY && self.bpffs.objects().any(is_it);
         pinned || self.descriptors.objects().any(is_it)
     }
 

@@ -190,6 +190,7 @@ impl SimKernel {
         drop(state);
         drop(dropped);
         drop(self.0.swept());
+        self.0.abandon_unused();
         Ok(())
     }
 }

@@ -1,14 +1,14 @@
 //! Going back to what a simulated kernel was.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use skep_asm::{Assembler, Insn, Reg};
-use skep_sim::{RestoreError, SimKernel, Snapshot};
-use skep_sys::abi::{AttachType, Errno, MapFlags, MapType, ProgType, RingFlags, UpdateFlags};
+use skep_asm::{Assembler, Insn, Reg, Size};
+use skep_sim::{RestoreError, SimKernel, Snapshot, Socket};
+use skep_sys::abi::{AttachType, Errno, MapFlags, MapId, MapType, ProgType, RingFlags, UpdateFlags};
 use skep_sys::request::{LinkCreate, LinkTarget, MapCreate, ProgLoad};
 use skep_sys::ring::RingReader;
 use skep_sys::{Kernel, LoadedProgram, MapFd, ObjectKind};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 const ANY: UpdateFlags = UpdateFlags::empty();
 
@@ -256,4 +256,105 @@ fn time_goes_back_and_kernels_are_told_apart() {
     sim.restore(&snapshot).unwrap();
     assert_eq!(sim.time(), before);
     assert_eq!(SimKernel::new().restore(&snapshot), Err(RestoreError::OtherKernel));
+}
+
+/// What follows from chance, what is in the network, and who may open a pin, are what they were.
+#[test]
+fn chance_sockets_and_modes_are_what_they_were() {
+    let sim = SimKernel::builder().seed(5).build().unwrap();
+    let kernel = Kernel::new(sim.clone());
+    let map = create(&kernel, MapType::ARRAY, 4, 8, 1);
+    let mut asm = Assembler::new();
+    asm.call_helper(7).mov64_reg(Reg::R6, Reg::R0).ld_map_value(Reg::R1, map.as_fd().as_raw_fd(), 0);
+    asm.stx(Size::DW, Reg::R1, 0, Reg::R6).mov64_imm(Reg::R0, 2).exit();
+    let insns = asm.finish().unwrap();
+    let draws = kernel.prog_load(&ProgLoad::new(ProgType::XDP, &insns, "GPL"), None).unwrap();
+    let link = kernel.link_create(&LinkCreate::new(draws.as_fd(), LinkTarget::Ifindex(1), AttachType::XDP));
+    let link = link.unwrap();
+    let draw = || {
+        let ran = sim.receive("lo", &[0; 64]).unwrap().programs().len();
+        (ran, contents(&map)[0].1.clone())
+    };
+    let socket = sim.add_socket(Socket::udp("127.0.0.1:9".parse().unwrap()));
+    let fd = sim.open_socket(socket).unwrap();
+    let sockets = create(&kernel, MapType::SOCKHASH, 4, 8, 8);
+    sockets.update_fd(&key(1), fd.as_fd(), ANY).unwrap();
+    let path = Path::new("/sys/fs/bpf/m");
+    map.pin(path).unwrap();
+    kernel.backend().set_pin_mode(path, 0o640).unwrap();
+    let snapshot = sim.snapshot();
+    let first = [draw(), draw(), draw()];
+    assert!(first[0].0 == 1 && first[0] != first[1]);
+
+    link.detach().unwrap();
+    kernel.backend().set_pin_mode(path, 0o600).unwrap();
+    sim.remove_socket(socket);
+    let later = sim.add_socket(Socket::udp("127.0.0.1:10".parse().unwrap()));
+    sim.restore(&snapshot).unwrap();
+    assert_eq!([draw(), draw(), draw()], first);
+    assert_eq!(kernel.backend().pin_attributes(path).unwrap().mode, 0o640);
+    assert_eq!(contents(&sockets), [(key(1).to_vec(), socket.0.to_ne_bytes().to_vec())]);
+    assert!(sim.socket(later).is_none());
+    // Numbers go on from where they were.
+    assert_eq!(sim.add_socket(Socket::udp("127.0.0.1:11".parse().unwrap())), later);
+}
+
+/// Many threads use one kernel at once, from all sides: nothing panics, waits for ever or is left behind.
+#[test]
+fn a_kernel_is_used_from_many_sides() {
+    let sim = SimKernel::new();
+    let calls = sim.log_calls();
+    let pin = |number: u64| PathBuf::from(format!("/sys/fs/bpf/p{}", number % 4));
+    let work = &|seed: u64| {
+        let kernel = Kernel::new(sim.clone());
+        let mut random = seed;
+        let (mut maps, mut programs, mut links) = (Vec::<MapFd>::new(), Vec::new(), Vec::new());
+        for _ in 0..400 {
+            // As good as any (xorshift).
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let number = random >> 32;
+            match random % 16 {
+                0 => maps.push(create(&kernel, MapType::HASH, 4, 8, 8)),
+                1 => maps.push(kernel.map_create(&MapCreate::new(MapType::RINGBUF, 0, 0, 4096)).unwrap()),
+                2 => programs.push(program(&kernel)),
+                3 => links.extend(programs.last().and_then(|program: &LoadedProgram| {
+                    let target = LinkTarget::Ifindex(1);
+                    kernel.link_create(&LinkCreate::new(program.as_fd(), target, AttachType::XDP)).ok()
+                })),
+                4 => _ = links.pop(),
+                5 => _ = programs.pop(),
+                6 => _ = maps.pop(),
+                7 => _ = maps.last().map(|map| map.pin(pin(number))),
+                8 => _ = kernel.backend().unpin(&pin(number)),
+                9 => _ = kernel.backend().rename_pin(&pin(number), &pin(number + 1)),
+                10 => maps.extend(kernel.map_open_pinned(pin(number), Default::default())),
+                11 => _ = sim.receive("lo", &[0; 64]).unwrap(),
+                12 => kernel.ids(ObjectKind::Map).flatten().for_each(|id| {
+                    _ = kernel.map_by_id(MapId(id), Default::default());
+                }),
+                13 => {
+                    // It is refused where another thread has made something since.
+                    let snapshot = sim.snapshot();
+                    let _ = sim.restore(&snapshot);
+                }
+                14 => _ = (sim.live(), sim.advance(std::time::Duration::from_nanos(1))),
+                _ => maps.iter().for_each(|map| {
+                    let _ = map.update(&key(number as u32 % 16), &[1; 8], ANY);
+                    let _ = sim.ring_output(map, &[1; 8], RingFlags::empty());
+                }),
+            }
+            maps.truncate(16);
+            programs.truncate(8);
+        }
+    };
+    std::thread::scope(|scope| {
+        (1..=4).for_each(|seed: u64| _ = scope.spawn(move || work(seed * 0x9e37_79b9)));
+    });
+    for path in sim.pins() {
+        Kernel::new(sim.clone()).backend().unpin(&path).unwrap();
+    }
+    assert_eq!(sim.live(), Default::default());
+    assert!(calls.text().lines().count() > 400);
 }

@@ -76,6 +76,7 @@ crate::support::bodies! { ($) helper_conformance;
     storage_of_tasks: storage::of_tasks,
     storage_of_sockets: storage::of_sockets,
     timers: timers::timers,
+    timer_ends: timers::ends,
     timer_errors: timers::errors,
     work_queues: timers::work_queues,
     kept_objects: objects::kept,

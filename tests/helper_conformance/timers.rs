@@ -180,6 +180,37 @@ pub(super) fn timers(world: &World<'_>) {
     assert_eq!(count(&map, 1), 0);
 }
 
+/// Timers go with the last descriptor of their map, though a program holds it still.
+pub(super) fn ends(world: &World<'_>) {
+    if !has_timers(world, "timer_ends") {
+        return;
+    }
+    let map = timed(world, "bpf_timer");
+    let id = map.info().unwrap().id;
+    let mut script = Script::of(world, ProgType::SYSCALL);
+    script.element(&map, 1);
+    script.call(INIT, &[R(Reg::R7), M(&map), Imm(1)]).note();
+    script.call(SET_CALLBACK, &[R(Reg::R7), Func("tick")]).note();
+    script.call(START, &[R(Reg::R7), Imm(100 * MILLISECOND), Imm(0)]).note();
+    let program = script.exit(0).counting("tick").program();
+    // What it was built with is held by nobody else.
+    script.builder = skep::program::ProgramBuilder::new(ProgType::SYSCALL, "GPL");
+    let run = || {
+        program.test_run(&mut TestRun::default()).unwrap();
+        script.notes()
+    };
+    assert_eq!(run(), [0; 3]);
+    drop(map);
+    // The kernel may let go of them a moment later.
+    (world.wait)(Duration::from_millis(400));
+    assert_eq!(run(), [errno(Errno::EPERM), EINVAL, EINVAL], "nobody holds the map");
+    let map = Map::by_id(world.kernel, id, Default::default()).unwrap();
+    assert_eq!(count(&map, 1), 0);
+    assert_eq!(run(), [0; 3]);
+    (world.wait)(Duration::from_millis(400));
+    assert_eq!(count(&map, 1), 2);
+}
+
 pub(super) fn errors(world: &World<'_>) {
     if !has_timers(world, "timer_errors") {
         return;

@@ -56,7 +56,8 @@ fn begin(vm: &mut Vm, address: u64, map: u64, kind: FieldKind, is_wall_clock: bo
     if !Arc::ptr_eq(&owner, &map) {
         return Err(refuse(format!("the timer is in map `{}`, and not in `{}`", owner.name, map.name)));
     }
-    if read_u64(vm, address)? != 0 {
+    let mark = read_u64(vm, address)?;
+    if mark != 0 && vm.kernel.0.world().timers.get(mark).is_some() {
         return Ok(negative(Errno::EBUSY));
     }
     if !vm.kernel.0.is_held(&map) {

@@ -407,12 +407,15 @@ impl Map {
         self.state().elements.perf_event(index)
     }
 
-    /// Whether what the elements hold goes with the last descriptor and, for program arrays, pin.
+    /// Whether what the elements hold goes with the last descriptor and, but for perf events, pin.
     pub(crate) fn lets_go(&self) -> bool {
         match self.shape.kind {
             MapType::PROG_ARRAY => true,
             MapType::PERF_EVENT_ARRAY => !self.shape.flags.contains(MapFlags::PRESERVE_ELEMS),
-            _ => false,
+            // Their callbacks are functions of programs that may use the map.
+            _ => [FieldKind::Timer, FieldKind::Workqueue]
+                .iter()
+                .any(|kind| self.shape.fields.of(*kind).is_some()),
         }
     }
 

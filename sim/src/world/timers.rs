@@ -84,6 +84,12 @@ impl Timers {
         self.last_mark
     }
 
+    /// Takes out all that are in values of a map.
+    pub(crate) fn forget(&mut self, map: &Arc<Map>) -> Vec<Timer> {
+        let theirs = |timer: &Timer| std::ptr::eq(timer.map.as_ptr(), Arc::as_ptr(map));
+        self.all.extract_if(.., |_, timer| theirs(timer)).map(|(_, timer)| timer).collect()
+    }
+
     pub(crate) fn get(&mut self, mark: u64) -> Option<&mut Timer> {
         self.all.get_mut(&mark)
     }
@@ -124,6 +130,8 @@ impl Timers {
 impl SimKernel {
     /// Runs what is due until a time of the clock, in order, each at its own time.
     pub(super) fn run_timers(&self, until: u64) {
+        // Those of a map that nobody has any more went with its last descriptor.
+        drop(self.0.swept());
         for _ in 0..CALLS_MAX {
             let (mark, timer) = {
                 let mut world = self.0.world();
