@@ -7,7 +7,6 @@
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod mutation;
-mod support;
 
 use std::collections::BTreeMap;
 
@@ -160,7 +159,8 @@ fn types_are_judged_alike() {
     };
     match load(&linux, &seeds[0], 1).0 {
         Err(Errno::EPERM) => {
-            return support::denied("types_are_judged_alike", "no right to load BTF");
+            assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: no right");
+            return println!("skip: mutated types: no right to load BTF");
         }
         other => other.unwrap(),
     }

@@ -121,7 +121,6 @@ mod tables;
 mod user;
 mod vm;
 mod watch;
-mod words;
 mod world;
 
 pub use bare::BareMap;

@@ -81,11 +81,24 @@ impl Inner {
         let busy = self.world().net.stream(socket.cookie).is_some_and(|stream| {
             progs.iter().any(|(attach_type, _)| stream.psock.prog(*attach_type).is_some())
         });
+        // The kernel has one place for what a socket is used for.
+        let is_array = map.shape.kind == MapType::REUSEPORT_SOCKARRAY;
+        let in_sockmap = || self.psock(socket.cookie).is_some();
+        let busy = busy
+            || is_sockmap && self.is_in_array(map, socket)
+            || is_array && (in_sockmap() || self.is_in_array(map, socket));
         map.put_socket(access, key, socket, flags, busy)?;
         if is_sockmap {
             self.world().net.stream_mut(socket.cookie).psock.add(map, key, progs);
         }
         Ok(())
+    }
+
+    /// Whether a socket is in another map for programs of shared ports.
+    fn is_in_array(&self, than: &Arc<Map>, socket: &Socket) -> bool {
+        let maps: Vec<Arc<Map>> = self.state().maps.iter().collect();
+        let arrays = maps.iter().filter(|map| map.shape.kind == MapType::REUSEPORT_SOCKARRAY);
+        arrays.filter(|map| !Arc::ptr_eq(map, than)).any(|map| map.holds(socket))
     }
 
     /// The programs that are attached to a map of sockets.

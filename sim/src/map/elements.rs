@@ -206,6 +206,12 @@ pub(crate) trait Elements: Debug + Send {
         None
     }
 
+    /// Whether a socket is in it, for maps of sockets.
+    fn holds(&self, socket: &Socket) -> bool {
+        let _ = socket;
+        false
+    }
+
     /// Whether there is an open socket at a key.
     fn has_socket(&self, key: &[u8]) -> bool {
         let _ = key;

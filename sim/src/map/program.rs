@@ -107,6 +107,11 @@ impl Map {
         state.elements.put_socket(key, socket, flags, busy)
     }
 
+    /// Whether a socket is in it.
+    pub(crate) fn holds(&self, socket: &Socket) -> bool {
+        self.state().elements.holds(socket)
+    }
+
     /// Takes a socket of the simulated network out, which has gone.
     pub(crate) fn forget_socket(&self, cookie: u64) {
         self.state().elements.forget_socket(cookie);

@@ -115,8 +115,7 @@ impl Sockets {
                 if !ready || !socket.reuses_port {
                     return Err(Errno::EINVAL);
                 }
-                let taken = self.slots.values().any(|held| *held == Held::of(socket));
-                if taken { Err(Errno::EBUSY) } else { Ok(()) }
+                if busy || self.holds(socket) { Err(Errno::EBUSY) } else { Ok(()) }
             }
             MapType::XSKMAP => {
                 if !socket.is_xdp() {
@@ -188,6 +187,10 @@ impl Elements for Sockets {
 
     fn next_key(&self, key: Option<&[u8]>, next: &mut [u8]) -> Result<(), Errno> {
         next_index(key, self.max_entries, next)
+    }
+
+    fn holds(&self, socket: &Socket) -> bool {
+        self.slots.values().any(|held| *held == Held::of(socket))
     }
 
     fn has_socket(&self, key: &[u8]) -> bool {

@@ -42,8 +42,7 @@ pub(crate) use metadata::Hints;
 pub use metadata::XdpHints;
 pub(crate) use objects::Structures;
 pub use route::{Route, RouteKind};
-use socket::CLOSE;
-pub(crate) use socket::{AF_INET, AF_INET6, AF_UNIX, ESTABLISHED, LISTEN, SOCK_STREAM, Shared};
+pub(crate) use socket::{AF_INET, AF_INET6, AF_UNIX, CLOSE, ESTABLISHED, LISTEN, SOCK_STREAM, Shared};
 pub use socket::{Socket, SocketId, TcpState};
 pub(crate) use stream::{Psock, SockVerdict, Stream};
 

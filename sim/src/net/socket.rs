@@ -236,6 +236,15 @@ impl Socket {
         there.then_some(Shared { protocol: self.protocol, family: self.family, local: self.local })
     }
 
+    /// Whether it takes packets of both versions of the internet protocol: one of the newer that is bound to no address, unless it was
+    /// told otherwise (`IPV6_V6ONLY`).
+    pub(crate) fn takes_both(&self) -> bool {
+        const V6ONLY: (i32, i32) = (41, 26);
+
+        let only = self.options.get(&V6ONLY).is_some_and(|value| value.iter().any(|byte| *byte != 0));
+        self.family == AF_INET6 && self.local.ip().is_unspecified() && !only
+    }
+
     /// What is known here of the other end of its connection.
     pub(crate) fn other_end(&self) -> Socket {
         let mut other = self.clone();

@@ -5,8 +5,7 @@ use std::any::Any;
 use skep_sys::abi::AttachType;
 
 use crate::kernel::SimKernel;
-use crate::vm::{Context, Memory};
-use crate::words::widen_any;
+use crate::vm::{Context, Memory, widen_any};
 
 /// A socket that is made, bound or closed.
 #[derive(Clone, Debug)]

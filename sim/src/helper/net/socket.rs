@@ -6,7 +6,7 @@ use skep_sys::abi::Errno;
 
 use super::{check_context, with_skb};
 use crate::helper::{answer, negative};
-use crate::net::{Effect, LISTEN, NETNS_COOKIE, SOCK_STREAM, SocketId};
+use crate::net::{CLOSE, Effect, LISTEN, NETNS_COOKIE, SOCK_STREAM, SocketId};
 use crate::packet::{SkBuff, SkLookup, Xdp};
 use crate::vm::{FaultKind, Region, Trap, Vm};
 
@@ -186,6 +186,7 @@ pub(super) fn assign(vm: &mut Vm, [context, address, flags, ..]: [u64; 5]) -> Re
 fn assign_lookup(vm: &mut Vm, address: u64, flags: u64) -> Result<u64, Trap> {
     const REPLACE: u64 = 1;
     const NO_REUSEPORT: u64 = 2;
+    const UDP: u32 = 17;
 
     let cookie = if address == 0 { None } else { vm.socket_at(address) };
     if flags & !(REPLACE | NO_REUSEPORT) != 0 || address != 0 && cookie.is_none() {
@@ -194,17 +195,16 @@ fn assign_lookup(vm: &mut Vm, address: u64, flags: u64) -> Result<u64, Trap> {
     let socket = cookie.and_then(|cookie| vm.kernel.0.world().net.socket(cookie).cloned());
     let refused = vm.memory.with_context(|context: &mut SkLookup, _| {
         let errno = match &socket {
-            _ if context.selected.is_some() && flags & REPLACE == 0 => Some(Errno::EEXIST),
-            Some(socket) if socket.protocol != context.protocol => Some(Errno::EPROTOTYPE),
-            Some(socket)
-                if socket.family != context.family && !(socket.family == 10 && context.family == 2) =>
-            {
-                Some(Errno::EAFNOSUPPORT)
-            }
             // A socket of a connection cannot be given the packets of others.
             Some(socket) if socket.kind == SOCK_STREAM && socket.state != LISTEN => {
                 Some(Errno::ESOCKTNOSUPPORT)
             }
+            Some(socket) if socket.protocol == UDP && socket.state != CLOSE => Some(Errno::ESOCKTNOSUPPORT),
+            Some(socket) if socket.protocol != context.protocol => Some(Errno::EPROTOTYPE),
+            Some(socket) if socket.family != context.family && !socket.takes_both() => {
+                Some(Errno::EAFNOSUPPORT)
+            }
+            _ if context.selected.is_some() && flags & REPLACE == 0 => Some(Errno::EEXIST),
             _ => None,
         };
         if errno.is_none() {

@@ -173,13 +173,10 @@ fn pop(vm: &mut Vm, [context, start, len, flags, _]: [u64; 5]) -> Result<u64, Tr
 }
 
 /// `bpf_sk_select_reuseport(ctx, map, key, flags)`.
-fn select_reuseport(vm: &mut Vm, [context, map, key, flags, _]: [u64; 5]) -> Result<u64, Trap> {
+fn select_reuseport(vm: &mut Vm, [context, map, key, ..]: [u64; 5]) -> Result<u64, Trap> {
     check_context(vm, context)?;
     let takes = |kind| matches!(kind, MapType::REUSEPORT_SOCKARRAY | MapType::SOCKMAP | MapType::SOCKHASH);
     let map = map_of(vm, map, "bpf_sk_select_reuseport", takes)?;
-    if flags as u32 != 0 {
-        return Ok(negative(Errno::EINVAL));
-    }
     let missing = || FaultKind::NotA { what: "context of an sk_reuseport program", address: context };
     let found = vm.memory.context::<SkReuseport>().map(|context| context.socket.0).ok_or_else(missing)?;
     let selected =
