@@ -2,11 +2,13 @@
 
 #![allow(clippy::print_stdout)] // a skipped test says so
 
+mod support;
+
 use std::path::Path;
 
 use skep::reloc::Reach;
 use skep::spec::Pinning;
-use skep::{Error, Kernel, Loader, Spec};
+use skep::{Error, Loader, Spec};
 
 /// The objects that are looked at: those that lack something on one kernel or another.
 const OBJECTS: [&str; 12] = [
@@ -42,14 +44,9 @@ fn for_what_is_missing(error: &Error) -> bool {
 
 #[test]
 fn a_program_is_refused_for_what_is_missing_when_a_check_says_so() {
-    let kernel = Kernel::linux();
+    let name = "a_program_is_refused_for_what_is_missing_when_a_check_says_so";
+    let Some(kernel) = support::linux(name) else { return };
     let loader = Loader::new(&kernel);
-    let array = skep::sys::request::MapCreate::new(skep::sys::abi::MapType::ARRAY, 4, 4, 1);
-    if let Err(errno) = kernel.map_create(&array) {
-        let name = "a_program_is_refused_for_what_is_missing_when_a_check_says_so";
-        assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{name}: no map can be made: {errno}");
-        return println!("skip: {name}: this process may not create a map: {errno}");
-    }
     let (mut agreed, mut refused, mut wrong) = (0, 0, Vec::new());
     for object in OBJECTS {
         let mut spec = Spec::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(object))

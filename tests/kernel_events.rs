@@ -1,9 +1,10 @@
 //! What happens on the running kernel, as programs of every kind see it. Needs root.
 
 #![cfg(target_os = "linux")]
-#![allow(missing_docs, clippy::print_stdout)] // what is skipped says so
+#![allow(missing_docs)] // what is skipped says so
 
 mod event_conformance;
+mod support;
 
 use std::any::Any;
 use std::fs;
@@ -18,8 +19,9 @@ use object::{Object as _, ObjectSegment, ObjectSymbol};
 use skep::Kernel;
 use skep::program::Program;
 use skep::sys::LinkFd;
-use skep::sys::abi::{AttachType, MapType, PerfEventKind, ProgType};
-use skep::sys::request::{LinkCreate, LinkTarget, MapCreate, PerfEventOpen, PerfTarget};
+use skep::sys::abi::{AttachType, PerfEventKind, ProgType};
+use skep::sys::request::{LinkCreate, LinkTarget, PerfEventOpen, PerfTarget};
+use support::{denied, linux, skip};
 
 struct Linux {
     kernel: Kernel,
@@ -196,19 +198,12 @@ impl Stage for Linux {
 
 #[test]
 fn programs_note_what_happens() {
-    let kernel = Kernel::linux();
-    let required = std::env::var_os("SKEP_REQUIRE_KERNEL").is_some_and(|v| v == "1");
-    if let Err(errno) = kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
-        assert!(!required, "skip: events: this process may not create a map: {errno}");
-        println!("skip: events: this process may not create a map: {errno}");
-        return;
-    }
+    let name = "programs_note_what_happens";
+    let Some(kernel) = linux(name) else { return };
     let Some(tracefs) = Mounted::find("tracefs", "/sys/kernel/tracing", "events") else {
-        assert!(!required, "skip: events: no tracefs can be mounted");
-        println!("skip: events: no tracefs can be mounted");
-        return;
+        return denied(name, "no tracefs can be mounted");
     };
     for reason in event_conformance::run(&Linux { kernel, tracefs }) {
-        println!("skip: events: {reason}");
+        skip(name, reason);
     }
 }

@@ -4,8 +4,6 @@
 //! kernel that lacks something.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::print_stdout)]
-
 #[allow(dead_code, reason = "it has a main function")]
 #[path = "../examples/blocklist.rs"]
 mod blocklist;
@@ -21,6 +19,7 @@ mod flow_counter;
 #[allow(dead_code, reason = "it has a main function")]
 #[path = "../examples/packet_counter.rs"]
 mod packet_counter;
+mod support;
 
 use std::process::Command;
 use std::sync::Mutex;
@@ -33,21 +32,10 @@ use skep::asm::{Assembler, AtomicOp, Reg, Size};
 use skep::sys::abi::{Errno, MapType, ProgType};
 use skep::sys::request::{MapCreate, ProgLoad};
 use skep::sys::{Feature, Probe};
+use support::{denied, linux, skip};
 
 /// Both watchers see what both start, so one at a time.
 static WATCH: Mutex<()> = Mutex::new(());
-
-/// Whether maps can be created here.
-fn permitted(test: &str) -> bool {
-    let reason = match Kernel::linux().map_create(&MapCreate::new(MapType::ARRAY, 4, 8, 1)) {
-        Ok(_) => return true,
-        Err(Errno::EPERM) => "no right to create maps",
-        Err(errno) => panic!("cannot create a map: {errno}"),
-    };
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: {test}: {reason}");
-    println!("skip: {test}: {reason}");
-    false
-}
 
 /// Whether the kernel has atomic operations that return what was there before (Linux 5.12).
 fn has_fetch(kernel: &Kernel) -> bool {
@@ -75,11 +63,11 @@ fn number_before(text: &str, after: &str) -> u64 {
 fn exec_watch_sees_what_it_starts() {
     let _one = WATCH.lock();
     let kernel = Kernel::linux();
-    if !permitted("exec_watch") {
+    if linux("exec_watch").is_none() {
         return;
     }
     if !has_fetch(&kernel) {
-        return println!("skip: exec_watch: the kernel has no atomic operations that fetch (Linux 5.12)");
+        return skip("exec_watch", "the kernel has no atomic operations that fetch (Linux 5.12)");
     }
     let mut out = Vec::new();
     let args = exec_watch::Args::parse_from(["exec_watch", "--seconds", "0.2"]);
@@ -106,7 +94,7 @@ fn exec_watch_sees_what_it_starts() {
 fn exec_watch_counts_only_who_is_asked_for() {
     let _one = WATCH.lock();
     let kernel = Kernel::linux();
-    if !permitted("exec_watch_uid") || !has_fetch(&kernel) {
+    if linux("exec_watch_uid").is_none() || !has_fetch(&kernel) {
         return;
     }
     let mut out = Vec::new();
@@ -121,11 +109,11 @@ fn exec_watch_counts_only_who_is_asked_for() {
 fn exec_stream_sees_what_is_started() {
     let _one = WATCH.lock();
     let kernel = Kernel::linux();
-    if !permitted("exec_stream") {
+    if linux("exec_stream").is_none() {
         return;
     }
     if kernel.has(Feature::MapType(MapType::RINGBUF)) != Probe::Supported {
-        return println!("skip: exec_stream: the kernel has no ring buffers (Linux 5.8)");
+        return skip("exec_stream", "the kernel has no ring buffers (Linux 5.8)");
     }
     let mut out = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -149,12 +137,12 @@ fn exec_stream_sees_what_is_started() {
 
 #[test]
 fn packet_counter_counts_what_it_sends() {
-    if !permitted("packet_counter") {
+    if linux("packet_counter").is_none() {
         return;
     }
     // Of this thread alone, so that no device of the machine is touched.
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-        return println!("skip: packet_counter: no network namespace: {errno}");
+        return denied("packet_counter", format_args!("no network namespace: {errno}"));
     }
     // Where this fails, no packet comes and the test says so.
     let _ = Command::new("ip").args(["link", "set", "lo", "up"]).status();
@@ -178,14 +166,14 @@ fn has_rings(kernel: &Kernel) -> bool {
 
 #[test]
 fn blocklist_blocks_who_sends_too_much() {
-    if !permitted("blocklist") {
+    if linux("blocklist").is_none() {
         return;
     }
     if !has_rings(&Kernel::linux()) {
-        return println!("skip: blocklist: the kernel has no ring buffers (Linux 5.8)");
+        return skip("blocklist", "the kernel has no ring buffers (Linux 5.8)");
     }
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-        return println!("skip: blocklist: no network namespace: {errno}");
+        return denied("blocklist", format_args!("no network namespace: {errno}"));
     }
     // Where this fails, no packet comes and the test says so.
     let _ = Command::new("ip").args(["link", "set", "lo", "up"]).status();
@@ -221,11 +209,11 @@ fn packet_counter_counts_on_a_simulated_kernel() {
 
 #[test]
 fn flow_counter_counts_what_it_sends() {
-    if !permitted("flow_counter") {
+    if linux("flow_counter").is_none() {
         return;
     }
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-        return println!("skip: flow_counter: no network namespace: {errno}");
+        return denied("flow_counter", format_args!("no network namespace: {errno}"));
     }
     let _ = Command::new("ip").args(["link", "set", "lo", "up"]).status();
     let mut out = Vec::new();

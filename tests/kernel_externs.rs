@@ -1,38 +1,13 @@
 //! Externs on the running kernel: configuration, and functions of modules where it has them.
 
-#![allow(clippy::print_stdout)] // a skipped test says so
-
-use std::path::Path;
+mod support;
 
 use skep::btf::Kind;
 use skep::load::KernelTarget;
 use skep::reloc::Target;
 use skep::sys::request::TestRun;
-use skep::{Kernel, Loader, Object, Spec};
-
-fn open(name: &str) -> Spec {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
-    Spec::open(path).expect("it is an object")
-}
-
-fn skip(test: &str, reason: &str) {
-    println!("skip: {test}: {reason}");
-}
-
-/// The running kernel, or why not.
-fn linux(test: &str) -> Option<Kernel> {
-    let kernel = Kernel::linux();
-    let tried =
-        kernel.map_create(&skep::sys::request::MapCreate::new(skep::sys::abi::MapType::ARRAY, 4, 4, 1));
-    match tried {
-        Ok(_) => Some(kernel),
-        Err(errno) => {
-            skip(test, &format!("this process may not create a map: {errno}"));
-            assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{test} was skipped: {errno}");
-            None
-        }
-    }
-}
+use skep::{Loader, Object, Spec};
+use support::{linux, open, skip};
 
 fn run(object: &Object, program: &str) {
     let packet = [0u8; 64];
@@ -47,7 +22,7 @@ fn configuration_is_read_and_overridden() {
     let name = "configuration_is_read_and_overridden";
     let Some(kernel) = linux(name) else { return };
     if let Err(error) = KernelTarget::new(&kernel).kconfig() {
-        return skip(name, &error.to_string());
+        return skip(name, error.to_string());
     }
     let mut spec = open("kconfig.o");
     let load = |spec: &Spec| {
@@ -75,7 +50,7 @@ fn addresses_that_may_be_missing_never_fail_a_load() {
     let mut run = TestRun::default();
     run.ctx_in = zerocopy::IntoBytes::as_bytes(&arguments);
     if let Err(error) = program.test_run(&mut run) {
-        return skip("addresses_that_may_be_missing_never_fail_a_load", &error.to_string());
+        return skip("addresses_that_may_be_missing_never_fail_a_load", error.to_string());
     }
     let symbols = KernelTarget::new(&kernel).symbols(&["vfs_read"]).expect("root sees them");
     assert_eq!(object.global::<u64>("address").expect("it is there"), symbols[0].unwrap_or(0));
@@ -93,7 +68,7 @@ fn variables_of_the_kernel_are_read() {
     }
     let symbols = match target.symbols(&["runqueues", "vfs_read"]) {
         Ok(symbols) => symbols,
-        Err(error) => return skip(name, &error.to_string()),
+        Err(error) => return skip(name, error),
     };
     if symbols[0].is_none() {
         return skip(name, "this kernel's table of symbols has no variables (CONFIG_KALLSYMS_ALL)");
@@ -104,7 +79,7 @@ fn variables_of_the_kernel_are_read() {
         let mut run = TestRun::default();
         run.ctx_in = zerocopy::IntoBytes::as_bytes(&arguments);
         if let Err(error) = object.program(program).expect("it is there").test_run(&mut run) {
-            return skip(name, &error.to_string());
+            return skip(name, error);
         }
     }
     let global = |name| object.global::<u64>(name).expect("it is there");
@@ -121,16 +96,16 @@ fn functions_of_modules_are_called() {
     let target = KernelTarget::new(&kernel);
     let loaded: Vec<&str> = match target.modules() {
         Ok(modules) => modules.iter().map(|module| module.name.as_str()).collect(),
-        Err(error) => return skip(name, &error.to_string()),
+        Err(error) => return skip(name, error.to_string()),
     };
     if let Some(lacking) = ["nf_conntrack", "fou"].iter().find(|module| !loaded.contains(module)) {
-        return skip(name, &format!("this kernel has no module {lacking} with types"));
+        return skip(name, format!("this kernel has no module {lacking} with types"));
     }
     let spec = open("kfunc_modules.o");
     let plan = match spec.relocate(&target) {
         Ok(plan) => plan,
         // Older modules have no such functions.
-        Err(error) => return skip(name, &error.to_string()),
+        Err(error) => return skip(name, error.to_string()),
     };
     assert_eq!(plan.modules, ["nf_conntrack", "fou"]);
     let object = Loader::new(&kernel).load(&spec).expect("it loads");

@@ -1,7 +1,9 @@
 //! Handles that go to other processes, and bpffs mounts, on the running kernel.
 
 #![cfg(target_os = "linux")]
-#![allow(missing_docs, clippy::print_stdout)] // what is skipped is said
+#![allow(missing_docs)] // what is skipped is said
+
+mod support;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -12,31 +14,13 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_change, mount_remount, unmount};
 use skep::handover::{Handle, HandleKind, Handles, HandoverError};
 use skep::map::{HashMap, Map};
-use skep::sys::abi::{Errno, MapType, OpenFlags, UpdateFlags};
+use skep::sys::abi::{MapType, OpenFlags, UpdateFlags};
 use skep::sys::passing::receive_fds;
 use skep::sys::request::MapCreate;
-use skep::{Kernel, Loader, Spec, bpffs};
+use skep::{Kernel, Loader, bpffs};
+use support::{denied, linux, open};
 
 const ANY: UpdateFlags = UpdateFlags::empty();
-
-fn skip(name: &str, reason: &str) -> Option<Kernel> {
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: {name}: {reason}");
-    println!("skip: {name}: {reason}");
-    None
-}
-
-fn linux(name: &str) -> Option<Kernel> {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 8, 1)) {
-        Ok(_) => Some(kernel),
-        Err(Errno::EPERM) => skip(name, "no right to create maps"),
-        Err(errno) => panic!("cannot create a map: {errno}"),
-    }
-}
-
-fn open(name: &str) -> Spec {
-    Spec::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)).expect("test data")
-}
 
 /// A map with one entry, a program, and a link of it to the loopback device of a network namespace of this thread.
 fn handles(kernel: &Kernel) -> Option<Handles> {
@@ -98,7 +82,7 @@ fn handles_go_over_a_socket() {
     let name = "handles_go_over_a_socket";
     let Some(kernel) = linux(name) else { return };
     let Some(handles) = handles(&kernel) else {
-        skip(name, "no network namespace");
+        denied(name, "no network namespace");
         return;
     };
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -118,7 +102,7 @@ fn handles_are_kept_by_a_service_manager() {
     let name = "handles_are_kept_by_a_service_manager";
     let Some(kernel) = linux(name) else { return };
     let Some(handles) = handles(&kernel) else {
-        skip(name, "no network namespace");
+        denied(name, "no network namespace");
         return;
     };
     let program = handles.program("count").unwrap().info().unwrap().id;
@@ -199,7 +183,7 @@ fn kinds_are_told_apart() {
 /// A mount namespace of this thread, in which nothing that is mounted is seen elsewhere.
 fn own_mounts(name: &str) -> bool {
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNS) {
-        skip(name, &format!("no mount namespace: {errno}"));
+        denied(name, format!("no mount namespace: {errno}"));
         return false;
     }
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).expect("it is ours");
@@ -216,7 +200,7 @@ fn a_bpffs_is_absent_private_or_read_only() {
     let name = "a_bpffs_is_absent_private_or_read_only";
     let Some(kernel) = linux(name) else { return };
     if !bpffs::is_mounted(&kernel, "/sys/fs/bpf").unwrap() {
-        skip(name, "no bpffs at /sys/fs/bpf");
+        denied(name, "no bpffs at /sys/fs/bpf");
         return;
     }
     if !own_mounts(name) {

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)] // a skipped test says so
 
 mod load_conformance;
+mod support;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -13,27 +14,13 @@ use skep::sys::request::TestRun;
 use skep::sys::{Backend, Feature, LinuxBackend, Probe};
 use skep::{Kernel, Loader, Object};
 
+/// The running kernel's backend, if this process may use it.
+fn linux(test: &str) -> Option<Arc<dyn Backend>> {
+    support::linux(test).map(|_| Arc::new(LinuxBackend::new()) as Arc<dyn Backend>)
+}
+
 /// Descriptors are counted per process, so one test at a time.
 static ONE: Mutex<()> = Mutex::new(());
-
-/// The running kernel, or why not.
-fn linux(test: &str) -> Option<Arc<dyn Backend>> {
-    let kernel = Kernel::linux();
-    let tried =
-        kernel.map_create(&skep::sys::request::MapCreate::new(skep::sys::abi::MapType::ARRAY, 4, 4, 1));
-    match tried {
-        Ok(_) => Some(Arc::new(LinuxBackend::new())),
-        Err(errno) => {
-            skip(test, &format!("this process may not create a map: {errno}"));
-            None
-        }
-    }
-}
-
-fn skip(test: &str, reason: &str) {
-    println!("skip: {test}: {reason}");
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{test} was skipped: {reason}");
-}
 
 fn pin_root(name: &str) -> PathBuf {
     Path::new("/sys/fs/bpf").join(format!("skep_{name}_{}", std::process::id()))
@@ -100,7 +87,7 @@ fn arena_variables_are_typed_places() {
     let kernel = Kernel::from_arc(backend);
     match kernel.has(Feature::MapType(MapType::ARENA)) {
         Probe::Supported => load_conformance::arena_variables_are_typed_places(&kernel, true),
-        other => println!("skip: {name}: arenas (Linux 6.9): {other:?}"),
+        other => support::skip(name, format_args!("arenas (Linux 6.9): {other:?}")),
     }
 }
 

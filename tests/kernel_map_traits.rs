@@ -5,6 +5,7 @@
 #![cfg(target_os = "linux")]
 #![allow(missing_docs, clippy::print_stdout)]
 
+mod support;
 mod trait_conformance;
 
 use std::os::fd::{AsFd, AsRawFd};
@@ -19,20 +20,7 @@ use skep::sys::{Kernel, LoadedProgram};
 use trait_conformance::KernelMaps;
 
 fn maps(name: &str) -> Option<KernelMaps> {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::HASH, 4, 4, 1)) {
-        Ok(_) => Some(KernelMaps(kernel)),
-        Err(Errno::EPERM) => {
-            let reason = "no right to create maps";
-            assert!(
-                std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"),
-                "skip: {name}: {reason}"
-            );
-            println!("skip: {name}: {reason}");
-            None
-        }
-        Err(errno) => panic!("cannot create a map: {errno}"),
-    }
+    support::linux(name).map(KernelMaps)
 }
 
 trait_conformance::tests! { maps }

@@ -7,6 +7,7 @@
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod mutation;
+mod support;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd};
@@ -251,13 +252,7 @@ fn is_structural(log: &str) -> bool {
 
 #[test]
 fn programs_are_judged_alike() {
-    let linux = Kernel::linux();
-    if linux.map_create(&skep::sys::request::MapCreate::new(skep::sys::abi::MapType::HASH, 4, 4, 1)).err()
-        == Some(Errno::EPERM)
-    {
-        assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: no right");
-        return println!("skip: mutated programs: no right to load them");
-    }
+    let Some(linux) = support::linux("programs_are_judged_alike") else { return };
     // The simulated kernel says what 6.18 does.
     if linux.version_code().is_ok_and(|version| version >> 8 != 0x0612) {
         return println!("mutated programs: compared on 6.18 only");

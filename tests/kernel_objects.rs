@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout)] // a skipped test says so
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,7 @@ use serde_json::Value;
 use skep::btf::CoreReloKind;
 use skep::spec::{ExternKind, Pinning, ProgramIndex};
 use skep::{Kernel, Loader, Spec};
+use support::denied;
 
 /// Programs that libbpf loads and this version does not, with the reason. Each line must still be true.
 const NOT_YET: [(&str, &str, &str); 0] = [];
@@ -48,11 +51,6 @@ fn root() -> PathBuf {
 fn json(name: &str) -> Value {
     let text = std::fs::read_to_string(root().join(name)).expect("the expectations are in the repository");
     serde_json::from_str(&text).expect("they are JSON")
-}
-
-fn skip(test: &str, reason: &str) {
-    println!("skip: {test}: {reason}");
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{test} was skipped: {reason}");
 }
 
 fn release() -> String {
@@ -118,9 +116,9 @@ fn programs_load_as_libbpf_loads_them() {
     if let Err(errno) =
         kernel.map_create(&skep::sys::request::MapCreate::new(skep::sys::abi::MapType::ARRAY, 4, 4, 1))
     {
-        return skip(
+        return denied(
             "programs_load_as_libbpf_loads_them",
-            &format!("this process may not create a map: {errno}"),
+            format!("this process may not create a map: {errno}"),
         );
     }
     let mut wrong = Vec::new();

@@ -5,6 +5,7 @@
 #![allow(missing_docs, clippy::print_stdout)] // what is skipped is said
 
 mod pinned_conformance;
+mod support;
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -17,32 +18,18 @@ use pinned_conformance::{World, deaths};
 use skep::Kernel;
 use skep::pinned::{Exchange, PinnedSet, Recovery, Upgrade};
 use skep::sys::LinuxBackend;
-use skep::sys::abi::{Errno, MapType};
-use skep::sys::request::MapCreate;
 use skep::sys::wrap::FaultInjection;
+use support::{denied, linux_with_bpffs};
 
 /// They take seconds, and the kernel one after the other anyway.
 static ONE: Mutex<()> = Mutex::new(());
 
-fn skip(name: &str, reason: &str) -> Option<World> {
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: {name}: {reason}");
-    println!("skip: {name}: {reason}");
-    None
-}
-
 /// A directory of its own, in a network namespace of this thread alone with devices of its own.
 fn world(name: &str) -> Option<World> {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 8, 1)) {
-        Ok(_) => {}
-        Err(Errno::EPERM) => return skip(name, "no right to create maps"),
-        Err(errno) => panic!("cannot create a map: {errno}"),
-    }
-    if kernel.backend().is_bpffs("/sys/fs/bpf".as_ref()) != Ok(true) {
-        return skip(name, "no bpffs at /sys/fs/bpf");
-    }
+    let kernel = linux_with_bpffs(name)?;
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-        return skip(name, &format!("no network namespace: {errno}"));
+        denied(name, format_args!("no network namespace: {errno}"));
+        return None;
     }
     let mut devices = vec!["lo".to_owned()];
     for device in ["skd0", "skd1"] {

@@ -1,16 +1,15 @@
 //! Dumps of programs beside those of bpftool.
 
 #![cfg(target_os = "linux")]
-#![allow(missing_docs, clippy::print_stdout)]
+#![allow(missing_docs)]
+
+mod support;
 
 use std::path::Path;
 use std::process::Command;
 
 use skep::{Kernel, Loader, Program, Spec};
-
-fn skip(name: &str, reason: &str) {
-    println!("skip: {name}: {reason}");
-}
+use support::skip;
 
 /// What bpftool prints of a program.
 fn bpftool(program: &Program) -> Option<String> {
@@ -42,7 +41,7 @@ fn a_dump_is_what_bpftool_prints() {
         let loaded = match Loader::new(&kernel).load(&Spec::open(path).unwrap()) {
             Ok(loaded) => loaded,
             Err(error) => {
-                skip(name, &format!("{object} does not load here: {error}"));
+                skip(name, format!("{object} does not load here: {error}"));
                 continue;
             }
         };

@@ -1,7 +1,9 @@
 //! Test runs of programs of each kind, on the running kernel.
 
 #![cfg(target_os = "linux")]
-#![allow(missing_docs, clippy::print_stdout)]
+#![allow(missing_docs)]
+
+mod support;
 
 use std::io::Read;
 
@@ -13,39 +15,13 @@ use skep::sys::Feature;
 use skep::sys::abi::{AttachType, Errno, MapFlags, MapType, ProgFlags, ProgType, StreamId};
 use skep::sys::request::MapCreate;
 use skep::{Error, Kernel, Program};
-
-fn skip(name: &str, reason: &str) {
-    println!("skip: {name}: {reason}");
-}
-
-/// The running kernel, if this process may use it.
-fn kernel(test: &str) -> Option<Kernel> {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
-        Ok(_) => Some(kernel),
-        Err(errno) => {
-            skip(test, &format!("this process may not create a map: {errno}"));
-            assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{test} was skipped");
-            None
-        }
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
+use support::{chain, linux, skip};
 
 /// A program of a kind that `write` writes, if the kernel knows the kind.
 fn program(test: &str, prog_type: ProgType, write: impl FnOnce(&mut ProgramBuilder)) -> Option<Program> {
-    let kernel = kernel(test)?;
+    let kernel = linux(test)?;
     if kernel.has(Feature::ProgType(prog_type)).is_unsupported() {
-        skip(test, &format!("this kernel has no programs of kind {prog_type}"));
+        skip(test, format!("this kernel has no programs of kind {prog_type}"));
         return None;
     }
     let mut builder = ProgramBuilder::new(prog_type, "GPL");
@@ -163,7 +139,7 @@ fn xdp_that_grows() {
 fn xdp_with_live_frames() {
     let name = "xdp_with_live_frames";
     let counted =
-        kernel(name).map(|kernel| Map::create(&kernel, &MapCreate::new(MapType::ARRAY, 4, 8, 1)).unwrap());
+        linux(name).map(|kernel| Map::create(&kernel, &MapCreate::new(MapType::ARRAY, 4, 8, 1)).unwrap());
     let Some(counted) = counted else { return };
     let kernel = counted.kernel().clone();
     let mut builder = ProgramBuilder::new(ProgType::XDP, "GPL");
@@ -433,7 +409,7 @@ fn kinds_that_do_not_run_by_themselves() {
 #[test]
 fn what_a_program_writes_is_read() {
     let name = "what_a_program_writes_is_read";
-    let Some(kernel) = kernel(name) else { return };
+    let Some(kernel) = linux(name) else { return };
     // Where both have types, programs call the one without a suffix.
     let Some(print) = PRINTS.into_iter().find(|name| knows(&kernel, Kind::FUNC, name)) else {
         return skip(name, "this kernel has no streams (Linux 6.17)");

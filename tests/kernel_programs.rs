@@ -1,43 +1,11 @@
 //! What programs of each form do when the running kernel runs them.
 
-#![allow(clippy::print_stdout)] // a skipped test says so
+mod support;
 
-use std::path::Path;
-
-use skep::sys::abi::{Errno, MapType};
-use skep::sys::request::{MapCreate, TestRun};
-use skep::{Error, Kernel, Loader, Object, Spec};
-
-fn open(name: &str) -> Spec {
-    Spec::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)).expect("it opens")
-}
-
-fn skip(test: &str, reason: &str) {
-    println!("skip: {test}: {reason}");
-}
-
-/// The running kernel, if this process may use it.
-fn kernel(test: &str) -> Option<Kernel> {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
-        Ok(_) => Some(kernel),
-        Err(errno) => {
-            skip(test, &format!("this process may not create a map: {errno}"));
-            assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{test} was skipped");
-            None
-        }
-    }
-}
-
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
+use skep::sys::abi::Errno;
+use skep::sys::request::TestRun;
+use skep::{Error, Kernel, Loader, Object};
+use support::{chain, linux, open, skip};
 
 /// Whether the kernel has a function that programs can call.
 fn has_kfunc(kernel: &Kernel, name: &str) -> bool {
@@ -54,7 +22,7 @@ fn run(object: &Object, program: &str) -> u32 {
 #[test]
 fn an_exception_ends_in_the_callback_of_its_program() {
     let name = "an_exception_ends_in_the_callback_of_its_program";
-    let Some(kernel) = kernel(name) else { return };
+    let Some(kernel) = linux(name) else { return };
     if !has_kfunc(&kernel, "bpf_throw") {
         return skip(name, "this kernel has no exceptions (Linux 6.7)");
     }
@@ -80,7 +48,7 @@ fn an_exception_ends_in_the_callback_of_its_program() {
 #[test]
 fn a_function_of_another_program_is_replaced() {
     let name = "a_function_of_another_program_is_replaced";
-    let Some(kernel) = kernel(name) else { return };
+    let Some(kernel) = linux(name) else { return };
     let target = Loader::new(&kernel).load(&open("freplace_target.o")).expect("it loads");
     assert_eq!(run(&target, "target"), 11);
 
@@ -100,7 +68,7 @@ fn a_function_of_another_program_is_replaced() {
             assert_eq!(run(&target, "target"), 11);
         }
         Err(error) if error.errno() == Some(Errno::EPERM) => {
-            skip(name, &format!("this kernel replaces no function: {}", chain(&error)));
+            skip(name, format!("this kernel replaces no function: {}", chain(&error)));
         }
         Err(error) => panic!("{}", chain(&error)),
     }
@@ -122,7 +90,7 @@ fn a_function_of_another_program_is_replaced() {
             assert_eq!(object.global::<u64>("left").expect("it can be read"), 1);
         }
         Err(error) if error.errno() == Some(Errno::EPERM) => {
-            skip(name, &format!("this kernel traces no program: {}", chain(&error)));
+            skip(name, format!("this kernel traces no program: {}", chain(&error)));
         }
         Err(error) => panic!("{}", chain(&error)),
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)] // a skipped test says so
 
 mod struct_ops_conformance;
+mod support;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,13 +13,10 @@ use skep::map::{StructOpsMap, StructOpsState};
 use skep::spec::MapRole;
 use skep::sys::abi::{Errno, MapType};
 use skep::sys::{Feature, Probe};
-use skep::{Error, ErrorKind, Kernel, Loader, Spec};
+use skep::{Error, ErrorKind, Kernel, Loader};
+use support::{denied, open};
 
 const AVAILABLE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
-
-fn open(name: &str) -> Spec {
-    Spec::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)).expect("it opens")
-}
 
 /// The running kernel, if it takes tables and this process may make them.
 fn kernel(test: &str) -> Option<Kernel> {
@@ -28,8 +26,7 @@ fn kernel(test: &str) -> Option<Kernel> {
         Probe::Supported => "this system has no TCP".to_owned(),
         other => format!("struct_ops maps: {other:?}"),
     };
-    println!("skip: {test}: {reason}");
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{test} was skipped: {reason}");
+    denied(test, reason);
     None
 }
 

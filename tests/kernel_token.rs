@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout)] // a skipped test says so, and the processes talk to each other
 
+mod support;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,20 +17,11 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use skep::load::{LoadError, NoteKind};
 use skep::sys::abi::Errno;
 use skep::sys::{Feature, Probe};
-use skep::{Error, ErrorKind, Kernel, Loader, Spec};
+use skep::{Error, ErrorKind, Kernel, Loader};
+use support::{denied, open};
 
 const VARIABLE: &str = "LIBBPF_BPF_TOKEN_PATH";
 const ALL: &str = "delegate_cmds=any,delegate_maps=any,delegate_progs=any,delegate_attachs=any";
-
-fn skip(test: &str, reason: &str) {
-    println!("skip: {test}: {reason}");
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none(), "{test} was skipped: {reason}");
-}
-
-fn open(name: &str) -> Spec {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
-    Spec::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 fn text(error: &Error) -> String {
     format!("{error}: {}", std::error::Error::source(error).expect("it has a cause"))
@@ -63,13 +56,13 @@ fn a_process_in_a_user_namespace_loads_with_a_token() {
     let kernel = Kernel::linux();
     let root = Path::new("/sys/fs/bpf");
     if kernel.backend().is_bpffs(root) != Ok(true) {
-        return skip(name, "no bpffs at /sys/fs/bpf");
+        return denied(name, "no bpffs at /sys/fs/bpf");
     }
     match kernel.token_create(root) {
         // Nobody needs one there, and the kernel says so in its own way.
         Err(Errno::EOPNOTSUPP) => {}
         Err(Errno::EINVAL) => return println!("skip: {name}: this kernel knows no tokens (Linux 6.9)"),
-        Err(errno) => return skip(name, &format!("this process is not privileged: {errno}")),
+        Err(errno) => return denied(name, format!("this process is not privileged: {errno}")),
         Ok(_) => panic!("a token in the first user namespace"),
     }
     // A process enters a user namespace before it has threads, so not one that runs tests.
@@ -83,7 +76,7 @@ fn a_process_in_a_user_namespace_loads_with_a_token() {
         .spawn();
     let mut child = match spawned {
         Ok(child) => Ended(child),
-        Err(error) => return skip(name, &format!("unshare of util-linux cannot be run: {error}")),
+        Err(error) => return denied(name, format!("unshare of util-linux cannot be run: {error}")),
     };
     let pid = Pid::from_child(&child.0);
     let mut answers = child.0.stdin.take().expect("it is piped");
@@ -98,7 +91,7 @@ fn a_process_in_a_user_namespace_loads_with_a_token() {
     }
     let status = child.0.wait().expect("it ends");
     if said.is_empty() && !status.success() {
-        return skip(name, &format!("no user namespace can be entered: unshare ended with {status}"));
+        return denied(name, format!("no user namespace can be entered: unshare ended with {status}"));
     }
     assert!(status.success() && said.contains(DONE), "{said}");
 }

@@ -1,8 +1,7 @@
 //! What programs see that read by the kernel's own types, on the running kernel.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::print_stdout)] // a skipped test says so
-
+mod support;
 mod typed_conformance;
 
 use std::collections::BTreeSet;
@@ -14,38 +13,22 @@ use skep::map::Map;
 use skep::program::Program;
 use skep::sim::SimKernel;
 use skep::sys::Feature;
-use skep::sys::abi::{Errno, MapId, MapType, OpenFlags, ProgId, ProgType};
-use skep::sys::request::{LinkTarget, MapCreate};
+use skep::sys::abi::{MapId, OpenFlags, ProgId, ProgType};
+use skep::sys::request::LinkTarget;
 use skep::{Error, Kernel};
+use support::{denied, linux, skip};
 use typed_conformance::iterate;
-
-fn skip(reason: &str) {
-    let required = std::env::var_os("SKEP_REQUIRE_KERNEL").is_some_and(|value| value == "1");
-    assert!(!required, "skip: typed contexts: {reason}");
-    println!("skip: typed contexts: {reason}");
-}
 
 /// What an old kernel lacks, which is no reason to fail.
 fn lacks(reasons: impl IntoIterator<Item = String>) {
     for reason in reasons {
-        println!("skip: {reason}");
-    }
-}
-
-fn kernel() -> Option<Kernel> {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
-        Err(Errno::EPERM) => {
-            skip("no right to create maps");
-            None
-        }
-        other => other.map(|_| kernel).map_err(|errno| panic!("a map: {errno}")).ok(),
+        skip("typed contexts", reason);
     }
 }
 
 #[test]
 fn packets_devices_and_maps() {
-    let Some(kernel) = kernel() else { return };
+    let Some(kernel) = linux("typed contexts") else { return };
     let (differs, lacking) = typed_conformance::check(&kernel).expect("the programs run");
     assert!(differs.is_empty(), "{}", differs.concat());
     // Old kernels lack casts, or netfilter programs.
@@ -54,14 +37,14 @@ fn packets_devices_and_maps() {
 
 #[test]
 fn open_coded_iterators() {
-    let Some(kernel) = kernel() else { return };
+    let Some(kernel) = linux("typed contexts") else { return };
     let pid = std::process::id().cast_signed();
     lacks(typed_conformance::walk(&kernel, pid).expect("the programs run"));
 }
 
 #[test]
 fn iterators() {
-    let Some(kernel) = kernel() else { return };
+    let Some(kernel) = linux("typed contexts") else { return };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     let file = fs::File::open("/dev/null").expect("a file");
@@ -75,7 +58,7 @@ fn iterators() {
     for (program, target, line) in expected {
         match iterate(&kernel, program, target) {
             Ok(text) => assert!(text.lines().any(|found| found == line), "{program}: no {line} in\n{text}"),
-            Err(error) => skip(&format!("{program}: {error}")),
+            Err(error) => denied("typed contexts", format_args!("{program}: {error}")),
         }
     }
     // The second is a directory of others where the first is mounted beside them.
@@ -85,7 +68,7 @@ fn iterators() {
             let target = LinkTarget::Cgroups { cgroup: directory.as_fd(), order };
             match iterate(&kernel, "groups", target) {
                 Ok(text) => assert!(text.ends_with("end 0\n") && text.contains(" 0\n"), "{text}"),
-                Err(error) => skip(&format!("groups: {error}")),
+                Err(error) => denied("typed contexts", format_args!("groups: {error}")),
             }
         }
     }
@@ -100,7 +83,7 @@ fn id(number: i32, name: &str) -> Result<u32, Box<dyn std::error::Error>> {
 
 #[test]
 fn a_loader_that_is_a_program() {
-    let Some(kernel) = kernel() else { return };
+    let Some(kernel) = linux("typed contexts") else { return };
     if kernel.has(Feature::ProgType(ProgType::SYSCALL)).is_unsupported() {
         return lacks(["light skeletons: no programs of system calls".to_owned()]); // before 5.14
     }
@@ -116,9 +99,9 @@ fn a_loader_that_is_a_program() {
 /// The simulated kernel with the types of the running one writes the same.
 #[test]
 fn objects_as_text() -> Result<(), Error> {
-    let Some(kernel) = kernel() else { return Ok(()) };
+    let Some(kernel) = linux("typed contexts") else { return Ok(()) };
     let Ok(types) = fs::read("/sys/kernel/btf/vmlinux") else {
-        skip("the kernel has no types");
+        denied("typed contexts", "the kernel has no types");
         return Ok(());
     };
     let sim = Kernel::new(SimKernel::builder().btf(types).build().expect("the kernel's types"));

@@ -4,24 +4,17 @@
 //! kernel that lacks something.
 
 #![cfg(target_os = "linux")]
-#![allow(missing_docs, clippy::print_stdout)]
+#![allow(missing_docs)]
 
 mod conformance;
+#[path = "../../tests/support/kernel.rs"]
+mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use conformance::Bench;
 use nix::sched::{CloneFlags, unshare};
-use skep_sys::Kernel;
-use skep_sys::abi::{Errno, MapType};
-use skep_sys::request::MapCreate;
-
-/// Something that a kernel test needs is missing.
-fn skip(name: &str, reason: &str) {
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: {name}: {reason}");
-    println!("skip: {name}: {reason}");
-}
 
 /// A directory on a bpffs that goes with its pins.
 struct PinDir(PathBuf);
@@ -36,28 +29,19 @@ impl Drop for PinDir {
 }
 
 fn run(name: &str) {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 8, 1)) {
-        Ok(_) => {}
-        Err(Errno::EPERM) => return skip(name, "no right to create maps"),
-        Err(errno) => panic!("cannot create a map: {errno}"),
-    }
-    let root = Path::new("/sys/fs/bpf");
-    if kernel.backend().is_bpffs(root) != Ok(true) {
-        return skip(name, "no bpffs at /sys/fs/bpf");
-    }
+    let Some(kernel) = support::linux_with_bpffs(name) else { return };
     // Of this thread alone, so that no device of the machine is touched.
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-        return skip(name, &format!("no network namespace: {errno}"));
+        return support::denied(name, format_args!("no network namespace: {errno}"));
     }
     // Where this fails, no packet comes and the test says so.
     let _ = Command::new("ip").args(["link", "set", "lo", "up"]).status();
 
-    let dir = PinDir(root.join(format!("skep-link-{}-{name}", std::process::id())));
+    let dir = PinDir(Path::new("/sys/fs/bpf").join(format!("skep-link-{}-{name}", std::process::id())));
     kernel.backend().create_pin_dir(&dir.0).unwrap();
     let bench = Bench { kernel: &kernel, dir: &dir.0, live: true };
     for reason in conformance::run(&bench, conformance::case(name)) {
-        println!("skip: {name}: {}", reason.trim_end().replace('\n', " "));
+        support::skip(name, reason.trim_end().replace('\n', " "));
     }
 }
 

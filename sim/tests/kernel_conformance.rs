@@ -4,15 +4,14 @@
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod bodies;
+#[path = "../../tests/support/kernel.rs"]
+mod support;
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, unshare};
-use skep_sys::Kernel;
-use skep_sys::abi::{Errno, MapType};
-use skep_sys::request::MapCreate;
 
 const GOLDEN: &str = include_str!("../../testdata/golden/transcript_6.18.txt");
 
@@ -168,8 +167,7 @@ const OTHERWISE: &[(RangeInclusive<Version>, &[&str])] = &[
 ];
 
 fn skip(reason: &str) {
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: transcript: {reason}");
-    println!("skip: transcript: {reason}");
+    support::denied("transcript", reason);
 }
 
 /// A directory that goes with everything in it.
@@ -183,15 +181,8 @@ impl Drop for Dir {
 
 #[test]
 fn transcript() {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::HASH, 4, 4, 1)) {
-        Err(Errno::EPERM) => return skip("no right to create maps"),
-        other => drop(other.unwrap()),
-    }
+    let Some(kernel) = support::linux_with_bpffs("transcript") else { return };
     let root = Path::new("/sys/fs/bpf");
-    if kernel.backend().is_bpffs(root) != Ok(true) {
-        return skip("no bpffs at /sys/fs/bpf");
-    }
     // Of this thread alone, so that no device of the machine is touched.
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
         return skip(&format!("no network namespace: {errno}"));

@@ -5,23 +5,12 @@
 
 mod fuzzed;
 mod instructions;
-
-use skep_sys::Kernel;
-use skep_sys::abi::{Errno, MapType};
-use skep_sys::request::MapCreate;
-
-fn skip(reason: &str) {
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: instructions: {reason}");
-    println!("skip: instructions: {reason}");
-}
+#[path = "../../tests/support/kernel.rs"]
+mod support;
 
 #[test]
 fn edges() {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::HASH, 4, 4, 1)) {
-        Err(Errno::EPERM) => return skip("no right to create maps"),
-        other => drop(other.unwrap()),
-    }
+    let Some(kernel) = support::linux("instructions") else { return };
     let (count, lacking) = instructions::check(&kernel);
     println!("{count} cases hold");
     for name in lacking {

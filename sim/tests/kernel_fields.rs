@@ -1,31 +1,20 @@
 //! Special fields of values on the running kernel: `UPDATE_GOLDEN=1` records them.
 
 #![cfg(target_os = "linux")]
-#![allow(missing_docs, clippy::print_stdout)]
+#![allow(missing_docs)]
 
 mod fields;
+#[path = "../../tests/support/kernel.rs"]
+mod support;
 
 use std::path::Path;
 
 use skep_btf::Kind;
-use skep_sys::Kernel;
-use skep_sys::abi::{Errno, MapType};
-use skep_sys::request::MapCreate;
 
 #[test]
 fn special_fields() {
-    let kernel = Kernel::linux();
-    let skip = |reason: &str| println!("skip: special_fields: {reason}");
-    match kernel.map_create(&MapCreate::new(MapType::HASH, 4, 4, 1)) {
-        Err(Errno::EPERM) => {
-            assert!(
-                std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"),
-                "no right to create maps"
-            );
-            return skip("no right to create maps");
-        }
-        other => drop(other.unwrap()),
-    }
+    let Some(kernel) = support::linux("special_fields") else { return };
+    let skip = |reason: &str| support::skip("special_fields", reason);
     let Ok(btf) = kernel.btf() else { return skip("the kernel has no types") };
     if let Some(lacks) = fields::KNOWN.iter().find(|name| btf.find(name.as_bytes(), Kind::STRUCT).is_none()) {
         return skip(&format!("the kernel has no {lacks}"));

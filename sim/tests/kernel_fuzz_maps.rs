@@ -14,6 +14,8 @@
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod ops;
+#[path = "../../tests/support/kernel.rs"]
+mod support;
 
 use ops::generate::{KINDS, Maker, Random, doubtful, spec};
 use ops::play::{NOT_HERE, make, play};
@@ -21,7 +23,7 @@ use ops::{Key, Op, Spec, Value};
 use skep_btf::Kind;
 use skep_sim::SimKernel;
 use skep_sys::Kernel;
-use skep_sys::abi::{Errno, MapFlags, MapType, UpdateFlags};
+use skep_sys::abi::{MapFlags, MapType, UpdateFlags};
 use skep_sys::request::MapCreate;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -31,17 +33,8 @@ fn setting(name: &str, default: u64) -> u64 {
 
 /// The running kernel, if it is one that the simulated kernel is made after.
 fn linux(name: &str) -> Option<Kernel> {
-    let kernel = Kernel::linux();
-    let skip = |reason: &str| println!("skip: {name}: {reason}");
-    match kernel.map_create(&MapCreate::new(MapType::HASH, 4, 4, 1)) {
-        Err(Errno::EPERM) => {
-            let required = std::env::var_os("SKEP_REQUIRE_KERNEL").is_some_and(|v| v == "1");
-            assert!(!required, "skip: {name}: no right to create maps");
-            skip("no right to create maps");
-            return None;
-        }
-        other => drop(other.unwrap()),
-    }
+    let kernel = support::linux(name)?;
+    let skip = |reason: &str| support::skip(name, reason);
     // What came last into the kernel that the simulated one is like, and what came right after that.
     let has = |name: &str| kernel.btf().is_ok_and(|btf| btf.find(name.as_bytes(), Kind::STRUCT).is_some());
     if !has("bpf_task_work") || !has("bpf_res_spin_lock") {

@@ -6,6 +6,8 @@
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 
 mod fuzzed;
+#[path = "../../tests/support/kernel.rs"]
+mod support;
 
 use std::fmt::Write;
 
@@ -13,16 +15,9 @@ use fuzzed::{Outcome, Program, Random, Refused};
 use skep_asm::disassemble;
 use skep_sim::SimKernel;
 use skep_sys::Kernel;
-use skep_sys::abi::{Errno, MapType};
-use skep_sys::request::MapCreate;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
-
-fn skip(reason: &str) {
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: fuzzed: {reason}");
-    println!("skip: fuzzed: {reason}");
 }
 
 /// What a kernel can do beyond the first version of the instruction set: found by trying.
@@ -71,11 +66,7 @@ fn report(kernel: &Kernel, programs: Vec<Program>, seed: u64) -> String {
 
 #[test]
 fn programs_do_the_same() {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::HASH, 4, 4, 1)) {
-        Err(Errno::EPERM) => return skip("no right to create maps"),
-        other => drop(other.unwrap()),
-    }
+    let Some(kernel) = support::linux("fuzzed") else { return };
     let best = shape(&kernel);
     let (count, first) = (number("SKEP_FUZZ_PROGRAMS", 300), number("SKEP_FUZZ_SEED", 1));
     let (mut refused, mut insns) = (Vec::new(), 0);

@@ -6,17 +6,15 @@
 
 mod bodies;
 mod rows;
+#[path = "../../tests/support/kernel.rs"]
+mod support;
 
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, unshare};
-use skep_sys::Kernel;
-use skep_sys::abi::{Errno, MapType};
-use skep_sys::request::MapCreate;
 
 fn skip(reason: &str) {
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: rows: {reason}");
-    println!("skip: rows: {reason}");
+    support::denied("rows", reason);
 }
 
 /// A directory that goes with everything in it.
@@ -30,15 +28,8 @@ impl Drop for Dir {
 
 #[test]
 fn drift() {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::HASH, 4, 4, 1)) {
-        Err(Errno::EPERM) => return skip("no right to create maps"),
-        other => drop(other.unwrap()),
-    }
+    let Some(kernel) = support::linux_with_bpffs("rows") else { return };
     let root = Path::new("/sys/fs/bpf");
-    if kernel.backend().is_bpffs(root) != Ok(true) {
-        return skip("no bpffs at /sys/fs/bpf");
-    }
     let code = kernel.version_code().unwrap();
     let is_recorded = code >> 8 == 6 << 8 | 18;
     let mut transcript = rows::Transcript::default();

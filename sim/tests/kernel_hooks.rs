@@ -7,6 +7,8 @@
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod hooks;
+#[path = "../../tests/support/kernel.rs"]
+mod support;
 
 use std::fs::{self, File};
 use std::net::UdpSocket;
@@ -18,8 +20,8 @@ use std::time::{Duration, Instant};
 use hooks::World;
 use nix::sched::{CloneFlags, unshare};
 use skep_sys::Kernel;
-use skep_sys::abi::{Errno, MapType, PerfEventKind};
-use skep_sys::request::{MapCreate, PerfEventOpen, PerfTarget};
+use skep_sys::abi::PerfEventKind;
+use skep_sys::request::{PerfEventOpen, PerfTarget};
 
 const NETKIT: &str = "skep0";
 const NETKIT_PEER: &str = "skep1";
@@ -120,17 +122,12 @@ impl World for Linux {
 }
 
 fn skip(reason: &str) {
-    assert!(std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "skip: hooks: {reason}");
-    println!("skip: hooks: {reason}");
+    support::denied("hooks", reason);
 }
 
 #[test]
 fn hooks_answer_as_recorded() {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 8, 1)) {
-        Err(Errno::EPERM) => return skip("no right to create maps"),
-        other => drop(other.unwrap()),
-    }
+    let Some(kernel) = support::linux("hooks") else { return };
     // Of this thread alone, so that no device of the machine is touched.
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
         return skip(&format!("no network namespace: {errno}"));

@@ -1,24 +1,17 @@
 //! Indirect jumps on the running kernel.
 
 #![cfg(target_os = "linux")]
-#![allow(missing_docs, clippy::print_stdout)]
+#![allow(missing_docs)]
 
 #[path = "jumps/mod.rs"]
 mod bodies;
-
-use skep_sys::Kernel;
-use skep_sys::abi::MapType;
-use skep_sys::request::MapCreate;
+#[path = "../../tests/support/kernel.rs"]
+mod support;
 
 #[test]
 fn indirect_jumps() {
-    let kernel = Kernel::linux();
-    if let Err(errno) = kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
-        let denied = std::env::var_os("SKEP_REQUIRE_KERNEL").is_some_and(|v| v == "1");
-        assert!(!denied, "skip: jumps: {errno}");
-        return println!("skip: jumps: {errno}");
-    }
+    let Some(kernel) = support::linux("jumps") else { return };
     if let Err(reason) = bodies::check(&kernel) {
-        println!("skip: jumps: {reason}");
+        support::skip("jumps", reason);
     }
 }

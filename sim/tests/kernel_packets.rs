@@ -4,31 +4,13 @@
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod packet_bodies;
+#[path = "../../tests/support/kernel.rs"]
+mod support;
 
 use packet_bodies::Case;
 use skep_asm::kernel_text;
 use skep_sim::SimKernel;
 use skep_sys::Kernel;
-use skep_sys::abi::{Errno, MapType};
-use skep_sys::request::MapCreate;
-
-fn linux(test: &str) -> Option<Kernel> {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
-        Err(Errno::EPERM) => {
-            assert!(
-                std::env::var_os("SKEP_REQUIRE_KERNEL").is_none_or(|v| v != "1"),
-                "skip: {test}: no right to create maps"
-            );
-            println!("skip: {test}: no right to create maps");
-            None
-        }
-        other => {
-            drop(other.unwrap());
-            Some(kernel)
-        }
-    }
-}
 
 /// Whether the kernel is of the version that the simulated one is like: others differ in what they check.
 fn is_like_simulated(kernel: &Kernel) -> bool {
@@ -57,7 +39,7 @@ fn compare(linux: &Kernel, cases: impl Iterator<Item = Case>) -> (Vec<String>, V
 
 #[test]
 fn programs_on_packets() {
-    let Some(kernel) = linux("programs_on_packets") else { return };
+    let Some(kernel) = support::linux("programs_on_packets") else { return };
     let (lines, different) = compare(&kernel, packet_bodies::all().into_iter());
     println!("{} of {} differ\n{}", different.len(), lines.len(), different.join("\n"));
     if is_like_simulated(&kernel) {
@@ -71,7 +53,7 @@ fn programs_on_packets() {
 
 #[test]
 fn random_loads_of_old_filters() {
-    let Some(kernel) = linux("random_loads_of_old_filters") else { return };
+    let Some(kernel) = support::linux("random_loads_of_old_filters") else { return };
     let (lines, different) = compare(&kernel, (0..4000).map(packet_bodies::random_loads));
     let zeros = lines.iter().filter(|line| line.contains("| 0 ")).count();
     println!("{} programs ran, {zeros} of which answer 0, {} differ", lines.len(), different.len());
@@ -85,7 +67,7 @@ fn random_loads_of_old_filters() {
 
 #[test]
 fn random_programs_on_packets() {
-    let Some(kernel) = linux("random_programs_on_packets") else { return };
+    let Some(kernel) = support::linux("random_programs_on_packets") else { return };
     let count = std::env::var("SKEP_PACKET_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(1500);
     let (lines, different) = compare(&kernel, (0..count).map(packet_bodies::random));
     let first = different.iter().take(20).cloned().collect::<Vec<_>>().join("\n");

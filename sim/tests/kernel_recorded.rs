@@ -5,13 +5,13 @@
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod ops;
+#[path = "../../tests/support/kernel.rs"]
+mod support;
 
 use ops::generate::{KINDS, Maker, Random, doubtful, spec};
 use ops::play::{NOT_HERE, play};
 use ops::{Op, Recorded};
 use skep_sys::Kernel;
-use skep_sys::abi::{Errno, MapType};
-use skep_sys::request::MapCreate;
 
 const RECORDED: &str = include_str!("../../testdata/golden/recorded_6.18.txt");
 
@@ -19,18 +19,6 @@ const RECORDED: &str = include_str!("../../testdata/golden/recorded_6.18.txt");
 const MAPS: u64 = 8;
 const OPS: u32 = 28;
 const CREATIONS: u64 = 24;
-
-fn permitted(kernel: &Kernel) -> bool {
-    match kernel.map_create(&MapCreate::new(MapType::HASH, 4, 4, 1)) {
-        Err(Errno::EPERM) => {
-            let required = std::env::var_os("SKEP_REQUIRE_KERNEL").is_some_and(|v| v == "1");
-            assert!(!required, "skip: recorded: no right to create maps");
-            println!("skip: recorded: no right to create maps");
-            false
-        }
-        other => other.map(drop).is_ok(),
-    }
-}
 
 fn run(kernel: &Kernel, spec: ops::Spec, ops: Vec<Op>) -> Option<Recorded> {
     let (created, results) = play(kernel, &spec, &ops);
@@ -64,10 +52,7 @@ fn record(kernel: &Kernel, seed: u64) -> String {
 
 #[test]
 fn recorded() {
-    let kernel = Kernel::linux();
-    if !permitted(&kernel) {
-        return;
-    }
+    let Some(kernel) = support::linux("recorded") else { return };
     if let Ok(path) = std::env::var("SKEP_RECORD") {
         let seed = std::env::var("SKEP_FUZZ_SEED").map_or(1, |text| text.parse().expect("a number"));
         let text = record(&kernel, seed);

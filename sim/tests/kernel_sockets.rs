@@ -4,10 +4,10 @@
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod socket_bodies;
+#[path = "../../tests/support/kernel.rs"]
+mod support;
 
 use skep_sys::Kernel;
-use skep_sys::abi::{Errno, MapType};
-use skep_sys::request::MapCreate;
 use socket_bodies::linux::Linux;
 use socket_bodies::simulated::Simulated;
 use socket_bodies::{Body, Network};
@@ -17,26 +17,12 @@ fn is_like_simulated(kernel: &Kernel) -> bool {
     kernel.version_code().is_ok_and(|code| code >> 8 == 6 << 8 | 18)
 }
 
-fn skip(test: &str, reason: &str) {
-    println!("skip: {test}: {reason}");
-}
-
 /// The running kernel and the process in a control group of its own; they share it, so it is one test.
 fn linux(test: &str) -> Option<Linux> {
-    let kernel = Kernel::linux();
-    match kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 4, 1)) {
-        Err(Errno::EPERM) => {
-            let required = std::env::var_os("SKEP_REQUIRE_KERNEL").is_some_and(|v| v == "1");
-            assert!(!required, "skip: {test}: no right to create maps");
-            skip(test, "no right to create maps");
-            return None;
-        }
-        other => drop(other.unwrap()),
-    }
-    match Linux::new(kernel) {
+    match Linux::new(support::linux(test)?) {
         Ok(linux) => Some(linux),
         Err(reason) => {
-            skip(test, &reason);
+            support::skip(test, &reason);
             None
         }
     }
@@ -53,7 +39,7 @@ fn compare<'l>(
 ) -> impl Iterator<Item = (bool, String)> + 'l {
     bodies.iter().zip(same).filter_map(|((name, body), (_, simulated))| {
         let Some(mut expected) = body(linux) else {
-            skip(name, "its programs cannot be loaded, or attached by links");
+            support::skip(name, "its programs cannot be loaded, or attached by links");
             return None;
         };
         let found = simulated(&Simulated::new()).unwrap();
