@@ -126,9 +126,9 @@ mod world;
 pub use bare::BareMap;
 pub use builder::Builder;
 pub use event::{
-    Argument, AttachPoint, CallOutcome, DeviceAccess, DeviceOutcome, Event, EventError, Fate, FunctionCall,
-    Lsm, LsmOutcome, Moved, OptionCall, OptionOutcome, Passage, PerfSample, RawTracepoint, Receive,
-    ReceiveBytes, Registers, Run, Runs, SendBytes, SockOp, SockOpsRun, SocketCall, SocketCreate,
+    Argument, AttachError, AttachPoint, CallOutcome, DeviceAccess, DeviceOutcome, Event, EventError, Fate,
+    FunctionCall, Lsm, LsmOutcome, Moved, OptionCall, OptionOutcome, Passage, PerfSample, RawTracepoint,
+    Receive, ReceiveBytes, Registers, Run, Runs, SendBytes, SockOp, SockOpsRun, SocketCall, SocketCreate,
     SocketCreated, SocketOutcome, SocketRelease, SocketReleased, StreamOutcome, Syscall, SyscallOutcome,
     Sysctl, SysctlOutcome, TableCall, TcpEvent, TcpOutcome, TraceEffect, Tracepoint, Transmit, UnixCall,
     UnixOutcome, Uprobe, UprobeOutcome, Verdict,

@@ -5,7 +5,7 @@
 use skep_asm::{Assembler, Reg};
 use skep_sim::{
     AttachPoint, EventError, FunctionCall, Lsm, RawTracepoint, Receive, SimKernel, Socket, SocketCall,
-    Syscall, Sysctl, Tracepoint, Uprobe,
+    SocketCreate, Syscall, Sysctl, Tracepoint, Uprobe,
 };
 use skep_sys::abi::{Errno, ProgType};
 use skep_sys::request::ProgLoad;
@@ -116,4 +116,51 @@ fn other_names_are_told_too() {
         (error.errno(), told(error)),
         (Some(Errno::ENXIO), "there is no CPU 9; the kernel has 2".to_owned())
     );
+}
+
+#[test]
+fn what_cannot_be_attached_is_told() {
+    let sim = SimKernel::builder().interface("eth0", 2).build().unwrap();
+    let xdp = load(&sim, ProgType::XDP);
+    let raw = load(&sim, ProgType::RAW_TRACEPOINT);
+    let told = |prog: &LoadedProgram, point| {
+        let error = sim.attach(prog, point).unwrap_err();
+        (error.errno(), error.to_string())
+    };
+    let wrong = |text: &str| (Errno::EINVAL, format!("{text}: EINVAL: invalid argument"));
+    assert_eq!(
+        told(&xdp, AttachPoint::kprobe("do_unlinkat")),
+        wrong("program `` is of type xdp, and this place takes kprobe")
+    );
+    assert_eq!(
+        told(&xdp, AttachPoint::loaded()),
+        wrong("program `` named no place when it was loaded: say where to attach it")
+    );
+    let (errno, text) = told(&xdp, AttachPoint::xdp("eth1"));
+    assert_eq!(errno, Errno::ENODEV);
+    assert!(text.contains("network device `eth1`; there are lo, eth0"), "{text}");
+    let (errno, text) = told(&raw, AttachPoint::raw_tracepoint("nothing"));
+    assert_eq!(errno, Errno::ENOENT);
+    assert!(text.contains("raw tracepoint `nothing`") && text.contains("`Builder::tracepoint`"), "{text}");
+    let (errno, text) = told(&xdp, AttachPoint::cgroup("/none"));
+    assert_eq!(errno, Errno::ENOENT);
+    assert!(text.contains("control group `/none`"), "{text}");
+}
+
+#[test]
+fn groups_and_types_of_other_names() {
+    let sim = typed();
+    let error = sim.memory().object("task_struc").unwrap_err().to_string();
+    assert!(error.starts_with("the kernel's BTF has no type `task_struc`; similar: task_struct"), "{error}");
+    let address = "10.0.0.1:0".parse().unwrap();
+    let error = sim.fire(SocketCreate::new(Socket::tcp(address).cgroup("/web"))).unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::ENOENT));
+    assert!(error.to_string().contains("no control group `/web`"), "{error}");
+    let socket = sim.add_socket(Socket::tcp(address).cgroup("/web"));
+    assert_eq!(sim.fire(SocketCall::bind(socket, address)).unwrap_err().errno(), Some(Errno::ENOENT));
+    assert!(sim.add_cgroup("/web").is_ok());
+    assert_eq!(sim.fire(SocketCall::bind(socket, address)).unwrap().result, Ok(()));
+    let event = Tracepoint::new("sched", "sched_switch").format("nothing").field("pid", 1);
+    let error = sim.fire(event).unwrap_err().to_string();
+    assert!(error.ends_with("has no field `pid`; it has none"), "{error}");
 }

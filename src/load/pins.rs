@@ -122,7 +122,9 @@ pub(super) fn failed(kernel: &Kernel, path: &Path, step: &'static str, source: E
 
 /// Why a path on a bpffs may have been refused, with its separator; empty when nothing is known.
 pub(crate) fn hint(kernel: &Kernel, path: &Path, errno: Errno) -> String {
-    let on_bpffs = path.ancestors().find_map(|at| match kernel.backend().is_bpffs(at) {
+    // What is relative is in the working directory.
+    let here = |at: &Path| if at.as_os_str().is_empty() { PathBuf::from(".") } else { at.to_owned() };
+    let on_bpffs = path.ancestors().map(here).find_map(|at| match kernel.backend().is_bpffs(&at) {
         Ok(true) => Some(true),
         Ok(false) if at.exists() => Some(false),
         _ => None,

@@ -1,6 +1,6 @@
 //! Attaching programs to the places of events.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use skep_sys::abi::{AttachType, Errno, ProgType};
@@ -9,6 +9,7 @@ use skep_sys::request::{LinkCreate, LinkTarget};
 use crate::attach::{link_create, link_loaded, link_raw_tracepoint, new_link};
 use crate::kernel::SimKernel;
 use crate::link::Place;
+use crate::object::Object;
 use crate::perf::PerfEvent;
 use crate::prog::Prog;
 
@@ -289,30 +290,48 @@ impl SimKernel {
     /// ```
     ///
     /// # Errors
-    /// [`Errno::EINVAL`] when the program is of another kind, [`Errno::ENOENT`] when there is no such tracepoint, and what
-    /// the descriptor of something else gives.
-    pub fn attach(&self, prog: impl AsFd, point: AttachPoint) -> Result<OwnedFd, Errno> {
-        let (kernel, fd) = (&*self.0, prog.as_fd());
-        let object = kernel.object(fd)?;
-        let prog = object.prog()?;
+    /// [`AttachError`], which says what does not go together: [`Errno::EINVAL`] when the program is of another kind,
+    /// [`Errno::ENOENT`] when there is no such tracepoint, and what the descriptor of something else gives.
+    pub fn attach(&self, prog: impl AsFd, point: AttachPoint) -> Result<OwnedFd, AttachError> {
+        let fd = prog.as_fd();
+        let object = self.0.object(fd);
+        let prog = object.as_ref().map_err(|errno| *errno).and_then(Object::prog);
+        let prog = prog.map_err(|errno| AttachError { what: "it is no program".to_owned(), errno })?;
+        let told = wrong_kind(prog, &point.kind).unwrap_or_else(|| self.what(prog, &point.kind));
+        self.attach_to(fd, prog, point).map_err(|errno| AttachError { what: told, errno })
+    }
+
+    /// What is to be attached where, and what is there where the place is not.
+    fn what(&self, prog: &Prog, kind: &AttachKind) -> String {
+        let what = format!("attach program `{}` ({}) to ", prog.name(), prog.prog_type);
+        match kind {
+            AttachKind::Loaded => format!("{what}what it named when it was loaded"),
+            AttachKind::RawTracepoint(name) => format!(
+                "{what}raw tracepoint `{name}`, which the types of the kernel must have, or `Builder::tracepoint` adds it"
+            ),
+            AttachKind::Points { .. } => format!("{what}points"),
+            AttachKind::Interface { name, .. } => {
+                let world = self.0.world();
+                let names: Vec<&str> = world.net.interfaces.values().map(|one| one.name.as_str()).collect();
+                format!("{what}network device `{name}`; there are {}", names.join(", "))
+            }
+            AttachKind::Cgroup(path) => {
+                format!("{what}control group `{path}`, which `SimKernel::add_cgroup` adds if it is not there")
+            }
+            AttachKind::Netns => format!("{what}the network namespace"),
+        }
+    }
+
+    fn attach_to(&self, fd: BorrowedFd<'_>, prog: &Arc<Prog>, point: AttachPoint) -> Result<OwnedFd, Errno> {
+        let kernel = &*self.0;
         let AttachPoint { kind, cookie } = point;
+        if wrong_kind(prog, &kind).is_some() {
+            return Err(Errno::EINVAL);
+        }
         match kind {
             AttachKind::Loaded => link_loaded(kernel, prog, cookie),
-            AttachKind::RawTracepoint(name) => {
-                if !matches!(prog.prog_type, ProgType::RAW_TRACEPOINT | ProgType::RAW_TRACEPOINT_WRITABLE) {
-                    return Err(Errno::EINVAL);
-                }
-                link_raw_tracepoint(kernel, prog, &name, cookie)
-            }
+            AttachKind::RawTracepoint(name) => link_raw_tracepoint(kernel, prog, &name, cookie),
             AttachKind::Points { points, multi } => {
-                let fits = |point: &Point| match point.kind {
-                    PointKind::Tracepoint { .. } => prog.prog_type == ProgType::TRACEPOINT,
-                    PointKind::Perf(_) => prog.prog_type == ProgType::PERF_EVENT,
-                    _ => prog.prog_type == ProgType::KPROBE,
-                };
-                if points.is_empty() || !points.iter().all(fits) {
-                    return Err(Errno::EINVAL);
-                }
                 // Programs of USDT are verified for one link to all places of a tracepoint.
                 let is_usdt = points.iter().any(|point| matches!(point.kind, PointKind::Usdt { .. }));
                 let multi = multi || is_usdt && prog.expected_attach_type == AttachType::TRACE_UPROBE_MULTI;
@@ -338,6 +357,53 @@ impl SimKernel {
                 link_create(kernel, &LinkCreate::new(fd, target, attach_type))
             }
         }
+    }
+}
+
+/// What is wrong with the kind of a program, for the place.
+fn wrong_kind(prog: &Prog, kind: &AttachKind) -> Option<String> {
+    let wanted = match kind {
+        AttachKind::Loaded if prog.target.is_none() => {
+            let name = prog.name();
+            return Some(format!(
+                "program `{name}` named no place when it was loaded: say where to attach it"
+            ));
+        }
+        AttachKind::RawTracepoint(_)
+            if !matches!(prog.prog_type, ProgType::RAW_TRACEPOINT | ProgType::RAW_TRACEPOINT_WRITABLE) =>
+        {
+            ProgType::RAW_TRACEPOINT
+        }
+        AttachKind::Points { points, .. } if points.is_empty() => {
+            return Some(format!("attach program `{}`: no function is named", prog.name()));
+        }
+        AttachKind::Points { points, .. } => points.iter().find_map(|point| {
+            let wanted = match point.kind {
+                PointKind::Tracepoint { .. } => ProgType::TRACEPOINT,
+                PointKind::Perf(_) => ProgType::PERF_EVENT,
+                _ => ProgType::KPROBE,
+            };
+            (prog.prog_type != wanted).then_some(wanted)
+        })?,
+        _ => return None,
+    };
+    let (name, is) = (prog.name(), prog.prog_type);
+    Some(format!("program `{name}` is of type {is}, and this place takes {wanted}"))
+}
+
+/// Why a program cannot be attached to a place of events: [`SimKernel::attach`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {errno}")]
+#[non_exhaustive]
+pub struct AttachError {
+    what: String,
+    errno: Errno,
+}
+
+impl AttachError {
+    /// What a kernel would answer.
+    pub fn errno(&self) -> Errno {
+        self.errno
     }
 }
 

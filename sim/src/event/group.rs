@@ -76,16 +76,25 @@ fn is_no(attach_type: AttachType, value: u32) -> bool {
     }
 }
 
+/// A group that is not there.
+pub(super) fn no_group(path: &str) -> EventError {
+    let what = format!("there is no control group `{path}`; add it with `SimKernel::add_cgroup`");
+    EventError::new(Errno::ENOENT, what)
+}
+
+/// Whether the group that a socket is said to be in is there.
+pub(super) fn check_group(kernel: &SimKernel, path: &str) -> Result<(), EventError> {
+    let is_there = kernel.0.world().net.cgroups.get(path).is_some();
+    if is_there { Ok(()) } else { Err(no_group(path)) }
+}
+
 impl Scene {
     /// The control group of whom it happens to: one that is named, else that of the task.
     pub(super) fn group(&self, kernel: &SimKernel, named: Option<&str>) -> Result<u64, EventError> {
         let world = kernel.0.world();
         if let Some(path) = named {
             let group = world.net.cgroups.get(path).map(|group| group.id);
-            return group.ok_or_else(|| {
-                let what = format!("there is no control group `{path}`; add it with `SimKernel::add_cgroup`");
-                EventError::new(Errno::ENOENT, what)
-            });
+            return group.ok_or_else(|| no_group(path));
         }
         let pid = self.task.unwrap_or_else(|| world.tasks.current(self.cpu));
         let path = world.tasks.get(pid).map(|task| task.cgroup_path().to_vec()).unwrap_or_default();

@@ -34,7 +34,7 @@ mod uprobe;
 mod usdt;
 
 pub use argument::Argument;
-pub use attach::AttachPoint;
+pub use attach::{AttachError, AttachPoint};
 pub(crate) use attach::{Code, Point, PointKind};
 pub use call::{CallOutcome, FunctionCall, Lsm, LsmOutcome};
 pub use device::{DeviceAccess, DeviceOutcome};

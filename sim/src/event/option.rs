@@ -101,6 +101,7 @@ impl Event for OptionCall {
         self.scene.check(kernel)?;
         let start = kernel.0.world().net.noted();
         let group = kernel.socket(self.socket).ok_or_else(|| no_socket(self.socket))?.cgroup;
+        group::check_group(kernel, &group)?;
         let mut outcome = match self.new.clone() {
             Some(value) => self.set_it(kernel, &group, value)?,
             None => self.get_it(kernel, &group)?,

@@ -41,7 +41,7 @@ pub enum EventError {
         event: String,
     },
     /// A field that a tracepoint does not have.
-    #[error("tracepoint {name} has no field `{field}`; it has {}", has.join(", "))]
+    #[error("tracepoint {name} has no field `{field}`; it has {}", if has.is_empty() { "none".to_owned() } else { has.join(", ") })]
     NoField {
         /// Category and name.
         name: String,

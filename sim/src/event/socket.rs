@@ -141,6 +141,7 @@ impl Event for SocketCall {
     fn happen(self, kernel: &SimKernel) -> Result<SocketOutcome, EventError> {
         let socket = kernel.socket(self.socket).ok_or_else(|| no_socket(self.socket))?;
         check_cpu(kernel, self.cpu)?;
+        group::check_group(kernel, &socket.cgroup)?;
         let attach_type = self.attach_type();
         let start = kernel.0.world().net.noted();
         let mut context = SockAddr::new(self.address, socket.kind, socket.protocol, attach_type);

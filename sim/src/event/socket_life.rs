@@ -130,6 +130,7 @@ pub(super) fn run(
     if !matches!(known.family, AF_INET | AF_INET6) {
         return Ok(group::Said::default());
     }
+    group::check_group(kernel, &known.cgroup)?;
     let chain = kernel.0.cgroup_chain(&known.cgroup, attach_type);
     group::run(kernel, scene, &chain, &mut Whole { socket, attach_type }, 0)
 }

@@ -91,6 +91,7 @@ impl Event for UnixCall {
             let what = format!("socket {}, which is no Unix socket", self.socket);
             return Err(EventError::new(Errno::EINVAL, what));
         }
+        group::check_group(kernel, &socket.cgroup)?;
         let start = kernel.0.world().net.noted();
         let chain = kernel.0.cgroup_chain(&socket.cgroup, self.attach_type);
         let mut seen = Seen(SockAddr::of_unix(self.path, socket.kind, self.attach_type, self.socket.0));

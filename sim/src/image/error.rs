@@ -8,10 +8,12 @@ pub enum ImageError {
     #[error("the simulated kernel has no BTF, which tells where fields are; give it one with `Builder::btf`")]
     NoBtf,
     /// The kernel has no type of that name.
-    #[error("the kernel's BTF has no type `{name}`")]
+    #[error("the kernel's BTF has no type `{name}`{}", similar(near))]
     NoType {
         /// The name.
         name: String,
+        /// Names of structs and unions that are similar, where an object was asked for.
+        near: Vec<String>,
     },
     /// The kernel has no variable of that name.
     #[error("the kernel's BTF has no variable `{name}`")]
@@ -130,4 +132,8 @@ fn list(names: &[String]) -> String {
         _ => {}
     }
     text
+}
+
+fn similar(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!("; similar: {}", near.join(", ")) }
 }

@@ -19,6 +19,7 @@ pub use object::KernelObject;
 pub use value::FieldValue;
 
 use crate::btf::BtfObject;
+use crate::event::near;
 use crate::kernel::{Inner, SimKernel};
 
 /// The memory of a simulated kernel, which programs read with `bpf_probe_read_kernel` and through typed pointers. Made by
@@ -58,12 +59,21 @@ impl SimKernel {
 }
 
 impl KernelMemory<'_> {
+    /// Adds the names that are similar to that of a type that is not there.
+    fn with_similar(&self, error: ImageError) -> ImageError {
+        let ImageError::NoType { name, .. } = error else { return error };
+        let types = self.sim.0.kernel_btfs().flat_map(|btf| btf.btf.types());
+        let structs = types.filter(|ty| matches!(ty.kind(), Kind::STRUCT | Kind::UNION));
+        let near = near(&name, structs.map(|ty| ty.name().into_owned()));
+        ImageError::NoType { name, near }
+    }
+
     /// Makes an object of a type of the kernel's BTF, or of that of a module, all zero: `task_struct`, `sock`, `file`.
     ///
     /// # Errors
     /// [`ImageError::NoBtf`], [`ImageError::NoType`], [`ImageError::Declared`].
     pub fn object(&self, name: &str) -> Result<KernelObject, ImageError> {
-        let (btf, ty) = self.sim.0.type_named(name)?;
+        let (btf, ty) = self.sim.0.type_named(name).map_err(|error| self.with_similar(error))?;
         object::make(self.sim, &btf, ty, name, MemoryImage::allocate)
     }
 
@@ -74,7 +84,7 @@ impl KernelMemory<'_> {
     /// As [`object`](KernelMemory::object); [`ImageError::Address`] for one that is not of the kernel.
     pub fn object_at(&self, name: &str, address: u64) -> Result<KernelObject, ImageError> {
         check_kernel(address)?;
-        let (btf, ty) = self.sim.0.type_named(name)?;
+        let (btf, ty) = self.sim.0.type_named(name).map_err(|error| self.with_similar(error))?;
         object::make(self.sim, &btf, ty, name, |memory, len| {
             memory.map_kernel(address, len);
             address
@@ -209,6 +219,10 @@ impl Inner {
                 return Ok((btf.clone(), ty));
             }
         }
-        Err(if any { ImageError::NoType { name: name.to_owned() } } else { ImageError::NoBtf })
+        Err(if any {
+            ImageError::NoType { name: name.to_owned(), near: Vec::new() }
+        } else {
+            ImageError::NoBtf
+        })
     }
 }

@@ -42,9 +42,9 @@ impl SimKernel {
     /// ```
     ///
     /// # Errors
-    /// [`ImageError::NoBtf`], [`ImageError::NoType`], also when there is no such socket.
+    /// [`ImageError::NoBtf`], [`ImageError::NoType`], and [`ImageError::NoSuch`] when there is no such socket.
     pub fn socket_object(&self, socket: SocketId) -> Result<KernelObject, ImageError> {
-        let missing = || ImageError::NoType { name: format!("socket {socket}") };
+        let missing = || ImageError::NoSuch { what: format!("socket {socket}") };
         let known = self.socket(socket).ok_or_else(missing)?;
         let (btf, ty) = self.0.type_named(self.type_of(&known).0)?;
         let address = self.socket_struct(socket.0).ok_or(ImageError::NoBtf)?;

@@ -103,7 +103,7 @@ impl Attached {
         }
     }
 
-    fn note(&mut self, program: &str, place: &str, made: Result<OwnedFd, Errno>) {
+    fn note(&mut self, program: &str, place: &str, made: Result<OwnedFd, impl std::fmt::Display>) {
         match made {
             Ok(link) => {
                 self.lines.push(format!("{program} is attached to {place}"));
