@@ -116,8 +116,8 @@ fn values_go_with_their_owners() {
     sim.add_cgroup("/other").unwrap();
     let group = sim.open_cgroup("/other").unwrap();
     groups.insert(&group, &1, any).unwrap();
-    assert_eq!(groups.get(&sim.open_cgroup("/other").unwrap()).unwrap(), Some(1));
-    assert_eq!(groups.get(&sim.open_cgroup("/").unwrap()).unwrap(), None);
+    assert_eq!(groups.get(sim.open_cgroup("/other").unwrap()).unwrap(), Some(1));
+    assert_eq!(groups.get(sim.open_cgroup("/").unwrap()).unwrap(), None);
     sim.remove_cgroup("/other").unwrap();
     assert_eq!(groups.get(&group).unwrap(), None);
 }
