@@ -4,11 +4,11 @@ use std::ffi::OsStr;
 use std::io::{Cursor, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use skep_sys::abi::{Errno, MapType, OpenFlags, StatsType, StreamId};
-use skep_sys::request::{AttachedProgs, ProgAttach, ProgDetach, ProgQuery};
+use skep_sys::request::{AttachedProgs, ProgAttach, ProgDetach, ProgKey, ProgQuery};
 use skep_sys::request::{
     BatchRead, BatchWrite, BtfInfo, BtfLoad, LinkCreate, LinkInfo, LinkUpdate, LogBuffer, MapCreate, MapInfo,
     MapMemory, MapUsage, OpenById, Pin, PinAttributes, PinEntry, ProcessFile, ProgDump, ProgInfo, ProgLoad,
@@ -28,7 +28,7 @@ use crate::log::Log;
 use crate::map;
 use crate::net;
 use crate::object::Object;
-use crate::prog;
+use crate::prog::{self, Prog};
 use crate::run;
 use crate::tables;
 use crate::user::{Capability, READ, WRITE, needed_for_program};
@@ -179,12 +179,24 @@ impl Backend for Core {
 
     fn prog_test_run(
         &self,
-        prog: BorrowedFd<'_>,
+        fd: BorrowedFd<'_>,
         run: &mut TestRun<'_>,
     ) -> Result<TestRunResult, (Errno, TestRunResult)> {
-        let object = self.0.object(prog).map_err(|errno| (errno, TestRunResult::default()))?;
-        let prog = object.prog().map_err(|errno| (errno, TestRunResult::default()))?;
-        run::test_run(&SimKernel(self.clone()), prog, run)
+        // To ask which file a descriptor is costs as much as many programs.
+        let known = run.key().and_then(|key| key.get::<Weak<Prog>>()).and_then(Weak::upgrade);
+        let prog = match known {
+            Some(prog) => {
+                drop(self.0.current()); // as where the descriptor is looked up
+                prog
+            }
+            None => {
+                let object = self.0.object(fd).map_err(|errno| (errno, TestRunResult::default()))?;
+                let prog = object.prog().map_err(|errno| (errno, TestRunResult::default()))?;
+                run.set_key(ProgKey::new(Arc::downgrade(prog)));
+                prog.clone()
+            }
+        };
+        run::test_run(&SimKernel(self.clone()), &prog, run)
     }
 
     fn prog_fault(&self, prog: BorrowedFd<'_>) -> Result<String, Errno> {

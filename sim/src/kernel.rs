@@ -373,7 +373,7 @@ impl Inner {
     }
 
     /// The state, from which what nobody holds any more has gone if memory is short.
-    fn current(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn current(&self) -> MutexGuard<'_, State> {
         if self.meter.is_short() { self.swept() } else { self.state() }
     }
 

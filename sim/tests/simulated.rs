@@ -9,7 +9,7 @@ use skep_sim::{Builder, Features, Live, SimKernel};
 use skep_sys::abi::{
     AttachType, BtfObjectId, Errno, LinkType, MapFlags, MapType, OpenFlags, ProgType, UpdateFlags,
 };
-use skep_sys::request::{AttachTarget, LinkCreate, LinkTarget, LogBuffer, MapCreate, ProgLoad};
+use skep_sys::request::{AttachTarget, LinkCreate, LinkTarget, LogBuffer, MapCreate, ProgLoad, TestRun};
 use skep_sys::{Kernel, LoadedProgram, MapFd, ObjectKind};
 
 const VMLINUX: &[u8] = include_bytes!("../../testdata/btf/6.18.btf");
@@ -165,6 +165,40 @@ fn descriptors_are_real() {
     assert_eq!(value, [7; 4]);
     drop(map);
     assert_eq!(sim.live().maps, 0);
+}
+
+/// A handle remembers what its descriptor is, and that keeps nothing: the program goes with its last descriptor.
+#[test]
+fn programs_that_ran_go_with_their_last_descriptor() {
+    let kernel = Kernel::new(SimKernel::new());
+    let run = |program: &LoadedProgram| program.test_run(&mut TestRun::default()).map(|run| run.retval);
+    let first = load(&kernel, ProgType::RAW_TRACEPOINT, |_| ()).unwrap();
+    assert_eq!(run(&first).unwrap(), 0);
+    let id = first.info().unwrap().id;
+    let second = first.try_clone().unwrap();
+    let third = kernel.prog_by_id(id).unwrap();
+    drop(first);
+    assert_eq!([run(&second).unwrap(), run(&third).unwrap(), run(&third).unwrap()], [0; 3]);
+    drop((second, third));
+    assert_eq!(kernel.prog_by_id(id).err(), Some(Errno::ENOENT));
+
+    // One request serves several programs, of several kernels.
+    let other = Kernel::new(SimKernel::new());
+    let mut asm = Assembler::new();
+    let insns = asm.mov64_imm(Reg::R0, 7).exit().finish().unwrap();
+    let seven = other.prog_load(&ProgLoad::new(ProgType::RAW_TRACEPOINT, &insns, "GPL"), None).unwrap();
+    let zero = load(&kernel, ProgType::RAW_TRACEPOINT, |_| ()).unwrap();
+    let mut request = TestRun::default();
+    let answers =
+        [&seven, &zero, &seven, &zero].map(|program| program.test_run(&mut request).unwrap().retval);
+    assert_eq!(answers, [7, 0, 7, 0]);
+    assert!(request.key().is_none());
+    // What a caller hands in does not count against the descriptor that it names.
+    assert_eq!(kernel.backend().prog_test_run(zero.as_fd(), &mut request).unwrap().retval, 0);
+    let key = request.key().cloned().unwrap();
+    assert_eq!(seven.test_run(&mut request).unwrap().retval, 7);
+    request.set_key(key);
+    assert_eq!(seven.test_run(&mut request).unwrap().retval, 7);
 }
 
 #[test]

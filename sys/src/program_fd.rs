@@ -1,10 +1,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::abi::{AttachType, Errno, ProgType, StreamId};
 use crate::kernel::Kernel;
 use crate::map_fd::{MapFd, dup};
-use crate::request::{Pin, ProgDump, ProgInfo, TestRun, TestRunResult};
+use crate::request::{Pin, ProgDump, ProgInfo, ProgKey, TestRun, TestRunResult};
 
 /// A program in a kernel: its descriptor, kind and name.
 ///
@@ -16,6 +17,8 @@ pub struct LoadedProgram {
     prog_type: ProgType,
     attach_type: Option<AttachType>,
     name: String,
+    /// What the backend knows it by.
+    key: OnceLock<ProgKey>,
 }
 
 impl LoadedProgram {
@@ -26,7 +29,7 @@ impl LoadedProgram {
         attach_type: Option<AttachType>,
         name: String,
     ) -> LoadedProgram {
-        LoadedProgram { fd, kernel, prog_type, attach_type, name }
+        LoadedProgram { fd, kernel, prog_type, attach_type, name, key: OnceLock::new() }
     }
 
     /// The kernel that the program lives in.
@@ -69,7 +72,12 @@ impl LoadedProgram {
     /// What the kernel answers, with the result as far as it goes: on [`Errno::ENOSPC`] the outputs are cut and the
     /// result has their full lengths.
     pub fn test_run(&self, run: &mut TestRun<'_>) -> Result<TestRunResult, (Errno, TestRunResult)> {
-        self.kernel.backend().prog_test_run(self.as_fd(), run)
+        run.key = self.key.get().cloned();
+        let answer = self.kernel.backend().prog_test_run(self.as_fd(), run);
+        if let Some(key) = run.key.take() {
+            self.key.get_or_init(|| key);
+        }
+        answer
     }
 
     /// The code of the program and what belongs to it (`BPF_OBJ_GET_INFO_BY_FD`).
@@ -125,6 +133,7 @@ impl LoadedProgram {
             prog_type: self.prog_type,
             attach_type: self.attach_type,
             name: self.name.clone(),
+            key: self.key.clone(),
         })
     }
 }

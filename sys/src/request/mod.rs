@@ -22,4 +22,6 @@ pub use map::{MapBtf, MapCreate, MapMemory};
 pub use object::{BtfLoad, OpenById, Pin, PinAttributes, PinEntry, PinEntryKind};
 pub use perf::{PerfControl, PerfEventOpen, PerfMemory, PerfTarget, PerfWakeup};
 pub use process::{ProcessFile, ReadSeek};
-pub use program::{AttachTarget, KnownRecords, LogBuffer, ProgLoad, Records, TestRun, TestRunResult};
+pub use program::{
+    AttachTarget, KnownRecords, LogBuffer, ProgKey, ProgLoad, Records, TestRun, TestRunResult,
+};

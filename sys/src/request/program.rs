@@ -1,5 +1,8 @@
+use std::any::Any;
 use std::cell::Cell;
+use std::fmt;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use skep_asm::Insn;
 
@@ -159,6 +162,45 @@ pub struct TestRun<'a> {
     pub cpu: u32,
     /// Frames per batch, with `BPF_F_TEST_XDP_LIVE_FRAMES`.
     pub batch_size: u32,
+    pub(crate) key: Option<ProgKey>,
+}
+
+impl TestRun<'_> {
+    /// What the backend said in an earlier run that it knows the program by.
+    pub fn key(&self) -> Option<&ProgKey> {
+        self.key.as_ref()
+    }
+
+    /// Says by what the backend knows the program: [`LoadedProgram::test_run`](crate::LoadedProgram::test_run) gives it back in each
+    /// further run.
+    pub fn set_key(&mut self, key: ProgKey) {
+        self.key = Some(key);
+    }
+}
+
+/// What a backend knows a program by beside its descriptor: whatever it likes. A handle keeps it for as long as it owns the
+/// descriptor, so that a backend for which finding out what a descriptor is costs more than the call needs to do it only once.
+///
+/// It must not keep the program alive, which goes with its last descriptor.
+#[derive(Clone)]
+pub struct ProgKey(Arc<dyn Any + Send + Sync>);
+
+impl ProgKey {
+    /// A key that holds something of the backend's.
+    pub fn new(known: impl Any + Send + Sync) -> ProgKey {
+        ProgKey(Arc::new(known))
+    }
+
+    /// What it holds, if that is a `T`.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl fmt::Debug for ProgKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProgKey")
+    }
 }
 
 /// What a test run answered.
