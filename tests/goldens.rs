@@ -60,6 +60,7 @@ impl Goldens {
     }
 
     fn check(&mut self, name: String, text: &str) {
+        assert!(!text.contains(env!("CARGO_MANIFEST_DIR")), "{name} says where the tree lies");
         let path = self.directory.join(&name);
         if self.update {
             fs::create_dir_all(&self.directory).expect("the directory can be made");

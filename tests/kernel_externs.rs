@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::error::Error as _;
+
 use skep::btf::Kind;
 use skep::load::KernelTarget;
-use skep::reloc::Target;
+use skep::reloc::{ModuleTypes, Target};
+use skep::sys::abi::Errno;
 use skep::sys::request::TestRun;
 use skep::{Loader, Object, Spec};
 use support::{linux, open, skip};
@@ -68,7 +71,7 @@ fn variables_of_the_kernel_are_read() {
     }
     let symbols = match target.symbols(&["runqueues", "vfs_read"]) {
         Ok(symbols) => symbols,
-        Err(error) => return skip(name, error),
+        Err(error) => return skip(name, error.to_string()),
     };
     if symbols[0].is_none() {
         return skip(name, "this kernel's table of symbols has no variables (CONFIG_KALLSYMS_ALL)");
@@ -79,7 +82,7 @@ fn variables_of_the_kernel_are_read() {
         let mut run = TestRun::default();
         run.ctx_in = zerocopy::IntoBytes::as_bytes(&arguments);
         if let Err(error) = object.program(program).expect("it is there").test_run(&mut run) {
-            return skip(name, error);
+            return skip(name, error.to_string());
         }
     }
     let global = |name| object.global::<u64>(name).expect("it is there");
@@ -112,4 +115,49 @@ fn functions_of_modules_are_called() {
     run(&object, "two_modules");
     let global = |name| object.global::<u64>(name).expect("it is there");
     assert_eq!((global("context"), global("none"), global("found")), (1, 2, 0));
+}
+
+/// A function of a module is traced, whether the module is named or not; names of modules are compared as a whole.
+#[test]
+fn functions_of_modules_are_traced() {
+    let name = "functions_of_modules_are_traced";
+    let Some(kernel) = linux(name) else { return };
+    let target = KernelTarget::new(&kernel);
+    let mut spec = open("fentry_module.o");
+    let modules = match target.modules() {
+        Ok(modules) => modules,
+        Err(error) => return skip(name, error.to_string()),
+    };
+    let traced = |module: &ModuleTypes| {
+        module.name == "nf_conntrack" && module.btf.find(b"nf_conntrack_find_get", Kind::FUNC).is_some()
+    };
+    if !modules.iter().any(traced) {
+        return skip(name, "this kernel has no module nf_conntrack with types");
+    }
+    let object = match Loader::new(&kernel).load(&spec) {
+        Ok(object) => object,
+        Err(error) if error.errno() == Some(Errno::EPERM) => {
+            return skip(name, format!("this kernel traces no function: {error}"));
+        }
+        Err(error) => panic!("{error}: {:?}", error.source()),
+    };
+    let links = ["on_named", "on_found"]
+        .map(|program| object.program(program).expect("it is there").attach().expect("it attaches"));
+    if let Ok(callers) = Loader::new(&kernel).load(&open("kfunc_modules.o")) {
+        run(&callers, "two_modules");
+        let seen = ["named", "found"].map(|name| object.global::<u64>(name).expect("it is there"));
+        assert!(seen[0] > 0 && seen[0] == seen[1], "{seen:?}");
+    }
+    drop(links);
+
+    for (program, reason) in [
+        ("on_other", "nf_conntrack_find_get"),
+        ("on_prefix", "module `nf_conn` is not loaded"),
+        ("on_kernel", "nf_conntrack_find_get"),
+    ] {
+        spec.load_only(spec.program_index(program).expect("it is there"));
+        let error = Loader::new(&kernel).load(&spec).expect_err(program);
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        assert!(cause.contains(reason), "{program}: {error}: {cause}");
+    }
 }

@@ -377,6 +377,50 @@ fn a_missing_address_at_the_end_is_zero() {
     assert_eq!((insns.len(), Insn::imm64(&insns[0], &insns[1]), insns[0].src_raw()), (2, 0, 0));
 }
 
+/// First contents that do not fit a map, and elements beyond its end, fail a load, are named, and leave nothing.
+#[test]
+fn contents_have_to_fit() {
+    type Edit = fn(&mut Spec);
+    let edits: [(&str, Edit, [&str; 2]); 4] = [
+        (
+            "globals.o",
+            |spec| spec.map_mut(".data").expect("it is there").contents.push(1),
+            ["map `.data`", "its contents have 133 bytes, its value 132"],
+        ),
+        (
+            "map_in_map.o",
+            |spec| spec.map_mut("outer_array").expect("it is there").slots[1].index = 4,
+            ["map `outer_array`", "take element 4"],
+        ),
+        (
+            "map_in_map.o",
+            |spec| spec.map_mut("jumps").expect("it is there").slots[1].index = 1 << 20,
+            ["map `jumps`", "1048576"],
+        ),
+        (
+            "map_in_map.o",
+            |spec| {
+                let inner = spec.map_mut("outer_array").and_then(|map| map.inner.as_mut());
+                inner.expect("it says what it holds").value_size += 8;
+            },
+            ["map `outer_array`", "take element 0"],
+        ),
+    ];
+    let sim = sim();
+    let kernel = Kernel::new(sim.clone());
+    let clean = sim.live();
+    for (name, edit, parts) in edits {
+        let mut spec = open(name);
+        drop(Loader::new(&kernel).load(&spec).expect("it fits"));
+        edit(&mut spec);
+        let error = Loader::new(&kernel).load(&spec).expect_err("it does not fit");
+        let text = chain(&error);
+        assert!(parts.iter().all(|part| text.contains(part)), "{name}: {text}");
+        drop(error);
+        assert_eq!(sim.live(), clean, "{name}: {text}");
+    }
+}
+
 /// One map holds the configuration values of all programs of an object.
 #[test]
 fn configuration_values_are_in_one_map() {

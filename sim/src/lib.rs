@@ -121,6 +121,7 @@ mod tables;
 mod user;
 mod vm;
 mod watch;
+mod words;
 mod world;
 
 pub use bare::BareMap;

@@ -9,7 +9,8 @@ use skep_sys::abi::AttachType;
 
 use super::refuse;
 use crate::kernel::SimKernel;
-use crate::vm::{Trap, Vm, narrow_any, widen_any};
+use crate::vm::{Trap, Vm};
+use crate::words::{narrow_any, widen_any};
 
 /// How often a lock that another run holds is tried before the program is stopped.
 const TRIES: u32 = 1 << 20;

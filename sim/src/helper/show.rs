@@ -8,7 +8,8 @@ use skep_sys::abi::Errno;
 use super::format::{Sink, hashed};
 use super::{EFFECT, HelperFn, answer, negative, refuse};
 use crate::btf::BtfObject;
-use crate::vm::{Trap, Vm, widen_any};
+use crate::vm::{Trap, Vm};
+use crate::words::widen_any;
 
 pub(super) const HELPERS: &[(i32, HelperFn)] = &[(149, snprintf_btf), (150, seq_printf_btf)];
 

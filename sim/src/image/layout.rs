@@ -4,7 +4,7 @@ use super::memory::MemoryImage;
 use super::object::put_bits;
 use super::path::{self, Spot, Walk};
 use crate::kernel::Inner;
-use crate::vm::narrow_any;
+use crate::words::narrow_any;
 
 /// The places of some members of a type.
 #[derive(Debug)]

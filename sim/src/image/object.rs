@@ -255,7 +255,7 @@ fn write_number(memory: &mut MemoryImage, spot: Spot, size: u32, number: i128) -
         let value = number as u64; // the low bits of what was checked to fit
         let mut bytes = [0; 8];
         let to = bytes.get_mut(..size.min(8) as usize)?;
-        crate::vm::narrow_any(value, to);
+        crate::words::narrow_any(value, to);
         return memory.write_kernel(spot.address, to);
     };
     let mut bytes = vec![0; (first.checked_add(count)?).div_ceil(8) as usize];
@@ -313,7 +313,7 @@ fn number(btf: &Btf, memory: &MemoryImage, spot: Spot, path: &str) -> Result<i12
         None => {
             let mut bytes = vec![0; size as usize];
             memory.read_kernel(spot.address, &mut bytes).ok_or_else(gone)?;
-            (crate::vm::widen_any(&bytes), size * 8)
+            (crate::words::widen_any(&bytes), size * 8)
         }
     };
     let spare = 64 - bits.clamp(1, 64);

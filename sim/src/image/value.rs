@@ -110,7 +110,7 @@ impl FieldValue<'_> {
             let width = size.min(8);
             let bits = width as u32 * 8;
             let fits = number >> bits == 0 || number >> (bits.max(1) - 1) == -1;
-            crate::vm::narrow_any(number as u64, bytes.get_mut(..width)?); // the low bits of what fits
+            crate::words::narrow_any(number as u64, bytes.get_mut(..width)?); // the low bits of what fits
             fits.then_some(bytes)
         };
         let padded = |bytes: &[u8]| {

@@ -10,7 +10,7 @@ use skep_sys::ring::{RING_HEADER_LEN, RingMemory};
 
 use super::create::PAGE_SIZE;
 use super::elements::{Elements, Resolve, Words};
-use crate::vm::{read_shared, write_shared};
+use crate::words::{read_shared, write_shared};
 
 const BUSY: u32 = 1 << 31;
 const DISCARD: u32 = 1 << 30;

@@ -8,7 +8,7 @@ use skep_sys::SharedMemory;
 use skep_sys::abi::Errno;
 
 use super::fields::{FieldKind, Fields};
-use crate::vm::{read_shared, write_shared};
+use crate::words::{read_shared, write_shared};
 
 /// The bytes of one value. They are in words that the map, programs and mappings hold together: what one writes, all
 /// others see. Clones are the same value.

@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::net::IpAddr;
 
-use crate::vm::{Context, Memory, widen_any};
+use crate::vm::{Context, Memory};
+use crate::words::widen_any;
 
 /// The context of programs that choose the socket for a packet.
 #[derive(Clone, Debug)]

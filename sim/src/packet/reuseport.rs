@@ -3,7 +3,8 @@
 use std::any::Any;
 
 use super::buffer::Buffer;
-use crate::vm::{Context, Memory, widen_any};
+use crate::vm::{Context, Memory};
+use crate::words::widen_any;
 
 /// The context of programs that choose one of the sockets.
 #[derive(Debug)]

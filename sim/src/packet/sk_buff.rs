@@ -7,7 +7,8 @@ use skep_sys::abi::ProgType;
 
 use super::skb::Skb;
 use crate::net::Socket;
-use crate::vm::{Context, Memory, narrow_any, widen_any};
+use crate::vm::{Context, Memory};
+use crate::words::{narrow_any, widen_any};
 
 /// Which kind of program looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

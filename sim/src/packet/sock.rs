@@ -5,7 +5,8 @@ use std::any::Any;
 use skep_sys::abi::AttachType;
 
 use crate::kernel::SimKernel;
-use crate::vm::{Context, Memory, widen_any};
+use crate::vm::{Context, Memory};
+use crate::words::widen_any;
 
 /// A socket that is made, bound or closed.
 #[derive(Clone, Debug)]

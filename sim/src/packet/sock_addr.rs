@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use skep_sys::abi::AttachType;
 
 use crate::net::{AF_INET6, AF_UNIX};
-use crate::vm::{Context, Memory, narrow_any, widen_any};
+use crate::vm::{Context, Memory};
+use crate::words::{narrow_any, widen_any};
 
 /// Offsets of the structure.
 mod at {

@@ -2,7 +2,8 @@
 
 use std::any::Any;
 
-use crate::vm::{Context, Memory, narrow_any, widen_any};
+use crate::vm::{Context, Memory};
+use crate::words::{narrow_any, widen_any};
 
 /// A setting as programs see it.
 #[derive(Clone, Debug)]

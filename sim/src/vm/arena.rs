@@ -11,8 +11,8 @@ use super::Vm;
 use super::fault::{FaultKind, Trap};
 use super::memory::number;
 use super::region::Region;
-use super::words::{load_shared, read_shared, store_shared, write_shared};
 use crate::map::{Arena, ArenaPages, Map};
+use crate::words::{load_shared, read_shared, store_shared, write_shared};
 
 /// Where an arena is.
 #[derive(Clone, Copy, Debug)]

@@ -15,11 +15,11 @@ use super::arena::ArenaAt;
 use super::context::Context;
 use super::fault::{FaultKind, Trap};
 use super::region::{Handle, Own, Region, Shared, What};
-use super::words::{
-    load_shared, narrow, narrow_any, read_shared, store_shared, widen, widen_any, write_shared,
-};
 use crate::kernel::SimKernel;
 use crate::map::Map;
+use crate::words::{
+    load_shared, narrow, narrow_any, read_shared, store_shared, widen, widen_any, write_shared,
+};
 
 /// The top bit, which all addresses of regions have.
 const BASE: u64 = 1 << 63;

@@ -15,7 +15,6 @@ mod region;
 #[cfg(test)]
 mod tests;
 mod why;
-mod words;
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,7 +36,6 @@ pub use fault::{Fault, FaultKind, SourceLine};
 pub(crate) use map_fields::MapFields;
 pub(crate) use memory::{Memory, offset};
 pub(crate) use region::{Handle, Own, Region, Shared, What};
-pub(crate) use words::{narrow_any, read_shared, widen_any, write_shared};
 
 /// Bytes of a frame's stack (`MAX_BPF_STACK`).
 const STACK_SIZE: usize = 512;

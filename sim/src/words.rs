@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[inline]
-pub(super) fn widen<const N: usize>(bytes: &[u8]) -> u64 {
+pub(crate) fn widen<const N: usize>(bytes: &[u8]) -> u64 {
     match N {
         1 => u64::from(bytes[0]),                                 // callers give N bytes
         2 => u64::from(u16::from_ne_bytes([bytes[0], bytes[1]])), // callers give N bytes
@@ -13,7 +13,7 @@ pub(super) fn widen<const N: usize>(bytes: &[u8]) -> u64 {
 }
 
 #[inline]
-pub(super) fn narrow<const N: usize>(value: u64, bytes: &mut [u8]) {
+pub(crate) fn narrow<const N: usize>(value: u64, bytes: &mut [u8]) {
     match N {
         1 => bytes.copy_from_slice(&(value as u8).to_ne_bytes()),
         2 => bytes.copy_from_slice(&(value as u16).to_ne_bytes()),
@@ -44,7 +44,7 @@ pub(crate) fn narrow_any(value: u64, bytes: &mut [u8]) {
 }
 
 #[inline]
-pub(super) fn load_shared<const N: usize>(words: &[AtomicU64], at: usize) -> u64 {
+pub(crate) fn load_shared<const N: usize>(words: &[AtomicU64], at: usize) -> u64 {
     let word = |index: usize| words.get(index).map_or(0, |word| word.load(Ordering::Relaxed));
     if N == 8 && at.is_multiple_of(8) {
         return word(at / 8);
@@ -59,7 +59,7 @@ pub(super) fn load_shared<const N: usize>(words: &[AtomicU64], at: usize) -> u64
 }
 
 #[inline]
-pub(super) fn store_shared<const N: usize>(words: &[AtomicU64], at: usize, value: u64) {
+pub(crate) fn store_shared<const N: usize>(words: &[AtomicU64], at: usize, value: u64) {
     if N == 8 && at.is_multiple_of(8) {
         if let Some(word) = words.get(at / 8) {
             word.store(value, Ordering::Relaxed);
