@@ -101,7 +101,8 @@ impl Loader {
     }
 
     /// Asks for the verifier's log also of programs that load (`log_level`: 1 for branches, 2 for all, 4 for
-    /// statistics, or-ed). It is in [`Program::log`] then. Of programs that do not load the log is in the error anyway.
+    /// statistics, or-ed). It is in [`Program::log`](crate::program::Program::log) then. Of programs that do not load the
+    /// log is in the error anyway.
     pub fn log_level(mut self, level: u32) -> Self {
         self.log_level = level;
         self
