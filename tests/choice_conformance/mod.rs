@@ -72,6 +72,8 @@ struct Script<'h> {
 }
 
 const NOTES: u32 = 16;
+/// Where `struct bpf_sk_lookup` has the device.
+const DEVICE: i16 = 64;
 
 impl<'h> Script<'h> {
     fn new(host: &'h dyn Host, prog_type: ProgType, attach_type: AttachType) -> Script<'h> {
@@ -102,6 +104,21 @@ impl<'h> Script<'h> {
     fn note_field(&mut self, size: Size, at: i16) -> &mut Self {
         self.builder.asm().ldx(size, Reg::R7, Reg::R6, at);
         self.note(Reg::R7)
+    }
+
+    /// Notes the device that a packet came by, or 1 where kernels do not tell it (before Linux 5.17).
+    fn note_device(&mut self) -> &mut Self {
+        let mut asks = ProgramBuilder::new(ProgType::SK_LOOKUP, "GPL");
+        asks.name("asks").expected_attach_type(AttachType::SK_LOOKUP);
+        asks.asm().ldx(Size::W, Reg::R7, Reg::R1, DEVICE).mov64_imm(Reg::R0, PASS).exit();
+        match asks.load(self.host.kernel()) {
+            Ok(_) => self.note_field(Size::W, DEVICE),
+            Err(error) => {
+                assert_eq!(error.errno(), Some(Errno::EACCES), "{error}");
+                self.builder.asm().mov64_imm(Reg::R7, 1);
+                self.note(Reg::R7)
+            }
+        }
     }
 
     /// Assigns the socket at a place of a map, if there is one, and notes the answer.
@@ -182,9 +199,10 @@ fn lookups_assign(host: &dyn Host) {
             }
             assert_eq!(host.send(stream, at, b"own"), Ok(Some(socket)));
             let mut script = Script::lookup(host);
-            for (size, field) in [(Size::W, 8), (Size::W, 12), (Size::W, 60), (Size::W, 64)] {
-                script.note_field(size, field);
+            for field in [8, 12, 60] {
+                script.note_field(Size::W, field);
             }
+            script.note_device();
             if family == 2 {
                 script.note_field(Size::W, 16).note_field(Size::W, 40);
             } else {
