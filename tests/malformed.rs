@@ -177,6 +177,22 @@ fn a_map_is_referred_to_without_an_offset() {
     assert!(error.contains("a map has no place at an offset"), "{error}");
 }
 
+/// Where a linker has said in BTF where maps are, a symbol beside them stands for none.
+#[test]
+fn a_symbol_beside_the_maps_is_none() {
+    let mut object = Object::new("linked");
+    let (_, symbols, len) = object.section(".symtab");
+    let headers = u64::from_le_bytes(object.bytes[40..48].try_into().expect("e_shoff")) as usize;
+    let maps = (object.section(".maps").0 - headers) / 64;
+    // A variable (STT_OBJECT) of that section.
+    let symbol = (symbols..symbols + len)
+        .step_by(24)
+        .find(|at| object.bytes[at + 4] & 0xf == 1 && usize::from(object.bytes[at + 6]) == maps);
+    object.set(symbol.expect("the map's symbol") + 8, &8u64.to_le_bytes());
+    let error = object.error();
+    assert!(error.contains("no map is declared at byte 8"), "{error}");
+}
+
 #[test]
 fn an_instruction_is_not_relocated_in_two_ways() {
     let mut object = Object::new("core_types");

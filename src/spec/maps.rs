@@ -65,8 +65,9 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Declared, SpecErr
         if name.is_empty() || var.kind() != Kind::VAR {
             return Err(SpecError::map(&name, format!("its entry in BTF is a {} without use", var.kind())));
         }
-        // Compilers leave the offsets of a data section's entries at zero: the symbol has it.
-        let offset = symbols.get(name.as_str()).copied().unwrap_or(u64::from(entry.offset));
+        // Compilers leave the section's size and the offsets of its entries at zero: the symbol has it. Linkers set both.
+        let symbol = symbols.get(name.as_str()).filter(|_| datasec.size() == 0);
+        let offset = symbol.copied().unwrap_or(u64::from(entry.offset));
         entries.push((offset, u64::from(entry.size), name, var));
     }
     entries.sort_by_key(|(offset, ..)| *offset);
