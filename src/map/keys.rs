@@ -11,7 +11,10 @@ use super::plain::PlainData;
 ///
 /// # While others change the map
 /// - The key that was given out last may be removed: the iterator is one key ahead. So a loop may empty the map.
-/// - A key that stays, and whose element nobody replaces, is given out at least once.
+/// - A key that stays, and whose element nobody replaces, is given out at least once, but for a rare one in a hash: while
+///   the kernel looks for what follows a key, another CPU may remove that key and take the memory of its element for one
+///   elsewhere in the map. The kernel goes on from there, and keys between the two places are missed. Where none may be
+///   missed, read in batches ([`Batches`](super::Batches)): they go bucket by bucket, each under its lock.
 /// - A key that comes or goes meanwhile is given out or not.
 /// - A key can be given out twice: a replaced element moves inside a hash, and when the key ahead goes away before its
 ///   turn the kernel begins anew.

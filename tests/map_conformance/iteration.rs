@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use skep::map::{HashMap, MapErrorKind};
 use skep::sys::Kernel;
@@ -82,7 +83,8 @@ pub(super) fn ends(kernel: &Kernel) {
     assert!(aborted > 0);
 }
 
-/// Iterating beside threads that add and remove gives every key that stays, or says that it was aborted.
+/// Iterating beside a thread that adds and removes ends, and gives nothing that is not there. The keys that stay come too,
+/// but not in every pass: Linux misses some when the element that it stands on is used again elsewhere meanwhile.
 pub(super) fn among_threads(kernel: &Kernel) {
     let hash: HashMap<u32, u32> = map(kernel, MapType::HASH, 4, 4, 512).typed().unwrap();
     for key in 0..50 {
@@ -103,8 +105,13 @@ pub(super) fn among_threads(kernel: &Kernel) {
                 }
             }
         });
+        let begin = Instant::now();
         let mut complete = 0;
-        for _ in 0..200 {
+        for pass in 0.. {
+            if pass >= 200 && complete > 0 {
+                break;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(60), "{pass} passes, none of which gave all that stay");
             let mut seen = BTreeSet::new();
             let mut given = 0;
             let mut aborted = false;
@@ -123,12 +130,10 @@ pub(super) fn among_threads(kernel: &Kernel) {
                 }
             }
             assert!(given <= 512);
-            if !aborted {
-                assert!((0..50).all(|key| seen.contains(&key)));
+            if !aborted && (0..50).all(|key| seen.contains(&key)) {
                 complete += 1;
             }
         }
-        assert!(complete > 0);
     });
 }
 

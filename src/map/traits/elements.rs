@@ -87,7 +87,7 @@ pub trait MapIter<K, V> {
     /// longer prefixes first in tries, any in hashes.
     ///
     /// `each` may change the map: the element that it was given may go away. For what others change meanwhile the
-    /// guarantees of [`Keys`](crate::map::Keys) hold: elements that stay are given at least once.
+    /// guarantees of [`Keys`](crate::map::Keys) hold.
     ///
     /// # Errors
     /// Of kind [`IterationAborted`](crate::map::MapErrorKind::IterationAborted) when it began anew because of
