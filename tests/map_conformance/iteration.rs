@@ -111,7 +111,10 @@ pub(super) fn among_threads(kernel: &Kernel) {
             if pass >= 200 && complete > 0 {
                 break;
             }
-            assert!(begin.elapsed() < Duration::from_secs(60), "{pass} passes, none of which gave all that stay");
+            assert!(
+                begin.elapsed() < Duration::from_secs(60),
+                "{pass} passes, none of which gave all that stay"
+            );
             let mut seen = BTreeSet::new();
             let mut given = 0;
             let mut aborted = false;

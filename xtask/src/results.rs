@@ -9,10 +9,18 @@ pub(crate) struct Results {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) ignored: u64,
-    /// The names of those that failed.
-    pub(crate) failures: Vec<String>,
+    /// Those that failed.
+    pub(crate) failures: Vec<Failure>,
     /// What tests that passed left out: name and reason.
     pub(crate) skipped: Vec<(String, String)>,
+}
+
+/// A test that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) name: String,
+    /// What its threads said when they panicked.
+    pub(crate) panics: Vec<String>,
 }
 
 impl AddAssign<&Self> for Results {
@@ -39,6 +47,9 @@ pub(crate) struct Reader {
     running: bool,
     /// Inside of the list of names that follows `failures:`.
     failures: bool,
+    /// The threads that panicked in this binary, with what they said, and whether the last one may go on.
+    panics: Vec<(String, Vec<String>)>,
+    panicking: bool,
     /// Begun and not yet a whole line.
     partial: Vec<u8>,
 }
@@ -65,11 +76,37 @@ impl Reader {
     fn died(&mut self) {
         if std::mem::take(&mut self.running) {
             self.results.failed += 1;
-            self.results.failures.push("(a test binary ended without a result)".into());
+            let panics = std::mem::take(&mut self.panics);
+            self.results.failures.push(Failure {
+                name: "(a test binary ended without a result)".into(),
+                panics: panics.into_iter().map(|(_, lines)| lines.join("\n")).collect(),
+            });
         }
     }
 
+    /// What a thread says when it panics. Tests run in threads of their names; threads of their own have none.
+    fn panic_line(&mut self, line: &str) {
+        const LINES: usize = 12;
+        if let Some(thread) = panicking(line) {
+            self.panics.push((thread.to_owned(), vec![line.to_owned()]));
+            self.panicking = true;
+        } else if self.panicking {
+            match self.panics.last_mut() {
+                Some((_, said)) if said.len() < LINES && !line.is_empty() && !is_after_panic(line) => {
+                    said.push(line.to_owned());
+                }
+                _ => self.panicking = false,
+            }
+        }
+    }
+
+    fn failure(&self, name: &str) -> Failure {
+        let of_it = self.panics.iter().filter(|(thread, _)| thread == name || thread == "<unnamed>");
+        Failure { name: name.to_owned(), panics: of_it.map(|(_, said)| said.join("\n")).collect() }
+    }
+
     fn line(&mut self, line: &str) {
+        self.panic_line(line);
         if let Some(text) = skip_line(line) {
             if let Some((name, reason)) = text.split_once(": ") {
                 self.results.skipped.push((name.to_owned(), reason.to_owned()));
@@ -78,6 +115,7 @@ impl Reader {
             self.died();
             self.running = true;
             self.failures = false;
+            self.panics.clear();
         } else if let Some(result) = line.strip_prefix("test result: ") {
             self.running = false;
             self.failures = false;
@@ -93,9 +131,9 @@ impl Reader {
         } else if self.failures
             && let Some(name) = line.strip_prefix("    ")
             && !name.starts_with(' ')
-            && !self.results.failures.iter().any(|known| known == name)
+            && !self.results.failures.iter().any(|known| known.name == name)
         {
-            self.results.failures.push(name.to_owned());
+            self.results.failures.push(self.failure(name));
         } else if line.starts_with("----") {
             // The outputs of failed tests, which stand between `failures:` and the names.
             self.failures = false;
@@ -108,6 +146,17 @@ fn is_running(line: &str) -> bool {
     let number =
         line.strip_prefix("running ").and_then(|rest| rest.split_once(" test")).map(|(number, _)| number);
     number.is_some_and(|number| number.parse::<u64>().is_ok())
+}
+
+/// The thread of `thread 'NAME' (ID) panicked at PLACE:`.
+fn panicking(line: &str) -> Option<&str> {
+    let (thread, rest) = line.split_once("thread '")?.1.split_once('\'')?;
+    rest.contains(" panicked at ").then_some(thread)
+}
+
+/// What Rust adds to the message of a panic.
+fn is_after_panic(line: &str) -> bool {
+    line.starts_with("stack backtrace:") || line.starts_with("note: ") || line.starts_with("test ")
 }
 
 /// `NAME: REASON`, from a line that says so or from the output that follows a test's name on its line.
@@ -138,7 +187,24 @@ mod tests {
         );
         assert_eq!(results.to_string(), "2 passed, 1 failed");
         assert_eq!(results.ignored, 1);
-        assert_eq!(results.failures, ["c"]);
+        assert_eq!(results.failures, [Failure { name: "c".into(), panics: vec![] }]);
+    }
+
+    #[test]
+    fn a_failure_says_why() {
+        let results = read(
+            "running 3 tests\ntest a ... \nthread 'a' (7) panicked at a.rs:1:2:\nassertion failed: x\n  left: 1\n\
+             stack backtrace:\n   0: no\nFAILED\ntest b ... thread 'b' panicked at b.rs:3:4:\nwanted\nnote: run with\nok\n\
+             test c ... \nthread '<unnamed>' (9) panicked at c.rs:5:6:\nin a thread\n\nFAILED\n\
+             failures:\n\nfailures:\n    a\n    c\n\n\
+             test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n",
+        );
+        let panics: Vec<_> =
+            results.failures.iter().map(|failure| (&*failure.name, failure.panics.clone())).collect();
+        let of_a = "thread 'a' (7) panicked at a.rs:1:2:\nassertion failed: x\n  left: 1".to_owned();
+        let of_thread = "thread '<unnamed>' (9) panicked at c.rs:5:6:\nin a thread".to_owned();
+        // Whose thread it was cannot be told.
+        assert_eq!(panics, [("a", vec![of_a, of_thread.clone()]), ("c", vec![of_thread])]);
     }
 
     #[test]

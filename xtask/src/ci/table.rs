@@ -50,12 +50,26 @@ fn write(reports: &[Report], out: &mut String) -> fmt::Result {
         for what in &report.missing {
             writeln!(out, "not run in {}: {what}", report.name)?;
         }
-        for name in &report.results.failures {
-            writeln!(out, "failed in {}: {name}", report.name)?;
+        if report.kernels.is_empty() {
+            failures(report.name, &report.results, out)?;
+        }
+        for (kernel, results) in &report.kernels {
+            failures(&format!("{} on {kernel}", report.name), results, out)?;
         }
         if let Outcome::Failed(why) = &report.outcome {
             writeln!(out, "{} failed: {why}", report.name)?;
         }
     }
     writeln!(out, "\n{total}")
+}
+
+/// The tests that failed, with what they said: who sees only the end of the output sees why.
+fn failures(place: &str, results: &Results, out: &mut String) -> fmt::Result {
+    for failure in &results.failures {
+        writeln!(out, "failed in {place}: {}", failure.name)?;
+        for line in failure.panics.iter().flat_map(|said| said.lines()) {
+            writeln!(out, "    {line}")?;
+        }
+    }
+    Ok(())
 }
