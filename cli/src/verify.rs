@@ -145,7 +145,7 @@ fn verify(path: &Path, args: &Args) -> anyhow::Result<File> {
                 Err(end) => break end,
             }
         };
-        let what = worker.finish(&ended);
+        let what = worker.finish(&ended, if opened { "the verifier" } else { "reading the file" });
         if !opened {
             file.open.error = Some(what.clone());
         }
@@ -221,16 +221,16 @@ impl Worker {
         }
     }
 
-    /// Ends the worker and says what became of it.
-    fn finish(mut self, ended: &End) -> String {
+    /// Ends the worker, which did `what`, and says what became of it.
+    fn finish(mut self, ended: &End, what: &str) -> String {
         if !matches!(ended, End::Closed) {
             // It may have ended by itself meanwhile.
             let _ = self.child.kill();
         }
         let status = self.child.wait();
         match (ended, status) {
-            (End::TimedOut, _) => "timed out: the verifier took longer than --timeout allows".into(),
-            (End::Garbled(what), _) => format!("the loading process said nonsense: {what}"),
+            (End::TimedOut, _) => format!("timed out: {what} took longer than --timeout allows"),
+            (End::Garbled(why), _) => format!("the loading process said nonsense: {why}"),
             (End::Closed, Ok(status)) if status.success() => "the loading process said nothing".into(),
             (End::Closed, Ok(status)) => format!("the loading process ended with {status}"),
             (End::Closed, Err(error)) => format!("the loading process was lost: {error}"),
