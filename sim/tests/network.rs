@@ -349,6 +349,9 @@ fn connections_are_sent_elsewhere() {
         asm.mov64_imm(Reg::R2, i32::from(8080u16.to_be())).stx(Size::W, Reg::R1, 24, Reg::R2).label("out");
     });
     let link = attach(&kernel, &balance, LinkTarget::Fd(group.as_fd()), connect);
+    for own in ["127.0.0.1:8080", "[::1]:80"] {
+        sim.add_socket(Socket::tcp(address(own)).listening());
+    }
     let outcome = sim.fire(SocketCall::connect(client, address("10.0.0.9:80"))).unwrap();
     assert_eq!((outcome.result, outcome.address), (Ok(()), address("127.0.0.1:8080")));
     assert_eq!(sim.socket(client).unwrap().remote, Some(address("127.0.0.1:8080")));

@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use skep_asm::{Assembler, Cond, Reg, Size, SwapWidth};
 use skep_sim::{
-    Effect, Fate, Moved, Receive, ReceiveBytes, SendBytes, SimKernel, SockOp, Socket, SocketCall, SocketId,
-    TcpEvent,
+    Effect, Fate, Moved, Receive, ReceiveBytes, Route, RouteKind, SendBytes, SimKernel, SockOp, Socket,
+    SocketCall, SocketId, TcpEvent,
 };
 use skep_sys::abi::{AttachType, Errno, MapType, ProgType, UpdateFlags};
 use skep_sys::request::{LinkCreate, LinkTarget, MapCreate};
@@ -141,6 +141,16 @@ fn what_cannot_happen_is_said() {
     let _ = sim.fire(TcpEvent::close(client)).unwrap();
     assert_eq!(sim.socket(client), None);
     // A connection that is closed before anybody accepted it waits for nobody.
+    // One to an address of this machine needs somebody there.
+    let own = "10.0.0.7".parse::<std::net::IpAddr>().unwrap();
+    sim.add_route(Route::new(own, 32, 1).kind(RouteKind::Local).table(255));
+    let connect = |from: &str, port: u16| {
+        let client = sim.add_socket(Socket::tcp(from.parse().unwrap()));
+        sim.fire(SocketCall::connect(client, (own, port).into())).unwrap().result
+    };
+    assert_eq!(connect("10.0.0.7:0", 82), Err(Errno::ECONNREFUSED));
+    sim.add_socket(Socket::tcp((own, 82).into()).listening());
+    assert_eq!(connect("10.0.0.7:0", 82), Ok(()));
     let server = sim.add_socket(Socket::tcp("10.0.0.1:81".parse().unwrap()).listening());
     let client = sim.add_socket(Socket::tcp("10.0.0.2:0".parse().unwrap()));
     let outcome = sim.fire(SocketCall::connect(client, "10.0.0.1:81".parse().unwrap())).unwrap();

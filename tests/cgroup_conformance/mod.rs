@@ -70,6 +70,7 @@ crate::support::bodies! { ($) cgroup_conformance;
     binding: sockets::binding,
     bound: sockets::bound,
     connecting: sockets::connecting,
+    refused_connections: sockets::refused_connections,
     messages: sockets::messages,
     names: sockets::names,
     setting: options::setting,

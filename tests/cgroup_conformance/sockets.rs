@@ -184,6 +184,61 @@ pub(super) fn connecting(host: &dyn Host) {
     drop(no);
 }
 
+/// `op` and `args` of a `struct bpf_sock_ops`, and how many events there are.
+const OP: i16 = 0;
+const ARGS: i16 = 4;
+const OPS: usize = 16;
+
+/// Nobody listens: programs see a connection begin, and a socket that is as it was.
+pub(super) fn refused_connections(host: &dyn Host) {
+    let server = host.socket(true).unwrap();
+    host.bind(server, at("127.0.0.1:20114")).unwrap();
+    let mut script = Script::new(host, ProgType::SOCK_OPS, A::CGROUP_SOCK_OPS);
+    // How often there was each event; and for each state the one before, and one more.
+    script.builder.load_map_value(Reg::R8, &script.notes, 0);
+    let asm = script.builder.asm();
+    asm.ldx(Size::W, Reg::R7, Reg::R6, OP).jmp64_imm(Cond::Ge, Reg::R7, OPS as i32, "end");
+    asm.mov64_reg(Reg::R1, Reg::R7).lsh64_imm(Reg::R1, 3).mov64_reg(Reg::R2, Reg::R8);
+    asm.add64_reg(Reg::R2, Reg::R1).ldx(Size::DW, Reg::R1, Reg::R2, 0).add64_imm(Reg::R1, 1);
+    asm.stx(Size::DW, Reg::R2, 0, Reg::R1);
+    asm.jmp64_imm(Cond::Ne, Reg::R7, 3, "connects").mov64_reg(Reg::R1, Reg::R6).mov64_imm(Reg::R2, 4);
+    asm.call_helper(59).label("connects").jmp64_imm(Cond::Ne, Reg::R7, 10, "end");
+    asm.ldx(Size::W, Reg::R1, Reg::R6, ARGS + 4).jmp64_imm(Cond::Ge, Reg::R1, OPS as i32, "end");
+    asm.lsh64_imm(Reg::R1, 3).add64_reg(Reg::R8, Reg::R1).ldx(Size::W, Reg::R1, Reg::R6, ARGS);
+    asm.add64_imm(Reg::R1, 1).stx(Size::DW, Reg::R8, OPS as i16 * 8, Reg::R1).label("end");
+    let told = script.attach(1);
+
+    let client = host.socket(true).unwrap();
+    assert_eq!(host.connect(client, at("127.0.0.1:20114")), Err(Errno::ECONNREFUSED));
+    let mut expected = [0; OPS * 2];
+    for op in [3, 2, 1, 6, 10] {
+        expected[op] = 1; // what a connection begins with, and its end
+    }
+    expected[OPS + 7] = 3; // from SYN_SENT to CLOSE
+    assert_eq!(told.notes(), expected);
+    // The address that it was given for this is not its own any more; the port may be.
+    assert_eq!(host.local(client).unwrap().ip(), at("0.0.0.0:0").ip());
+    assert!(host.peer(client).is_err());
+    drop(told);
+
+    // One that was bound stays so.
+    let bound = host.socket(true).unwrap();
+    host.bind(bound, at("127.0.0.8:20115")).unwrap();
+    assert_eq!(host.connect(bound, at("127.0.0.1:20114")), Err(Errno::ECONNREFUSED));
+    assert_eq!(host.local(bound), Ok(at("127.0.0.8:20115")));
+    // The same sockets, when somebody listens; but no address stands for the own one.
+    host.listen(server);
+    assert_eq!(host.connect(bound, at("0.0.0.0:20114")), Err(Errno::ECONNREFUSED));
+    for socket in [client, bound] {
+        host.connect(socket, at("127.0.0.1:20114")).unwrap();
+        assert_eq!(host.peer(socket), Ok(at("127.0.0.1:20114")));
+    }
+    // Of a socket without one, it stands for that of the loopback device.
+    let last = host.socket(true).unwrap();
+    host.connect(last, at("0.0.0.0:20114")).unwrap();
+    assert_eq!(host.peer(last), Ok(at("127.0.0.1:20114")));
+}
+
 pub(super) fn messages(host: &dyn Host) {
     let server = host.socket(false).unwrap();
     host.bind(server, at("127.0.0.1:20112")).unwrap();

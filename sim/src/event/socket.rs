@@ -31,8 +31,14 @@ enum Call {
 /// A process binds, connects or asks a socket, or sends or receives a message: the programs of the socket's control groups see
 /// the address, may put another one in its place, and may refuse. Those that see bound sockets come after a `bind`.
 ///
+/// A connection of TCP to an address of this machine needs a socket that [listens](crate::TcpEvent::listen) there: else it is
+/// refused, [`Errno::ECONNREFUSED`]. This machine's are the addresses of the loopback device, and those that a
+/// [`Route`](crate::Route) says it of ([`RouteKind::Local`](crate::RouteKind::Local)). Who answers at any other address the kernel
+/// cannot know: somebody does, unless one of its own sockets listens there.
+///
 /// ```
 /// use skep_sim::{SimKernel, Socket, SocketCall};
+/// use skep_sys::abi::Errno;
 ///
 /// let sim = SimKernel::new();
 /// let client = sim.add_socket(Socket::tcp("10.0.0.1:0".parse()?));
@@ -40,6 +46,9 @@ enum Call {
 /// let outcome = sim.fire(SocketCall::connect(client, "10.0.0.9:80".parse()?))?;
 /// assert_eq!(outcome.result, Ok(()));
 /// assert_eq!(outcome.address, "10.0.0.9:80".parse()?);
+/// let client = sim.add_socket(Socket::tcp("127.0.0.1:0".parse()?));
+/// let outcome = sim.fire(SocketCall::connect(client, "127.0.0.1:80".parse()?))?;
+/// assert_eq!(outcome.result, Err(Errno::ECONNREFUSED));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +128,7 @@ impl SocketCall {
 #[must_use = "it tells whether the call was refused"]
 pub struct SocketOutcome {
     /// What the process is told: an error when a program refused, [`Errno::EPERM`] unless it said which
-    /// (`bpf_set_retval`).
+    /// (`bpf_set_retval`); [`Errno::ECONNREFUSED`] when nobody listens there.
     pub result: Result<(), Errno>,
     /// The address as programs left it.
     pub address: SocketAddr,

@@ -1,6 +1,6 @@
 //! What happens to TCP connections.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use skep_sys::abi::Errno;
 
@@ -216,7 +216,8 @@ fn first_number(cookie: u64) -> u32 {
     (cookie as u32).wrapping_mul(0x9e37_79b1) // any number will do
 }
 
-/// A socket connects. Answers the socket of the other end, where this kernel has the one that listens there.
+/// A socket connects. Answers the socket of the other end, where this kernel has the one that listens there; an error where that
+/// would have to be here and is not.
 pub(super) fn connect(
     tcp: &mut Tcp<'_>,
     client: u64,
@@ -224,7 +225,9 @@ pub(super) fn connect(
 ) -> Result<Result<Option<SocketId>, Errno>, EventError> {
     let kernel = tcp.kernel;
     let who = Who::Full(client);
-    if tcp.socket(client)?.local.port() == 0 {
+    let bound = tcp.socket(client)?.local;
+    let to = this_machine(to, bound);
+    if bound.port() == 0 {
         let port = free_port(kernel);
         tcp.change(client, |socket| socket.local.set_port(port));
     }
@@ -247,10 +250,9 @@ pub(super) fn connect(
     let ends = ((from.local.ip(), from.local.port()), (to.ip(), to.port()));
     let listener = match road.find_listener(6, ends, &syn)? {
         Some(Ok(cookie)) => Some(cookie),
-        Some(Err(errno)) => {
-            tcp.set_state(client, CLOSE)?;
-            tcp.change(client, |socket| socket.remote = None);
-            return Ok(Err(errno));
+        Some(Err(errno)) => return refused(tcp, client, bound, errno),
+        None if kernel.0.world().net.is_local(to.ip()) => {
+            return refused(tcp, client, bound, Errno::ECONNREFUSED);
         }
         None => None,
     };
@@ -283,6 +285,33 @@ pub(super) fn connect(
     sent(tcp, client, 0, 0);
     let Some(listener) = listener else { return Ok(Ok(None)) };
     accept_from(tcp, listener, client, number, (&syn, &ack)).map(|peer| Ok(Some(peer)))
+}
+
+/// The first segment was answered with a reset: the socket has the address again that it was bound to, if it was. A port that it
+/// was given stays with it.
+fn refused(
+    tcp: &mut Tcp<'_>,
+    client: u64,
+    bound: SocketAddr,
+    errno: Errno,
+) -> Result<Result<Option<SocketId>, Errno>, EventError> {
+    tcp.set_state(client, CLOSE)?;
+    tcp.change(client, |socket| {
+        socket.local.set_ip(bound.ip());
+        socket.remote = None;
+    });
+    Ok(Err(errno))
+}
+
+/// Who connects to no address means this machine: its loopback device, or the own address of a socket of IPv4.
+fn this_machine(to: SocketAddr, bound: SocketAddr) -> SocketAddr {
+    let own = match (to, bound.ip()) {
+        _ if !to.ip().is_unspecified() => to.ip(),
+        (SocketAddr::V4(_), IpAddr::V4(own)) if !own.is_unspecified() => own.into(),
+        (SocketAddr::V4(_), _) => Ipv4Addr::LOCALHOST.into(),
+        (SocketAddr::V6(_), _) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(own, to.port())
 }
 
 /// The socket that listens has the answer of the client: there is a connection.

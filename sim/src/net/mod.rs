@@ -51,6 +51,8 @@ const EFFECTS_MAX: usize = 1 << 14;
 /// Ports that sockets get that want any (`net.ipv4.ip_local_port_range`).
 const FIRST_PORT: u16 = 32768;
 const LAST_PORT: u16 = 60999;
+/// The table of routes to this machine itself, which is looked at first.
+const LOCAL_TABLE: u32 = 255;
 /// Protocols of sockets.
 const TCP: u32 = 6;
 const UDP: u32 = 17;
@@ -309,6 +311,13 @@ impl Net {
             })
         };
         connected.or_else(bound).or_else(any).map(|(cookie, _)| *cookie)
+    }
+
+    /// Whether an address is known to be this machine's: one of the loopback device, or one that a route says it of.
+    pub(crate) fn is_local(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let route = || self.route(Some(LOCAL_TABLE), address).or_else(|| self.route(None, address));
+        address.is_loopback() || route().is_some_and(|route| route.kind == RouteKind::Local)
     }
 
     /// The route to an address in a table.
