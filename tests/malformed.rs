@@ -262,3 +262,111 @@ fn line_records_go_without_function_records() {
     let load = loads.iter().find(|call| call.command == "prog_load").expect("a load");
     assert!(load.arguments.contains(" btf "), "{load}");
 }
+
+/// Blocks of one kind of record: the name of each one's section, its records.
+type Blocks = Vec<(u32, Vec<Vec<u8>>)>;
+
+/// An object whose records of one kind (0: functions, 1: lines, 2: CO-RE) are changed.
+fn with_records(name: &'static str, kind: usize, change: impl FnOnce(&mut Blocks)) -> Spec {
+    let mut object = Object::new(name);
+    let (header, start, size) = object.section(".BTF.ext");
+    let old = &object.bytes[start..start + size];
+    let word = |at: usize| u32::from_le_bytes(old[at..at + 4].try_into().expect("four bytes"));
+    let at = (word(4) + word(8 + 8 * kind)) as usize;
+    let (end, record_size) = (at + word(12 + 8 * kind) as usize, word(at) as usize);
+    let (mut blocks, mut next) = (Blocks::new(), at + 4);
+    while next < end {
+        let (section, len) = (word(next), word(next + 4) as usize * record_size);
+        let records = old[next + 8..next + 8 + len].chunks_exact(record_size);
+        blocks.push((section, records.map(<[u8]>::to_vec).collect()));
+        next += 8 + len;
+    }
+    change(&mut blocks);
+    // What is new comes last; the section moves to the end of the file.
+    let mut part = word(at).to_le_bytes().to_vec();
+    for (section, records) in blocks {
+        part.extend([section, records.len() as u32].map(u32::to_le_bytes).concat());
+        part.extend(records.concat());
+    }
+    let mut ext = old.to_vec();
+    let place = [(size as u32) - word(4), part.len() as u32].map(u32::to_le_bytes).concat();
+    ext[8 + 8 * kind..16 + 8 * kind].copy_from_slice(&place);
+    ext.extend(part);
+    object.set(header + 24, &(object.bytes.len() as u64).to_le_bytes());
+    object.set(header + 32, &(ext.len() as u64).to_le_bytes());
+    object.bytes.extend(ext);
+    object.parse().expect(name)
+}
+
+/// Function and line records that are there more than once: libbpf takes the first block of a section, and of it those up to
+/// the first that lies behind the function. A kernel takes none that are out of order.
+#[test]
+fn records_of_functions_and_lines_count_once() {
+    type Change = fn(&mut Blocks);
+    let changes: [(&str, Change); 6] = [
+        ("blocks twice", |all| all.extend(all.clone())),
+        ("the first of each again", |all| {
+            all.extend(all.clone().into_iter().map(|(section, records)| (section, records[..1].to_vec())));
+        }),
+        ("others of the same instructions", |all| {
+            let other = |record: Vec<u8>| [&record[..4], &1u32.to_le_bytes(), &record[8..]].concat();
+            let others = all.clone().into_iter();
+            all.extend(others.map(|(section, records)| (section, records.into_iter().map(other).collect())));
+        }),
+        ("each block's records twice", |all| {
+            all.iter_mut().for_each(|(_, records)| records.extend(records.clone()));
+        }),
+        ("each record twice", |all| {
+            for (_, records) in all {
+                *records = records.iter().flat_map(|record| [record.clone(), record.clone()]).collect();
+            }
+        }),
+        ("backwards", |all| all.iter_mut().for_each(|(_, records)| records.reverse())),
+    ];
+    let whole = Object::new("callbacks").parse().expect("opens");
+    assert!(whole.notes.iter().all(|note| !note.contains(".BTF.ext")), "{:?}", whole.notes);
+    for (what, change) in changes {
+        for (kind, noun) in [(0, "function records"), (1, "line records")] {
+            let spec = with_records("callbacks", kind, change);
+            assert_eq!(spec.functions, whole.functions, "{what}: {noun}");
+            let note = spec.notes.iter().any(|note| note.contains(noun) && note.contains("left out"));
+            assert_eq!(note, what != "backwards", "{what}: {:?}", spec.notes);
+        }
+    }
+}
+
+/// Where the first block of a section says nothing of a function, a later one does.
+#[test]
+fn what_only_a_later_block_describes_is_described() {
+    let whole = Object::new("callbacks").parse().expect("opens");
+    for kind in [0, 1] {
+        let spec = with_records("callbacks", kind, |all| {
+            let (section, records) =
+                all.iter_mut().max_by_key(|(_, records)| records.len()).expect("a block");
+            let (section, rest) = (*section, records.split_off(1));
+            all.push((section, rest));
+        });
+        let differ = spec.functions.iter().zip(&whole.functions).filter(|(one, other)| one != other).count();
+        // Of the lines of the first function only the first is left.
+        assert_eq!(differ, kind, "records of kind {kind}");
+    }
+}
+
+#[test]
+fn an_instruction_is_relocated_for_one_field() {
+    let twice = |name| with_records(name, 2, |all| all.extend(all.clone()));
+    let (fit, failed) = survey(&twice("core_fields"));
+    assert_eq!(fit, survey(&Object::new("core_fields").parse().expect("opens")).0 - failed.len());
+    assert!(!failed.is_empty());
+    for error in failed {
+        assert!(error.contains("another CO-RE record has changed it before"), "{error}");
+    }
+    // Those that leave an instruction as it was, or that find nothing, may be there twice.
+    let kernel = BtfTarget::open(testdata("btf/6.18.btf")).expect("the fixture is BTF");
+    let plan = |spec: Spec| spec.survey(&kernel).expect("it needs nothing that is missing").plan;
+    let once = plan(Object::new("core_types").parse().expect("opens"));
+    for program in plan(twice("core_types")).programs {
+        let same = once.programs.iter().find(|other| other.name == program.name).expect("the same program");
+        assert_eq!(program.insns, same.insns, "{}", program.name);
+    }
+}

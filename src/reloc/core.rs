@@ -120,15 +120,15 @@ impl<'s> Changed<'s> {
         let decision = resolver
             .resolve(number, &in_bytes(record))
             .map_err(|source| RelocateError::Core { function: function(), source: Arc::new(source) })?;
-        let applied =
-            relo::apply(&mut self.insns, record.insn_off as usize, &decision).map_err(|source| {
-                RelocateError::Patch {
-                    function: function(),
-                    insn: record.insn_off,
-                    access: decision.local.to_string(),
-                    source,
-                }
-            })?;
+        let insn = record.insn_off;
+        let applied = relo::apply(&mut self.insns, insn as usize, &decision).map_err(|source| {
+            let (function, access) = (function(), decision.local.to_string());
+            if self.decisions.iter().any(|(other, ..)| *other == insn) {
+                RelocateError::PatchedBefore { function, insn, access, source }
+            } else {
+                RelocateError::Patch { function, insn, access, source }
+            }
+        })?;
         self.decisions.push((record.insn_off, decision, applied));
         Ok(())
     }

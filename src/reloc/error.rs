@@ -102,6 +102,20 @@ pub enum RelocateError {
         /// Why.
         source: PatchError,
     },
+    /// A CO-RE relocation of an instruction that an earlier one has changed.
+    #[error(
+        "function `{function}`, instruction {insn}: {access}: another CO-RE record has changed it before"
+    )]
+    PatchedBefore {
+        /// Function.
+        function: String,
+        /// Instruction in it.
+        insn: u32,
+        /// The relocation that comes too late.
+        access: String,
+        /// What it finds.
+        source: PatchError,
+    },
     /// What a program attaches to is not in the kernel's types.
     #[error("program `{program}` (section `{section}`): {reason}")]
     AttachTarget {

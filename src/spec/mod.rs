@@ -293,7 +293,7 @@ fn read_ext(
         return Err(SpecError::section(EXT, "has no bytes in the file"));
     }
     match ExtInfo::parse(section.data.to_vec()) {
-        Ok(info) => ext::read(elf, btf, &info, code),
+        Ok(info) => ext::read(elf, btf, &info, code, notes),
         Err(source) if needed => Err(SpecError::Btf { section: EXT, source }),
         Err(source) => {
             notes.push(format!("section `{EXT}` is left out: {source}"));
