@@ -17,13 +17,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cgroup_conformance::{Host, Opt};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, bind, connect, getpeername,
-    getsockname, getsockopt, listen, sendto, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, bind, connect,
+    getpeername, getsockname, getsockopt, listen, sendto, setsockopt, socket, sockopt,
 };
 use skep::sys::Kernel;
 use skep::sys::abi::Errno;
 use support::groups::{self, Groups};
-use support::{denied, linux};
+use support::{denied, linux, skip};
 
 /// The process is in one group at a time.
 static LOCK: Mutex<()> = Mutex::new(());
@@ -34,7 +34,7 @@ struct Linux {
     group: OwnedFd,
     sockets: RefCell<Vec<Option<OwnedFd>>>,
     /// It goes when it is empty.
-    _groups: Groups,
+    groups: Groups,
     _lock: MutexGuard<'static, ()>,
 }
 
@@ -68,7 +68,7 @@ impl Linux {
         let group = groups.open();
         // A setting of the test's own.
         unshare(CloneFlags::CLONE_NEWUTS).ok()?;
-        Some(Linux { kernel, before, group, _groups: groups, sockets: RefCell::default(), _lock: lock })
+        Some(Linux { kernel, before, group, groups, sockets: RefCell::default(), _lock: lock })
     }
 
     fn with<T>(&self, number: usize, with: impl FnOnce(&OwnedFd) -> T) -> T {
@@ -168,6 +168,26 @@ impl Host for Linux {
 
     fn open_device(&self, path: &str, _: (u32, u32), write: bool) -> Result<(), Errno> {
         io(OpenOptions::new().read(true).write(write).open(path)).map(drop)
+    }
+
+    fn lacks(&self, what: &str, reason: &str) {
+        skip(what, reason);
+    }
+
+    fn create(&self, stream: bool) -> Result<(), Errno> {
+        let kind = if stream { SockType::Stream } else { SockType::Datagram };
+        let protocol = if stream { SockProtocol::Tcp } else { SockProtocol::Udp };
+        errno(socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, protocol)).map(drop)
+    }
+
+    fn secure_bind(&self, socket: usize, address: SocketAddr) -> Result<(), Errno> {
+        self.bind(socket, address)
+    }
+
+    fn outside(&self, act: &mut dyn FnMut()) {
+        fs::write(self.before.join("cgroup.procs"), "0").unwrap();
+        act();
+        fs::write(self.groups.path().join("cgroup.procs"), "0").unwrap();
     }
 }
 

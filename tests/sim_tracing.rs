@@ -10,8 +10,8 @@ use skep::btf::{BtfBuilder, IntEncoding, Linkage};
 use skep::map::{Array, HashMap, PerCpuHashMap, PlainData, StackFrame, StackTraces};
 use skep::ring::RingBuffer;
 use skep::sim::{
-    Effect, FunctionCall, Lsm, PerfSample, RawTracepoint, SimKernel, Socket, Syscall, TableCall, Task,
-    Tracepoint, Uprobe,
+    AttachPoint, Effect, FunctionCall, Lsm, PerfSample, RawTracepoint, SimKernel, Socket, Syscall, TableCall,
+    Task, Tracepoint, Uprobe,
 };
 use skep::sys::abi::{AttachType, Errno};
 use skep::sys::request::{LinkCreate, LinkTarget, Uprobes};
@@ -225,7 +225,6 @@ fn security_hooks_give_a_verdict() -> Result {
     let (sim, kernel) = sim("6.18")?;
     let mut spec = Spec::parse("lsm", &std::fs::read("testdata/lsm.o")?)?;
     spec.set_global("verdict", &-13i32)?;
-    spec.programs.retain(|program| !program.section.starts_with("lsm_cgroup"));
     let object = Loader::new(&kernel).load(&spec)?;
     let _link = object.program("check_open")?.attach()?;
 
@@ -237,6 +236,17 @@ fn security_hooks_give_a_verdict() -> Result {
     file.set("f_inode.i_mode", 0o100755)?;
     assert_eq!(sim.fire(Lsm::new("file_open").arg(&file).task(70))?.verdict, 0);
     assert_eq!(object.global::<u64>("asked")?, 3);
+
+    // A group refuses some sockets to those in it.
+    sim.add_cgroup("/web")?;
+    let program = object.program("check_socket")?;
+    let link = sim.attach(program, AttachPoint::cgroup("/web"))?;
+    let create = |family: u64, group: &str| sim.fire(Lsm::new("socket_create").arg(family).cgroup(group));
+    assert_eq!((create(40, "/web")?.verdict, create(2, "/web")?.verdict), (-1, 0));
+    let elsewhere = create(40, "/")?;
+    assert_eq!((elsewhere.verdict, elsewhere.runs.len()), (0, 0));
+    drop(link);
+    assert_eq!(create(40, "/web")?.verdict, 0);
     Ok(())
 }
 

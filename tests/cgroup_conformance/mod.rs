@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)]
 
 mod devices;
+mod hooks;
 mod options;
 mod sockets;
 mod sysctls;
@@ -43,6 +44,14 @@ pub(crate) trait Host {
     fn set_sysctl(&self, name: &str, value: &[u8]) -> Result<(), Errno>;
     /// Opens a character device to read, and perhaps to write.
     fn open_device(&self, path: &str, number: (u32, u32), write: bool) -> Result<(), Errno>;
+    /// Says that programs cannot be attached to hooks of security: what a test goes without, and why.
+    fn lacks(&self, what: &str, reason: &str);
+    /// Makes a socket and closes it, past the hook `socket_create`.
+    fn create(&self, stream: bool) -> Result<(), Errno>;
+    /// Binds a socket, past the hook `socket_bind`.
+    fn secure_bind(&self, socket: usize, address: SocketAddr) -> Result<(), Errno>;
+    /// Does something in another group.
+    fn outside(&self, act: &mut dyn FnMut());
 }
 
 /// Options that are numbers.
@@ -79,6 +88,7 @@ crate::support::bodies! { ($) cgroup_conformance;
     reading_settings: sysctls::reading,
     writing_settings: sysctls::writing,
     devices: devices::devices,
+    security: hooks::verdicts,
 }
 
 /// Numbers of 64 bits that a program notes.
@@ -156,14 +166,21 @@ impl<'h> Script<'h> {
     }
 
     fn attach_as_is(&mut self) -> Attached<'h> {
-        let program = self.builder.load(self.host.kernel()).unwrap_or_else(|error| {
-            panic!("{error}: {}", error.verifier_log().unwrap_or("no log"));
-        });
+        self.try_attach().unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    /// The reason why it cannot be loaded or attached.
+    fn try_attach(&mut self) -> Result<Attached<'h>, String> {
+        let program = self.builder.load(self.host.kernel()).map_err(|error| {
+            let cause = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
+            format!("{error}: {cause}: {}", error.verifier_log().unwrap_or("no log"))
+        })?;
         let target = LinkTarget::Fd(self.host.group().as_fd());
         let mut request = ProgAttach::new(program.as_fd(), target, self.attach_type);
         request.flags = AttachFlags::ALLOW_MULTI;
-        self.host.kernel().prog_attach(&request).unwrap();
-        Attached { host: self.host, program, attach_type: self.attach_type, notes: self.notes.clone() }
+        self.host.kernel().prog_attach(&request).map_err(|errno| format!("attach: {errno}"))?;
+        let (attach_type, notes) = (self.attach_type, self.notes.clone());
+        Ok(Attached { host: self.host, program, attach_type, notes })
     }
 }
 

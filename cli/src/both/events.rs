@@ -2,14 +2,15 @@
 
 mod groups;
 
+use std::any::Any;
 use std::os::fd::{AsFd, OwnedFd};
 
 use serde::Serialize;
 use skep::btf::{Btf, Kind, Type, TypeId};
 use skep::program::Program;
 use skep::sim::{
-    EventError, FunctionCall, Lsm, PerfSample, RawTracepoint, Receive, Registers, Run, SimKernel, Syscall,
-    Tracepoint, Transmit, Uprobe,
+    EventError, FunctionCall, KernelObject, Lsm, PerfSample, RawTracepoint, Receive, Registers, Run,
+    SimKernel, Socket, Syscall, Tracepoint, Transmit, Uprobe,
 };
 use skep::sys::abi::{AttachType, Errno, ProgType};
 use skep::sys::request::{LinkCreate, LinkTarget};
@@ -205,7 +206,9 @@ impl Place<'_> {
             return self.read();
         }
         let name = self.target.ok_or("it names no place")?;
-        let _link = self.program.attach().map_err(|error| super::first_line(&out::chain(&error)))?;
+        let attach = || self.program.attach().map_err(|error| super::first_line(&out::chain(&error)));
+        let in_group = attach_type == AttachType::LSM_CGROUP;
+        let _link: Box<dyn Any> = if in_group { Box::new(self.on_cgroup()?) } else { Box::new(attach()?) };
         let mut results = Results::new();
         for number in NUMBERS {
             let runs = match attach_type {
@@ -213,12 +216,9 @@ impl Place<'_> {
                     let args = self.typed(&format!("btf_trace_{name}"), 1, number);
                     self.sim.fire(RawTracepoint::new(name).args(args))
                 }
-                AttachType::LSM_MAC => {
+                AttachType::LSM_MAC | AttachType::LSM_CGROUP => {
                     let args = self.typed(&format!("bpf_lsm_{name}"), 0, number);
                     self.sim.fire(Lsm::new(name).args(args)).map(|outcome| outcome.runs)
-                }
-                AttachType::LSM_CGROUP => {
-                    return Err("no event for programs of cgroups at hooks of security".to_owned());
                 }
                 _ => {
                     let event = FunctionCall::new(name).args(self.typed(name, 0, number)).returns(number);
@@ -326,6 +326,7 @@ impl Place<'_> {
         let to = plain(btf, ty.type_id()).filter(|ty| matches!(ty.kind(), Kind::STRUCT | Kind::UNION));
         let object = to.and_then(|to| match &*to.name() {
             "task_struct" => self.sim.task_object(std::process::id()).ok(),
+            "sock" => self.socket().or_else(|| memory.object("sock").ok()),
             name => memory.object(name).ok(),
         });
         match object {
@@ -336,6 +337,12 @@ impl Place<'_> {
                 memory.put(&page)
             }
         }
+    }
+
+    /// The structure of a socket that helpers know.
+    fn socket(&self) -> Option<KernelObject> {
+        let socket = self.sim.add_socket(Socket::tcp("10.0.0.1:80".parse().ok()?));
+        self.sim.socket_object(socket).ok()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Calls of functions of the kernel: kprobes, fentry and its like, and LSM hooks.
+//! Calls of functions of the kernel: kprobes, fentry and its like.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::scene::{Scene, arguments, attached, is_tracing, run_link, scene, word
 use super::site::{Arguments, Session, Site};
 use crate::kernel::SimKernel;
 use crate::link::{Link, Place};
-use crate::vm::{Trap, Vm, What};
+use crate::vm::{Vm, What};
 
 /// A call of a function of the kernel. In this order run:
 /// 1. what is attached to its start: kprobes and multi-kprobes, `fentry`, `fsession`;
@@ -278,7 +278,7 @@ impl Call<'_> {
 }
 
 /// Context and site of a program that gets typed arguments.
-fn typed_context(
+pub(super) fn typed_context(
     kernel: &SimKernel,
     link: &Link,
     site: Site,
@@ -306,75 +306,4 @@ pub(super) fn points<T>(
         }
         _ => None,
     })
-}
-
-/// A hook of the kernel's security modules: `file_open`, `bprm_check_security`, `socket_connect`.
-///
-/// The programs of hooks that decide run until one returns something else than 0, which is the verdict. Those of hooks that
-/// return nothing all run.
-///
-/// ```
-/// # let sim = skep_sim::SimKernel::builder().btf(std::fs::read("../testdata/btf/6.18.btf")?).build()?;
-/// let file = sim.memory().put(&[0; 256]);
-/// let outcome = sim.fire(skep_sim::Lsm::new("file_open").arg(file))?;
-/// assert_eq!(outcome.verdict, 0);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Lsm {
-    name: String,
-    args: Vec<u64>,
-    scene: Scene,
-}
-
-/// What the programs of a hook said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-#[must_use]
-pub struct LsmOutcome {
-    /// The programs that ran, in order.
-    pub runs: Runs,
-    /// 0, or the negative errno of the program that refused.
-    pub verdict: i32,
-}
-
-scene!(Lsm);
-arguments!(Lsm);
-
-impl Lsm {
-    /// The hook with that name, without the `bpf_lsm_` of its function.
-    pub fn new(name: impl Into<String>) -> Lsm {
-        Lsm { name: name.into(), args: Vec::new(), scene: Scene::default() }
-    }
-}
-
-impl Event for Lsm {
-    type Outcome = LsmOutcome;
-
-    fn happen(self, kernel: &SimKernel) -> Result<LsmOutcome, EventError> {
-        self.scene.check(kernel)?;
-        let function = format!("bpf_lsm_{}", self.name);
-        let address = kernel.0.function_address(&function);
-        let found =
-            attached(kernel, |link| is_tracing(link, &[AttachType::LSM_MAC], &function).then_some(()));
-        if found.is_empty() {
-            known::check(kernel, &self.scene, Named::Lsm(self.name.clone()))?;
-        }
-        let mut runs = Vec::new();
-        for (link, ()) in found {
-            let site =
-                Site { cookie: link.cookie, func_ip: address, ..self.scene.site(kernel, Some(address)) };
-            let decides = link.prog().target.as_ref().is_none_or(|target| kernel.0.returns_something(target));
-            let (site, bytes) = typed_context(kernel, &link, site, &self.args, decides.then_some(0));
-            let context = |vm: &mut Vm| -> Result<u64, Trap> { vm.own(What::Context, bytes, false) };
-            let (run, _) = run_link(kernel, &link, self.scene.cpu, site, context);
-            let verdict = run.result.as_ref().map_or(0, |value| *value as i32);
-            runs.push(run);
-            if decides && verdict != 0 {
-                return Ok(LsmOutcome { runs: Runs(runs), verdict });
-            }
-        }
-        Ok(LsmOutcome { runs: Runs(runs), verdict: 0 })
-    }
 }

@@ -58,14 +58,16 @@ pub(super) fn run(
             EventError::Fault(fault)
         })? as u32;
         subject.end(&mut vm);
-        said.retval = vm.packet.retval;
-        if is_no(attach_type, value) && said.retval >= 0 {
-            said.retval = -Errno::EPERM.0;
-        }
+        said.retval = after(attach_type, value, vm.packet.retval);
         let program = prog.name().to_owned();
         said.verdicts.push(Verdict { program, prog_id: ProgId(prog.id), attach_type, value });
     }
     Ok(said)
+}
+
+/// What the hook answers after a program that returned a value and left an answer.
+pub(super) fn after(attach_type: AttachType, value: u32, left: i32) -> i32 {
+    if is_no(attach_type, value) && left >= 0 { -Errno::EPERM.0 } else { left }
 }
 
 /// Whether a program refuses. Those that see binds say more with the other bits.

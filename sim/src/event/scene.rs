@@ -147,6 +147,19 @@ pub(crate) fn run_prog(
     site: Site,
     context: impl FnOnce(&mut Vm) -> Result<u64, Trap>,
 ) -> (Run, Site) {
+    run_prog_then(kernel, prog, link_id, cpu, site, context, |_| ())
+}
+
+/// The same, and looks at the run when it has ended.
+pub(super) fn run_prog_then(
+    kernel: &SimKernel,
+    prog: &Arc<Prog>,
+    link_id: LinkId,
+    cpu: u32,
+    site: Site,
+    context: impl FnOnce(&mut Vm) -> Result<u64, Trap>,
+    end: impl FnOnce(&mut Vm),
+) -> (Run, Site) {
     let mut vm = Vm::new(kernel, prog, cpu);
     let cookie = site.cookie;
     vm.site = site;
@@ -154,6 +167,7 @@ pub(crate) fn run_prog(
     if let Err(fault) = &result {
         kernel.0.world().faults.add((**fault).clone());
     }
+    end(&mut vm);
     let mut site = std::mem::take(&mut vm.site);
     if let Some(session) = &mut site.session
         && let Some(address) = session.address.take()
