@@ -120,7 +120,15 @@ impl<'a> Reader<'a> {
                 self.one_by_one(keys, values)
             }
             _ => match end {
-                Some(error) => Err(self.map.failed(self.operation(), error)),
+                Some(error) => {
+                    let error = self.map.failed(self.operation(), error);
+                    if read == 0 {
+                        return Err(error);
+                    }
+                    // What was read is given out before it: it may be in no map any more.
+                    self.failed = Some(error);
+                    Ok(Step::Elements(read as usize))
+                }
                 None => Ok(self.end(0)),
             },
         }
