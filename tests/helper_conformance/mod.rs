@@ -19,6 +19,9 @@ mod strings;
 mod text;
 mod timers;
 
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
 use skep::asm::{Cond, Reg, Size};
 use skep::btf::{Btf, BtfBuilder, FuncInfo, IntEncoding, Linkage};
 use skep::map::Map;
@@ -28,6 +31,7 @@ use skep::sys::abi::{MapFlags, MapType, ProgType, UpdateFlags};
 use skep::sys::request::{MapCreate, TestRun};
 
 use crate::support::skip;
+use crate::support::time::PATIENCE;
 
 /// A body: what it does on a kernel.
 pub(crate) type Body = fn(&World<'_>);
@@ -35,7 +39,23 @@ pub(crate) type Body = fn(&World<'_>);
 /// A kernel, and how time passes on it.
 pub(crate) struct World<'a> {
     pub(crate) kernel: &'a Kernel,
-    pub(crate) wait: &'a dyn Fn(std::time::Duration),
+    pub(crate) wait: &'a dyn Fn(Duration),
+}
+
+impl World<'_> {
+    /// Lets time pass until something is so.
+    #[track_caller]
+    fn eventually<W: Display>(&self, mut is_so: impl FnMut() -> bool, instead: impl Fn() -> W) {
+        const STEP: Duration = Duration::from_millis(10);
+        let start = Instant::now();
+        // A simulated clock goes on by steps alone.
+        let mut waited = Duration::ZERO;
+        while !is_so() {
+            assert!(waited < PATIENCE || start.elapsed() < PATIENCE, "{}", instead());
+            (self.wait)(STEP);
+            waited += STEP;
+        }
+    }
 }
 
 crate::support::bodies! { ($) helper_conformance;

@@ -21,6 +21,8 @@ impl Groups {
     /// A new one, where one can be made.
     pub(crate) fn new(test: &str) -> Option<Groups> {
         let path = root()?.join(format!("skep-{}-{test}", std::process::id()));
+        // Of a process of before that had the number, and was ended in the middle.
+        remove(&path);
         fs::create_dir(&path).ok()?;
         Some(Groups(path))
     }

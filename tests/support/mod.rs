@@ -4,12 +4,23 @@
 
 pub(crate) mod groups;
 mod kernel;
+pub(crate) mod time;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use skep::Spec;
+use skep::{Kernel, Spec};
 
 pub(crate) use kernel::{denied, linux, linux_with_bpffs, skip};
+
+/// A path on the bpffs that no other process has, with nothing there.
+pub(crate) fn pin_path(kernel: &Kernel, name: &str) -> PathBuf {
+    let path = Path::new("/sys/fs/bpf").join(format!("skep_{name}_{}", std::process::id()));
+    // Of a process of before that had the number, and was ended in the middle.
+    if kernel.backend().name() == "linux" {
+        let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir_all(&path));
+    }
+    path
+}
 
 /// An object of `testdata/`.
 #[track_caller]
