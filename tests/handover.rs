@@ -119,6 +119,8 @@ fn a_service_manager_keeps_handles() {
     let kernel = skep::sim::kernel();
     let sent = handles(&kernel);
     let path = std::env::temp_dir().join(format!("skep-sim-notify-{}", std::process::id()));
+    // Of a process of before that had the number, and was ended in the middle.
+    let _ = std::fs::remove_file(&path);
     let manager = UnixDatagram::bind(&path).unwrap();
     sent.store_at(path.to_str().unwrap()).unwrap();
     std::fs::remove_file(&path).unwrap();

@@ -108,6 +108,8 @@ fn handles_are_kept_by_a_service_manager() {
     let program = handles.program("count").unwrap().info().unwrap().id;
     let link = handles.link("on lo").unwrap().id().unwrap();
     let path = std::env::temp_dir().join(format!("skep-notify-{}", std::process::id()));
+    // Of a process of before that had the number, and was ended in the middle.
+    let _ = std::fs::remove_file(&path);
     let manager = UnixDatagram::bind(&path).unwrap();
     handles.store_at(path.to_str().unwrap()).expect("the manager listens");
     std::fs::remove_file(&path).unwrap();
@@ -137,31 +139,25 @@ fn handles_are_kept_by_a_service_manager() {
     let joined = names.join(":");
     let mut fds = kept.into_iter().map(|(_, fd)| fd);
     let mut next = || Stdio::from(fds.next().expect("there are three"));
-    let (first, second) = (next(), next());
-    let third = fds.next().expect("there are three");
-    // Standard output is where the result comes: the third goes over a descriptor that the shell inherits.
+    // They take the places of the standard streams, since a shell names only descriptors below 10; the result goes to a file.
+    let result = path.with_extension("result");
     let script =
-        "export LISTEN_PID=$$ LISTEN_FDS=3; exec 3<&0 4<&2 5</dev/null 0</dev/null 2>&1; exec \"$0\" \"$@\"";
-    let shell_has_it = rustix_dup_inheritable(&third);
-    let Some(number) = shell_has_it else { return };
-    let script = script.replace("5</dev/null", &format!("5<&{number}"));
-    run_child(
-        Command::new("sh")
-            .args(["-c", &script])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "child"])
-            .env("LISTEN_FDNAMES", joined)
-            .env(CHILD, "service")
-            .stdin(first)
-            .stderr(second),
-    );
-}
-
-/// Lets programs that this process runs inherit a descriptor. Answers its number.
-fn rustix_dup_inheritable(fd: &OwnedFd) -> Option<i32> {
-    use std::os::fd::AsRawFd;
-    nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).ok()?;
-    Some(fd.as_raw_fd())
+        "export LISTEN_PID=$$ LISTEN_FDS=3; exec 3<&0 4<&1 5<&2 0</dev/null 1>\"$0\" 2>&1; exec \"$@\"";
+    let status = Command::new("sh")
+        .args(["-c", script])
+        .arg(&result)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "child"])
+        .env("LISTEN_FDNAMES", joined)
+        .env(CHILD, "service")
+        .stdin(next())
+        .stdout(next())
+        .stderr(next())
+        .status()
+        .expect("there is a shell");
+    let text = std::fs::read_to_string(&result).unwrap_or_default();
+    let _ = std::fs::remove_file(&result);
+    assert!(status.success() && text.contains("1 passed"), "{status}: {text}");
 }
 
 /// Kinds are told apart, and what is no object is refused.

@@ -19,6 +19,7 @@ use skep::Kernel;
 use skep::pinned::{Exchange, PinnedSet, Recovery, Upgrade};
 use skep::sys::LinuxBackend;
 use skep::sys::wrap::FaultInjection;
+use support::time::eventually;
 use support::{denied, linux_with_bpffs};
 
 /// They take seconds, and the kernel one after the other anyway.
@@ -215,7 +216,7 @@ fn killed_while_links_are_replaced() {
                 set.remove().expect("it can be removed");
             }
             let gone = || pinned_conformance::tracepoint_links(&world).is_empty();
-            pinned_conformance::settle(gone, || "links stay".to_owned());
+            eventually(gone, || "links stay");
             pinned_conformance::install_tracepoint(&world, &world.kernel(), order)
                 .expect("nothing is in the way");
             let through = dies(&world, what, call);

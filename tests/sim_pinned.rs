@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod pinned_conformance;
+mod support;
 
 use pinned_conformance::{World, deaths};
 use skep::Kernel;

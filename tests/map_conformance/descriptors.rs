@@ -121,6 +121,8 @@ impl Cgroup {
             (root.clone(), Some(root))
         };
         let path = root.join(name);
+        // Of a process of before that had the number, and was ended in the middle.
+        let _ = fs::remove_dir(&path);
         fs::create_dir(&path).unwrap();
         Some(Cgroup { path, mounted })
     }

@@ -10,6 +10,8 @@ use skep::sys::request::{BatchRead, MapCreate};
 use skep::sys::{BatchCursor, BatchError, Kernel};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::support::pin_path;
+
 use super::{ANY, Triple, assert_error, map, takes, triple};
 
 const CANARY: u8 = 0xa5;
@@ -365,14 +367,14 @@ pub(super) fn other_shapes(kernel: &Kernel) {
     for (map_type, size) in [(MapType::HASH, 300), (MapType::PERCPU_ARRAY, 12), (MapType::PERCPU_HASH, 1)] {
         let made = map(kernel, map_type, 4, size, 4);
         made.update(&[1, 0, 0, 0], &vec![3; made.value_len()], ANY).unwrap();
-        let path = format!("/sys/fs/bpf/skep_guards_{}", std::process::id());
+        let path = pin_path(kernel, "guards");
         made.pin(&path).unwrap();
         let opened = [
             Map::open_pinned(kernel, &path, OpenFlags::empty()),
             Map::by_id(kernel, made.id().unwrap(), OpenFlags::empty()),
             Map::from_fd(kernel, made.as_fd().try_clone_to_owned().unwrap()),
         ];
-        kernel.backend().unpin(path.as_ref()).unwrap();
+        kernel.backend().unpin(&path).unwrap();
         for map in opened {
             let map = map.unwrap();
             assert_eq!((map.key_len(), map.value_len()), (4, made.value_len()));

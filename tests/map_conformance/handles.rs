@@ -5,6 +5,9 @@ use skep::map::{Array, HashMap, KINDS, Map, MapErrorKind, MapOperation, PerCpuAr
 use skep::sys::Kernel;
 use skep::sys::abi::{Errno, MapId, MapType, OpenFlags};
 
+use crate::support::pin_path;
+use crate::support::time::eventually;
+
 use super::{ANY, Triple, assert_error, map};
 
 /// A view is refused for every map of another kind, another key size or another value size.
@@ -57,8 +60,7 @@ pub(super) fn handles(kernel: &Kernel) {
     assert_eq!(owned.get(&1).unwrap(), Some(5));
     assert_eq!(Map::from(owned).id().unwrap(), info.id);
 
-    // A name of its own for every process, without characters that a bpffs refuses.
-    let path = PathBuf::from(format!("/sys/fs/bpf/skep_maps_{}", std::process::id()));
+    let path = pin_path(kernel, "maps");
     map.pin(&path).unwrap();
     let error = map.pin(&path).unwrap_err();
     assert_eq!((error.kind(), error.errno()), (MapErrorKind::Exists, Some(Errno::EEXIST)));
@@ -92,21 +94,18 @@ pub(super) fn handles(kernel: &Kernel) {
     // The last handle closes the map.
     let id = info.id;
     drop((map, pinned, read_only));
-    // Old kernels let go of what a removed pin held only after a grace period of RCU.
+    // Old kernels let go of what a removed pin held only after a grace period of RCU; and a process that another test starts
+    // meanwhile has all descriptors until it executes its program.
     let gone =
         || Map::by_id(kernel, id, OpenFlags::empty()).is_err_and(|e| e.kind() == MapErrorKind::NotFound);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while !gone() {
-        assert!(std::time::Instant::now() < deadline, "the map outlives its handles and pins");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    eventually(gone, || "the map outlives its handles and pins");
 }
 
 /// What is opened for one thing only can do only that.
 pub(super) fn rights(kernel: &Kernel) {
     let map = map(kernel, MapType::HASH, 4, 8, 16);
     map.update(&[1; 4], &[1; 8], ANY).unwrap();
-    let path = PathBuf::from(format!("/sys/fs/bpf/skep_map_rights_{}", std::process::id()));
+    let path = pin_path(kernel, "map_rights");
     map.pin(&path).unwrap();
     let open = |flags| Map::open_pinned(kernel, &path, flags);
     let (reader, writer) = (open(OpenFlags::RDONLY).unwrap(), open(OpenFlags::WRONLY).unwrap());
@@ -136,7 +135,7 @@ pub(super) fn rights(kernel: &Kernel) {
 pub(super) fn pins(kernel: &Kernel) {
     let map = map(kernel, MapType::ARRAY, 4, 8, 1);
     let root = PathBuf::from("/sys/fs/bpf");
-    let paths = ["a", "b"].map(|end| root.join(format!("skep_map_pins_{}_{end}", std::process::id())));
+    let paths = ["map_pins_a", "map_pins_b"].map(|name| pin_path(kernel, name));
     let id = map.id().unwrap();
     for _ in 0..2 {
         for path in &paths {

@@ -5,6 +5,8 @@ use skep::sys::abi::{Errno, MapFlags, MapType, OpenFlags};
 use skep::sys::request::MapCreate;
 use skep::sys::{Feature, Kernel};
 
+use crate::support::pin_path;
+
 use super::{ANY, Triple, assert_error, map, triple};
 
 fn array<V: PlainData>(kernel: &Kernel, entries: u32, flags: MapFlags) -> Option<Array<V>> {
@@ -113,11 +115,11 @@ pub(super) fn read_only(kernel: &Kernel) {
 
     // What was opened for less than both cannot be mapped.
     let shared = array_of_one(kernel);
-    let path = format!("/sys/fs/bpf/skep_mapped_{}", std::process::id());
+    let path = pin_path(kernel, "mapped");
     shared.as_map().pin(&path).unwrap();
     let open = |flags| Map::open_pinned(kernel, &path, flags).unwrap().typed::<Array<u64>>().unwrap();
     let (reader, writer) = (open(OpenFlags::RDONLY), open(OpenFlags::WRONLY));
-    kernel.backend().unpin(path.as_ref()).unwrap();
+    kernel.backend().unpin(&path).unwrap();
     let error = reader.mmap().unwrap_err();
     assert_eq!(
         error.to_string(),

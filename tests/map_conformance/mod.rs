@@ -135,6 +135,23 @@ fn map(kernel: &Kernel, map_type: MapType, key: usize, value: usize, entries: u3
     Map::create(kernel, &request).unwrap()
 }
 
+/// Room for so many elements in a hash that drops what was not used, so that none of them is dropped: CPUs set elements aside,
+/// 128 each.
+fn roomy(kernel: &Kernel, elements: u32) -> usize {
+    (elements + 128 * (kernel.possible_cpus().unwrap() + 1)) as usize
+}
+
+/// Does something again as long as the lock of a part of a map cannot be had. Linux 6.15 and newer wait for it for a quarter of
+/// a second, and so not long enough for another CPU that is let wait while it has it.
+fn patiently<T>(mut ask: impl FnMut() -> Result<T, MapError>) -> Result<T, MapError> {
+    loop {
+        match ask() {
+            Err(error) if error.errno() == Some(Errno::ETIMEDOUT) => std::thread::yield_now(),
+            answer => return answer,
+        }
+    }
+}
+
 /// Whether the kernel can look up and delete in one step in such a map.
 fn takes(map: &Map) -> bool {
     if matches!(map.map_type(), MapType::ARRAY | MapType::PERCPU_ARRAY) {

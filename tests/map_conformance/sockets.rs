@@ -9,6 +9,8 @@ use skep::map::{MapErrorKind, ReuseportArray, SockHash, SockMap, XskMap};
 use skep::sys::Kernel;
 use skep::sys::abi::{Errno, MapType, UpdateFlags};
 
+use crate::support::time::eventually;
+
 use super::descriptors::{is_simulated, try_map};
 use super::{ANY, assert_error};
 
@@ -72,19 +74,14 @@ pub(super) fn sock_map(kernel: &Kernel) {
     assert_error(sockets.set(2, &udp, UpdateFlags::EXIST), MapErrorKind::NotFound, Some(Errno::ENOENT));
     assert_error(sockets.remove(3), MapErrorKind::Invalid, Some(Errno::EINVAL));
     drop((client, server));
-    assert_eq!(gone(|| sockets.cookie(0).unwrap().is_none()), Ok(()));
-    assert_eq!(gone(|| sockets.iter().count() == 0), Ok(()));
+    gone(|| sockets.cookie(0).unwrap().is_none());
+    gone(|| sockets.iter().count() == 0);
 }
 
 /// Waits for what a closed socket leaves behind: the kernel closes it later than the descriptor.
-fn gone(done: impl Fn() -> bool) -> Result<(), &'static str> {
-    for _ in 0..500 {
-        if done() {
-            return Ok(());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    Err("the socket is there still")
+#[track_caller]
+fn gone(done: impl Fn() -> bool) {
+    eventually(done, || "the socket is there still");
 }
 
 pub(super) fn sock_hash(kernel: &Kernel) {
@@ -115,7 +112,7 @@ pub(super) fn sock_hash(kernel: &Kernel) {
     assert!(sockets.remove(&first).unwrap());
     assert!(!sockets.remove(&first).unwrap());
     drop(listener);
-    assert_eq!(gone(|| sockets.keys().count() == 0), Ok(()));
+    gone(|| sockets.keys().count() == 0);
     assert!(!sockets.remove(&second).unwrap());
 }
 
@@ -167,7 +164,7 @@ pub(super) fn reuseport_array(kernel: &Kernel) {
     assert_error(sockets.remove(2), MapErrorKind::Full, Some(Errno::E2BIG));
     sockets.set(1, &other, ANY).unwrap();
     drop(other);
-    assert_eq!(gone(|| sockets.cookie(1).unwrap().is_none()), Ok(()));
+    gone(|| sockets.cookie(1).unwrap().is_none());
 }
 
 pub(super) fn xsk_map(kernel: &Kernel) {

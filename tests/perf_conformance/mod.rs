@@ -12,7 +12,7 @@ pub(crate) mod running;
 mod waiting;
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use skep::map::Map;
 use skep::perf::{PerfBuffer, PerfBufferOptions, PerfRecord};
@@ -156,16 +156,6 @@ fn assert_sample(seen: &Seen, cpu: u32, data: &[u8]) {
     assert_eq!(*of, cpu);
     assert_eq!(got.len(), (data.len() + 4).next_multiple_of(8) - 4);
     assert!(got[..data.len()] == *data, "{} bytes differ", data.len());
-}
-
-/// Waits until something is so, which takes a moment where interrupts are involved.
-#[track_caller]
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// Whether a descriptor is readable within that time.

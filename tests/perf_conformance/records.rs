@@ -207,7 +207,7 @@ pub(super) fn source(world: &dyn World) {
         let outer = skep::sys::Poller::new().unwrap();
         outer.add(buffer.readiness().unwrap(), 0).unwrap();
         producer.write(0, &numbered(4)).unwrap();
-        assert_eq!(outer.wait(&mut Vec::new(), Some(Duration::from_secs(10))), Ok(1));
+        assert_eq!(outer.wait(&mut Vec::new(), Some(Duration::from_secs(60))), Ok(1));
     }
 }
 

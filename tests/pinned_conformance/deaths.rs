@@ -5,6 +5,8 @@ use skep::pinned::{Exchange, Recovery, Upgrade};
 use skep::sys::abi::Errno;
 use skep::sys::wrap::FaultInjection;
 
+use crate::support::time::eventually;
+
 use super::{World, check_tracepoint, install_tracepoint, tracepoint_links};
 
 /// Deaths, and what was made of them.
@@ -37,7 +39,7 @@ pub(crate) fn start_over(world: &World) {
     drop(world.begin());
     if let Some(set) = skep::pinned::PinnedSet::open(&world.kernel(), &world.dir).expect("it can be read") {
         set.remove().expect("it can be removed");
-        super::settle(|| world.running().iter().all(Vec::is_empty), || "links stay".to_owned());
+        eventually(|| world.running().iter().all(Vec::is_empty), || "links stay");
     }
     world.install(&world.kernel(), 1).expect("nothing is in the way");
     world.fill();
@@ -144,7 +146,7 @@ pub(crate) fn of_links_that_are_replaced(world: &World) {
             if let Some(set) = skep::pinned::PinnedSet::open(&world.kernel(), &world.dir).unwrap() {
                 set.remove().expect("it can be removed");
             }
-            super::settle(|| tracepoint_links(world).is_empty(), || "links stay".to_owned());
+            eventually(|| tracepoint_links(world).is_empty(), || "links stay");
             install_tracepoint(world, &world.kernel(), order).expect("nothing is in the way");
             let what = format!("{order:?}, death at call {call}");
             let (dead, faults) = FaultInjection::around(world.backend.clone());

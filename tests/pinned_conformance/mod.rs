@@ -16,6 +16,8 @@ use skep::sys::request::LinkPlace;
 use skep::sys::{Backend, ObjectKind};
 use skep::{Error, Kernel, Loader, Spec};
 
+use crate::support::time::eventually;
+
 const ANY: UpdateFlags = UpdateFlags::empty();
 
 /// Where a test works: a kernel, a directory on its bpffs that is not there yet, and network devices that nobody else uses.
@@ -129,7 +131,7 @@ impl World {
         assert_eq!(names, ["current".to_owned(), format!("gen-{generation}")], "{what}");
         let program =
             set.program(&own_program()).expect("it is there").info().expect("the kernel knows it").id;
-        settle(
+        eventually(
             || self.running() == vec![vec![program]; self.devices.len()],
             || format!("{what}: {:?}, and the set's is {program}", self.running()),
         );
@@ -161,17 +163,6 @@ impl World {
         let typed: PerCpuArray<u64> = packets.typed().unwrap();
         assert!(typed.get(0).unwrap().is_some());
     }
-}
-
-/// Waits for what the kernel does a little later.
-pub(crate) fn settle(mut done: impl FnMut() -> bool, what: impl Fn() -> String) {
-    for _ in 0..200 {
-        if done() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("{}", what());
 }
 
 /// Versions follow each other: links and maps that fit go on, others are made new, and what is left out goes.
@@ -232,11 +223,14 @@ pub(crate) fn versions_follow_each_other(world: &World) {
     let (_, set) = staged.switch().expect("it can be switched").commit().expect("it can be committed");
     assert_ne!(set.map("flows").unwrap().id().unwrap(), second.2);
     assert_eq!(set.map("packets").unwrap().id().unwrap(), second.3);
-    settle(|| world.running()[1..].iter().all(Vec::is_empty), || format!("{gone:?} {:?}", world.running()));
+    eventually(
+        || world.running()[1..].iter().all(Vec::is_empty),
+        || format!("{gone:?} {:?}", world.running()),
+    );
     assert_eq!(world.running()[0].len(), 1);
 
     set.remove().expect("it can be removed");
-    settle(|| world.running().iter().all(Vec::is_empty), || format!("{:?}", world.running()));
+    eventually(|| world.running().iter().all(Vec::is_empty), || format!("{:?}", world.running()));
     assert_eq!(world.backend.is_bpffs(&world.dir), Ok(false), "nothing is left");
 }
 
@@ -250,7 +244,7 @@ pub(crate) fn what_is_not_committed_goes_back(world: &World) {
     drop(staged);
     assert!(PinnedSet::open(&kernel, &world.dir).unwrap().is_none());
     drop(world.stage(&kernel, 1).expect("it loads").switch().expect("it can be switched"));
-    settle(|| world.running().iter().all(Vec::is_empty), || format!("{:?}", world.running()));
+    eventually(|| world.running().iter().all(Vec::is_empty), || format!("{:?}", world.running()));
 
     world.install(&kernel, 1).expect("nothing is in the way");
     world.fill();
@@ -309,7 +303,7 @@ pub(crate) fn other_things_are_left_alone(world: &World) {
         world.backend.unpin(&current).unwrap();
     }
     assert_eq!(world.begin().recovery(), Recovery::RolledBack, "nothing counts, so all goes");
-    settle(|| world.running().iter().all(Vec::is_empty), || format!("{:?}", world.running()));
+    eventually(|| world.running().iter().all(Vec::is_empty), || format!("{:?}", world.running()));
     let error = Upgrade::begin(&kernel, "/tmp/skep-not-a-bpffs").expect_err("it is not on a bpffs");
     assert!(error.to_string().contains("no bpffs is mounted there"), "{error}");
 }
@@ -371,7 +365,7 @@ pub(crate) fn tracepoint_links(world: &World) -> Vec<ProgId> {
 pub(crate) fn check_tracepoint(world: &World, what: &str) -> u64 {
     let set = world.set();
     let program = set.program(&own_program()).expect("it is there").info().unwrap().id;
-    settle(
+    eventually(
         || tracepoint_links(world) == [program],
         || format!("{what}: {:?}, not {program}", tracepoint_links(world)),
     );
@@ -390,12 +384,12 @@ pub(crate) fn links_are_replaced_when_they_are_switched(world: &World) {
         staged.attach_as("switches", &own_program(), attachment).unwrap();
         let switched = staged.switch().expect("it can be switched");
         let new = switched.object().program(&own_program()).unwrap().info().unwrap().id;
-        settle(
+        eventually(
             || tracepoint_links(world) == [new],
             || format!("{order:?}: {:?}, not {new}", tracepoint_links(world)),
         );
         switched.roll_back().expect("it goes back");
-        settle(
+        eventually(
             || tracepoint_links(world) == old,
             || format!("{order:?}: {:?}, not {old:?}", tracepoint_links(world)),
         );

@@ -8,6 +8,8 @@ use skep::sys::request::MapCreate;
 use skep::sys::wrap::FaultInjection;
 use skep::sys::{Feature, Kernel};
 
+use crate::support::pin_path;
+
 use super::{map, returning, skip};
 
 pub(super) fn programs(kernel: &Kernel) {
@@ -139,7 +141,7 @@ pub(super) fn while_objects_go(kernel: &Kernel) {
 }
 
 pub(super) fn pins(kernel: &Kernel) {
-    let root = std::path::PathBuf::from(format!("/sys/fs/bpf/skep_queries_{}", std::process::id()));
+    let root = pin_path(kernel, "queries");
     let below = root.join("below");
     let backend = kernel.backend();
     backend.create_pin_dir(&root).unwrap();

@@ -6,6 +6,8 @@ use skep::sys::abi::{Errno, MapType, OpenFlags};
 use skep::sys::request::MapCreate;
 use skep::sys::{Kernel, MapFd};
 
+use crate::support::pin_path;
+
 use super::{Lab, NONE, rig};
 
 fn refused(map: &Map) {
@@ -47,11 +49,10 @@ pub(super) fn one_consumer(lab: &dyn Lab) {
 pub(super) fn opened(lab: &dyn Lab) {
     let rig = rig!(lab, 4096);
     let kernel = lab.kernel();
-    let path = format!("/sys/fs/bpf/skep_ring_{}", std::process::id());
-    let _ = kernel.backend().unpin(path.as_ref());
+    let path = pin_path(kernel, "ring");
     rig.map.pin(&path).unwrap();
     let pinned = Map::open_pinned(kernel, &path, OpenFlags::empty());
-    kernel.backend().unpin(path.as_ref()).unwrap();
+    kernel.backend().unpin(&path).unwrap();
     let pinned = pinned.unwrap();
     rig.output(b"pinned");
     {
