@@ -112,6 +112,8 @@ fn load_pins_what_it_loads_and_takes_back_what_it_cannot() {
         return;
     }
     let directory = format!("/sys/fs/bpf/skep_cli_{}", std::process::id());
+    // Of a process of before that had the number, and was ended in the middle.
+    let _ = std::fs::remove_dir_all(&directory);
     let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/packet_counter.bpf.o");
     let args = ["load", "--json", "--pin", &directory, "--set", "sample_every=3"];
     let output = skep(&args, std::slice::from_ref(&object));

@@ -12,6 +12,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use conformance::Bench;
 use nix::sched::{CloneFlags, unshare};
@@ -28,7 +29,12 @@ impl Drop for PinDir {
     }
 }
 
+/// One at a time: a process that one of them starts has the links of the others too until it executes its program, and a
+/// place is free only when nobody has its link any more.
+static ONE: Mutex<()> = Mutex::new(());
+
 fn run(name: &str) {
+    let _one = ONE.lock();
     let Some(kernel) = support::linux_with_bpffs(name) else { return };
     // Of this thread alone, so that no device of the machine is touched.
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
@@ -38,6 +44,8 @@ fn run(name: &str) {
     let _ = Command::new("ip").args(["link", "set", "lo", "up"]).status();
 
     let dir = PinDir(Path::new("/sys/fs/bpf").join(format!("skep-link-{}-{name}", std::process::id())));
+    // Of a process of before that had the number, and was ended in the middle.
+    drop(PinDir(dir.0.clone()));
     kernel.backend().create_pin_dir(&dir.0).unwrap();
     let bench = Bench { kernel: &kernel, dir: &dir.0, live: true };
     for reason in conformance::run(&bench, conformance::case(name)) {

@@ -78,7 +78,7 @@ fn ids(kernel: &Kernel) -> Vec<u32> {
 #[track_caller]
 fn assert_gone(kernel: &Kernel, id: LinkId) {
     // Older kernels let go of a link that was pinned after a grace period.
-    let tries = std::iter::repeat_with(|| Link::by_id(kernel, id)).take(500);
+    let tries = std::iter::repeat_with(|| Link::by_id(kernel, id)).take(12_000);
     let gone = tries.inspect(|_| std::thread::sleep(Duration::from_millis(5))).find_map(Result::err);
     let error = gone.expect("the link goes");
     assert_eq!(error.errno(), Some(Errno::ENOENT));
@@ -193,17 +193,26 @@ fn refuses_other_programs(bench: &Bench<'_>, case: &Case) {
 
 /// The program runs while it is attached, and only then.
 fn counts(case: &Case, counter: &Counter) -> Result<(), String> {
+    assert!(rests(case, counter)?, "it runs before it is attached");
     let before = counter.value();
-    (case.trigger)(counter)?;
-    assert_eq!(counter.value(), before, "it runs before it is attached");
     let link = (case.attach)(&counter.prog).unwrap();
     (case.trigger)(counter)?;
     assert!(counter.value() > before, "it does not run");
     drop(link);
-    // Another CPU can be inside of it still.
-    std::thread::sleep(Duration::from_millis(20));
-    let after = counter.value();
-    (case.trigger)(counter)?;
-    assert_eq!(counter.value(), after, "it runs after its link was dropped");
+    assert!(rests(case, counter)?, "it runs after its link was dropped");
     Ok(())
+}
+
+/// Whether the program does not run when it might. Another CPU can be inside of it still, as long as that is let wait, and
+/// count late; what is attached counts each time.
+fn rests(case: &Case, counter: &Counter) -> Result<bool, String> {
+    for _ in 0..50 {
+        let before = counter.value();
+        (case.trigger)(counter)?;
+        if counter.value() == before {
+            return Ok(true);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(false)
 }

@@ -95,7 +95,7 @@ const INT: &[u8] = &[
 
 /// Waits for an object to go: the running kernel frees it a little later.
 fn gone<T: Outcome>(open: impl Fn() -> Result<T, Errno>) -> String {
-    for _ in 0..200 {
+    for _ in 0..6000 {
         if let Err(errno) = open() {
             return errno.text();
         }

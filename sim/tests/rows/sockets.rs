@@ -94,7 +94,7 @@ fn closed(mut s: Script<'_>, map_type: MapType) {
     s.row("next NULL", m.next(None));
     s.row("iterate idx only-set?", m.next(Some(0)));
     drop((client, server));
-    for _ in 0..500 {
+    for _ in 0..6000 {
         if m.lookup(0).is_err() {
             break;
         }

@@ -1,5 +1,6 @@
 //! Connections of the running kernel.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,7 +18,12 @@ pub(crate) struct Linux {
     directory: PathBuf,
     before: PathBuf,
     group: OwnedFd,
+    /// How long nothing has to come until nothing comes any more.
+    quiet: Cell<Duration>,
 }
+
+/// Far longer than bytes take on a machine that has time.
+const QUIET: Duration = Duration::from_millis(60);
 
 impl Linux {
     /// `None` and the reason where there are no control groups of the second version.
@@ -34,6 +40,8 @@ impl Linux {
         let before = mount.join(own);
         let directory = before.join(format!("skep-sockets-{}", std::process::id()));
         let step = |error: io::Error| format!("{}: {error}", directory.display());
+        // Of a process of before that had the number, and was ended in the middle.
+        let _ = fs::remove_dir(&directory);
         fs::create_dir(&directory).map_err(step)?;
         let entered = enter(&directory).and_then(|()| fs::File::open(&directory));
         let group = match entered {
@@ -43,7 +51,17 @@ impl Linux {
                 return Err(step(error));
             }
         };
-        Ok(Linux { kernel, directory, before, group })
+        Ok(Linux { kernel, directory, before, group, quiet: Cell::new(QUIET) })
+    }
+
+    /// Waits twice as long for what comes, up to seconds.
+    pub(crate) fn wait_longer(&self) {
+        self.quiet.set((self.quiet.get() * 2).min(Duration::from_secs(4)));
+    }
+
+    /// Waits as long as at first.
+    pub(crate) fn wait_shortly(&self) {
+        self.quiet.set(QUIET);
     }
 }
 
@@ -95,7 +113,7 @@ impl Network for Linux {
 
     fn connect(&self, to: &Socket) -> Socket {
         let stream = TcpStream::connect(("127.0.0.1", self.port(to))).unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
+        stream.set_read_timeout(Some(self.quiet.get())).unwrap();
         stream.set_nodelay(true).unwrap();
         Socket::Stream(stream)
     }
@@ -103,7 +121,7 @@ impl Network for Linux {
     fn accept(&self, listener: &Socket) -> Socket {
         let Socket::Listener(listener) = listener else { panic!("it does not listen") };
         let (stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
+        stream.set_read_timeout(Some(self.quiet.get())).unwrap();
         stream.set_nodelay(true).unwrap();
         Socket::Stream(stream)
     }

@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use skep_asm::{Insn, Reg, opcode};
 use skep_sys::abi::{Errno, MapType, ProgType};
@@ -57,6 +57,8 @@ impl PinDir {
             return None;
         }
         let path = root.join(format!("skep-sys-{}-{name}", std::process::id()));
+        // Of a process of before, which had the number.
+        drop(PinDir(path.clone()));
         kernel.backend().create_pin_dir(&path).unwrap();
         Some(PinDir(path))
     }
@@ -76,8 +78,12 @@ impl Drop for PinDir {
     }
 }
 
-/// Tests that count descriptors, or close low ones, must not run beside each other.
-pub(crate) static DESCRIPTORS: Mutex<()> = Mutex::new(());
+/// Tests that count descriptors, that need them to be closed when they close them, or that start processes, which have them too
+/// for a moment, must not do so beside each other.
+pub(crate) fn exclusively() -> MutexGuard<'static, ()> {
+    static DESCRIPTORS: Mutex<()> = Mutex::new(());
+    DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Paths of this process's descriptors that are BPF objects.
 pub(crate) fn bpf_descriptors() -> usize {
