@@ -124,9 +124,14 @@ pub(crate) fn run(args: &Args, out: &mut impl Write) -> Result<()> {
         }
         let end = Instant::now() + Duration::from_secs_f64(args.interval);
         let mut dropped = BTreeMap::<Ipv4Addr, u64>::new();
-        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        loop {
+            // Once more when the time is over, however late that is seen.
+            let left = end.saturating_duration_since(Instant::now());
             for (source, bytes) in service.wait_for_drops(left)? {
                 *dropped.entry(source).or_default() += bytes;
+            }
+            if left.is_zero() {
+                break;
             }
         }
         for (source, bytes) in dropped {

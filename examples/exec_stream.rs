@@ -85,16 +85,20 @@ pub(crate) async fn stream(
     let mut until = pin!(until);
     writeln!(out, "{:>8} {:>8} {:>6}  {:<16} FILE", "PID", "PARENT", "UID", "COMMAND")?;
     let mut seen = 0;
+    let mut print = |event: &Execution| {
+        let (command, file) = (text(&event.comm), text(&event.filename));
+        seen += 1;
+        writeln!(out, "{:>8} {:>8} {:>6}  {command:<16} {file}", event.pid, event.parent_pid, event.uid)
+    };
     loop {
         tokio::select! {
-            event = events.next() => {
-                let event = event?;
-                let (command, file) = (text(&event.comm), text(&event.filename));
-                writeln!(out, "{:>8} {:>8} {:>6}  {command:<16} {file}", event.pid, event.parent_pid, event.uid)?;
-                seen += 1;
-            }
+            event = events.next() => print(&event?)?,
             () = &mut until => break,
         }
+    }
+    // What came before the end and was not awaited any more.
+    for event in events.into_inner().copies() {
+        print(&event?)?;
     }
     Ok(writeln!(out, "\n{seen} executions seen, {} lost", object.global::<u64>("lost")?)?)
 }

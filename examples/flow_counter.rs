@@ -168,7 +168,7 @@ pub(crate) fn run(args: &Args, out: &mut impl Write) -> Result<()> {
 /// Sends packets over the loopback interface: one flow with three packets, one with one.
 fn make_events() -> std::io::Result<()> {
     let receiver = UdpSocket::bind("127.0.0.1:0")?;
-    receiver.set_read_timeout(Some(Duration::from_secs(5)))?;
+    receiver.set_read_timeout(Some(Duration::from_secs(30)))?;
     let senders = [UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?];
     for (sender, length) in [(0, 1), (0, 10), (0, 100), (1, 1000)] {
         senders[sender].send_to(&vec![0; length], receiver.local_addr()?)?;

@@ -106,7 +106,7 @@ fn udp_packet(length: usize) -> Vec<u8> {
 /// Sends packets over the loopback interface, and sees that the program let them pass.
 fn make_events() -> std::io::Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(30)))?;
     for length in LENGTHS {
         socket.send_to(&vec![0; length], socket.local_addr()?)?;
         socket.recv(&mut [0; 100])?;

@@ -23,7 +23,7 @@ mod support;
 
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use nix::sched::{CloneFlags, unshare};
@@ -69,25 +69,39 @@ fn exec_watch_sees_what_it_starts() {
     if !has_fetch(&kernel) {
         return skip("exec_watch", "the kernel has no atomic operations that fetch (Linux 5.12)");
     }
-    let mut out = Vec::new();
-    let args = exec_watch::Args::parse_from(["exec_watch", "--seconds", "0.2"]);
-    exec_watch::run(&kernel, &args, &mut out).expect("the example works");
-    let out = String::from_utf8(out).expect("the example writes text");
-
-    assert!(number_before(&out, " executions seen, 0 ignored") >= 4, "{out}");
-    assert!(number_before(&out, " CO-RE relocations") > 0, "{out}");
     let me = std::process::id().to_string();
-    let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
-    let mine = |command| {
-        rows.iter()
-            .filter(|row| {
-                row.get(1) == Some(&me.as_str())
-                    && row.get(3) == Some(&command)
-                    && row.last().is_some_and(|file| file.ends_with(command))
-            })
-            .count()
-    };
-    assert_eq!((mine("true"), mine("uname")), (3, 1), "{out}");
+    // Executions of others can push out its own before they are shown, or end up before them in the ring and be late.
+    in_some_try(|| {
+        let mut out = Vec::new();
+        let args = exec_watch::Args::parse_from(["exec_watch", "--seconds", "0.2"]);
+        exec_watch::run(&kernel, &args, &mut out).expect("the example works");
+        let out = String::from_utf8(out).expect("the example writes text");
+
+        assert!(number_before(&out, " executions seen, 0 ignored") >= 4, "{out}");
+        assert!(number_before(&out, " CO-RE relocations") > 0, "{out}");
+        let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
+        let mine = |command| {
+            rows.iter()
+                .filter(|row| {
+                    row.get(1) == Some(&me.as_str())
+                        && row.get(3) == Some(&command)
+                        && row.last().is_some_and(|file| file.ends_with(command))
+                })
+                .count()
+        };
+        let mine = (mine("true"), mine("uname"));
+        assert!(mine.0 <= 3 && mine.1 <= 1, "{out}");
+        if mine == (3, 1) { Ok(()) } else { Err(out) }
+    });
+}
+
+/// Does something again while a busy machine is in its way.
+#[track_caller]
+fn in_some_try(mut attempt: impl FnMut() -> Result<(), String>) {
+    let start = Instant::now();
+    while let Err(out) = attempt() {
+        assert!(start.elapsed() < support::time::PATIENCE, "{out}");
+    }
 }
 
 #[test]
@@ -177,21 +191,25 @@ fn blocklist_blocks_who_sends_too_much() {
     }
     // Where this fails, no packet comes and the test says so.
     let _ = Command::new("ip").args(["link", "set", "lo", "up"]).status();
-    let mut out = Vec::new();
-    let args = ["blocklist", "--interval", "0.05", "--rounds", "4", "--packets", "50", "--block-for", "2"];
-    blocklist::run(&blocklist::Args::parse_from(args), &mut out).expect("the example works");
-    let out = String::from_utf8(out).expect("the example writes text");
-    // 14 bytes of Ethernet, 20 of IP, 8 of UDP and one more, in each of the two rounds that it is blocked for.
-    let dropped = 51 * 43;
-    for line in [
-        "round 1: 127.7.7.7 sent 51 packets and is blocked".to_owned(),
-        format!("round 2: {dropped} bytes of 127.7.7.7 dropped"),
-        format!("round 3: {dropped} bytes of 127.7.7.7 dropped"),
-        "round 3: 127.7.7.7 is blocked no longer".to_owned(),
-        "round 4: 127.7.7.7 sent 51 packets and is blocked".to_owned(),
-    ] {
-        assert!(out.lines().any(|there| there == line), "no `{line}` in:\n{out}");
-    }
+    // Packets that a machine lets wait come in a later round than they were sent in.
+    in_some_try(|| {
+        let mut out = Vec::new();
+        let args =
+            ["blocklist", "--interval", "0.05", "--rounds", "4", "--packets", "50", "--block-for", "2"];
+        blocklist::run(&blocklist::Args::parse_from(args), &mut out).expect("the example works");
+        let out = String::from_utf8(out).expect("the example writes text");
+        // 14 bytes of Ethernet, 20 of IP, 8 of UDP and one more, in each of the two rounds that it is blocked for.
+        let dropped = 51 * 43;
+        let lines = [
+            "round 1: 127.7.7.7 sent 51 packets and is blocked".to_owned(),
+            format!("round 2: {dropped} bytes of 127.7.7.7 dropped"),
+            format!("round 3: {dropped} bytes of 127.7.7.7 dropped"),
+            "round 3: 127.7.7.7 is blocked no longer".to_owned(),
+            "round 4: 127.7.7.7 sent 51 packets and is blocked".to_owned(),
+        ];
+        let missing = lines.iter().find(|line| !out.lines().any(|there| there == **line));
+        missing.map_or(Ok(()), |line| Err(format!("no `{line}` in:\n{out}")))
+    });
 }
 
 #[test]
