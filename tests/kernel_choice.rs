@@ -22,14 +22,12 @@ use nix::sys::socket::{
 use skep::Kernel;
 use skep::program::Program;
 use skep::sys::abi::{Errno, ProgType};
+use support::time::PATIENCE;
 
 struct Linux {
     kernel: Kernel,
     sockets: RefCell<Vec<(bool, OwnedFd)>>,
 }
-
-/// How long a message may take to come.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Linux {
     /// The socket that has something, which is taken from it.

@@ -7,7 +7,6 @@ mod device_conformance;
 mod support;
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use device_conformance::World;
 use nix::sched::{CloneFlags, unshare};
@@ -15,6 +14,7 @@ use skep::asm::{Assembler, Reg};
 use skep::sys::Kernel;
 use skep::sys::abi::ProgType;
 use skep::sys::request::{ProgLoad, TestRun};
+use support::time::eventually;
 use support::{denied, linux, skip};
 
 /// A packet of UDP.
@@ -92,10 +92,7 @@ fn run(name: &str, body: device_conformance::Body) {
     let receive = || {
         let before = received("left");
         send(&kernel, devices[1]);
-        let end = Instant::now() + Duration::from_secs(5);
-        while received("left") == before && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        eventually(|| received("left") > before, || "nothing is received");
     };
     body(&World { kernel: &kernel, devices, receive: &receive });
 }

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use event_conformance::{EXECUTED, PATH, Place, SIGNAL, Stage};
+use event_conformance::{PATH, Place, SIGNAL, Stage, executable};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid, gettid};
 use object::{Object as _, ObjectSegment, ObjectSymbol};
@@ -188,10 +188,11 @@ impl Stage for Linux {
     }
 
     fn execute(&self) {
-        let _ = fs::remove_file(EXECUTED);
-        std::os::unix::fs::symlink(std::env::current_exe().unwrap(), EXECUTED).unwrap();
-        let status = Command::new(EXECUTED).arg("--help").stdout(Stdio::null()).status();
-        let _ = fs::remove_file(EXECUTED);
+        let executable = executable();
+        let _ = fs::remove_file(&executable);
+        std::os::unix::fs::symlink(std::env::current_exe().unwrap(), &executable).unwrap();
+        let status = Command::new(&executable).arg("--help").stdout(Stdio::null()).status();
+        let _ = fs::remove_file(&executable);
         assert!(status.unwrap().success());
     }
 }

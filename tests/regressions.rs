@@ -44,7 +44,7 @@ fn findings_stay_fixed() {
             let start = Instant::now();
             property(&bytes);
             let took = start.elapsed();
-            assert!(took < Duration::from_secs(10), "{} took {took:?}", input.display());
+            assert!(took < Duration::from_secs(60), "{} took {took:?}", input.display());
         }
     }
 }
@@ -145,7 +145,7 @@ fn flipped_bytes_are_read_or_refused() {
         properties::flip(&bytes, target);
     }
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(120), "{flips} flips took {took:?}");
+    assert!(took < Duration::from_secs(600), "{flips} flips took {took:?}");
 }
 
 /// Objects are relocated, or refused, for kernels whose types have one to eight wrong bytes, in the kernel or a module.
@@ -172,7 +172,7 @@ fn kernels_with_flipped_bytes_are_relocated_for_or_refused() {
         properties::relocate_target(&input);
     }
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(120), "{flips} flips took {took:?}");
+    assert!(took < Duration::from_secs(600), "{flips} flips took {took:?}");
 }
 
 fn root() -> PathBuf {

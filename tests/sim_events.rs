@@ -6,7 +6,7 @@ mod event_conformance;
 
 use std::any::Any;
 
-use event_conformance::{EXECUTED, PATH, Place, SIGNAL, Stage};
+use event_conformance::{PATH, Place, SIGNAL, Stage, executable};
 use skep::Kernel;
 use skep::btf::{BtfBuilder, IntEncoding, Linkage, TypeId};
 use skep::program::Program;
@@ -146,7 +146,7 @@ impl Stage for Simulated {
 
     fn execute(&self) {
         let event = Tracepoint::new("sched", "sched_process_exec").format(SCHED_PROCESS_EXEC);
-        let event = event.field("filename", EXECUTED).field("pid", 702).field("old_pid", 702);
+        let event = event.field("filename", executable()).field("pid", 702).field("old_pid", 702);
         assert!(self.sim.fire(event.task(702)).unwrap().ok().is_ok());
     }
 }

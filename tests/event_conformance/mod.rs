@@ -11,8 +11,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// A file that there is not.
 pub(crate) const PATH: &str = "/skep/no/such/file";
-/// A program that can be executed by this name, and how its name begins.
-pub(crate) const EXECUTED: &str = "/tmp/skep-events";
+/// A program that can be executed by this name, which is that of no other process.
+pub(crate) fn executable() -> String {
+    format!("/tmp/skep-events-{}", std::process::id())
+}
+
 /// `SIGURG`, which by default does nothing.
 pub(crate) const SIGNAL: i32 = 23;
 const ENOENT: i64 = -2;
@@ -45,7 +48,7 @@ pub(crate) trait Stage {
     fn signal(&self) -> i32;
     /// Calls `getpgid` of the C library with its own process id.
     fn call(&self) -> [i64; 2];
-    /// Executes [`EXECUTED`] in a new process.
+    /// Executes [`executable`] in a new process.
     fn execute(&self);
 }
 
@@ -125,7 +128,7 @@ fn returned([_, result]: [i64; 2]) -> Record {
 }
 
 fn executed(_: [i64; 2]) -> Record {
-    Record::new(&[1], EXECUTED)
+    Record::new(&[1], &executable())
 }
 
 #[rustfmt::skip]
@@ -169,13 +172,28 @@ fn play(stage: &dyn Stage, case: &Case) -> Result<(), String> {
     let noted = |object: &Object| {
         let count = object.global::<u32>("count").unwrap() as usize;
         object.set_global("count", &0u32).unwrap();
-        object.global::<[Record; 16]>("seen").unwrap()[..count].to_vec()
+        let mut seen = object.global::<[Record; 16]>("seen").unwrap()[..count].to_vec();
+        // Not what another process executes that does the same.
+        seen.retain(|record| {
+            !record.text.starts_with(b"/tmp/skep-events-") || record.text == executed([0; 2]).text
+        });
+        seen
     };
     let held = stage.attach(object.program(program).unwrap(), *place)?;
     noted(&object);
-    let happened = action.happens(stage);
+    let mut happened = action.happens(stage);
+    let mut seen = noted(&object);
+    // Linux leaves a program out where somebody is interrupted who changes a map on that CPU: it happens once more.
+    for _ in 0..50 {
+        if !seen.is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        happened = action.happens(stage);
+        seen = noted(&object);
+    }
     println!("{program}: {happened:?}");
-    assert_eq!(noted(&object), [notes(happened)], "{program}");
+    assert_eq!(seen, [notes(happened)], "{program}");
     // What is not attached any more notes nothing, and forbids nothing.
     drop(held);
     noted(&object);

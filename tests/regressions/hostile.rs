@@ -12,7 +12,7 @@ use skep::reloc::BtfTarget;
 use skep::spec::{MapSpec, Spec};
 
 /// What reading and relocating one of them may take, on a busy machine without optimisation.
-const TIME: Duration = Duration::from_secs(20);
+const TIME: Duration = Duration::from_secs(60);
 /// Bytes of output for each byte of an object.
 const FACTOR: usize = 64;
 
