@@ -92,7 +92,8 @@ impl Around for SimKernel {
 
     fn before(&self, command: &'static str) -> Option<Errno> {
         let hooks = self.0.calls();
-        if hooks.counted.load(Ordering::Relaxed) { hooks.faults.before(command) } else { None }
+        let fails = if hooks.counted.load(Ordering::Relaxed) { hooks.faults.before(command) } else { None };
+        fails.or_else(|| self.0.may_call(command).err())
     }
 
     fn after(&self, call: Described, failed: Option<Errno>) {

@@ -86,6 +86,11 @@ bitflags::bitflags! {
         const STACK_TRACE_TAKE = 1 << 31;
         /// Maps of instructions (Linux 6.19).
         const INSN_ARRAY = 1 << 42;
+        /// The capabilities `CAP_BPF` and `CAP_PERFMON` (Linux 5.8). Without them the administrator's is asked for in their place.
+        const CAPABILITIES = 1 << 43;
+        /// Calls that need nothing but a descriptor or a path are anyone's (Linux 5.19). Without it all calls of bpf(2) are refused to
+        /// who may not make maps, where `kernel.unprivileged_bpf_disabled` is set.
+        const UNPRIVILEGED_CALLS = 1 << 44;
         /// Ring buffers that overwrite their oldest records (Linux 6.19). Not among the defaults.
         const RING_OVERWRITE = 1 << 27;
         /// BTF with a layout section, a header longer than 24 bytes and unknown kinds.

@@ -4,7 +4,9 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use skep_sys::abi::{Errno, MapType, ProgType};
+use skep_sys::wrap::Command;
 
+use crate::features::Features;
 use crate::kernel::{Core, SimKernel};
 use crate::object::Object;
 
@@ -204,7 +206,7 @@ impl Mode {
 }
 
 /// What it takes to make a map of a kind beside `CAP_BPF`.
-pub(crate) fn needed_for_map(kind: MapType) -> Option<Capability> {
+fn needed_for_map(kind: MapType) -> Option<Capability> {
     use MapType as M;
     let network = [M::SOCKMAP, M::SOCKHASH, M::DEVMAP, M::DEVMAP_HASH, M::XSKMAP];
     network.contains(&kind).then_some(Capability::NET_ADMIN)
@@ -244,7 +246,70 @@ pub(crate) fn needed_for_program(kind: ProgType) -> &'static [Capability] {
     }
 }
 
+/// The calls that are made by bpf(2).
+const BPF_CALLS: &[Command] = &[
+    Command::MAP_CREATE,
+    Command::MAP_LOOKUP,
+    Command::MAP_UPDATE,
+    Command::MAP_UPDATE_FD,
+    Command::MAP_DELETE,
+    Command::MAP_NEXT_KEY,
+    Command::MAP_LOOKUP_AND_DELETE,
+    Command::MAP_LOOKUP_BATCH,
+    Command::MAP_LOOKUP_AND_DELETE_BATCH,
+    Command::MAP_UPDATE_BATCH,
+    Command::MAP_DELETE_BATCH,
+    Command::MAP_FREEZE,
+    Command::PROG_LOAD,
+    Command::PROG_TEST_RUN,
+    Command::PROG_BIND_MAP,
+    Command::PROG_DUMP,
+    Command::PROG_STREAM_READ,
+    Command::ENABLE_STATS,
+    Command::BTF_LOAD,
+    Command::TOKEN_CREATE,
+    Command::MAP_INFO,
+    Command::PROG_INFO,
+    Command::BTF_INFO,
+    Command::BTF_BYTES,
+    Command::LINK_INFO,
+    Command::NEXT_ID,
+    Command::OPEN_BY_ID,
+    Command::PIN,
+    Command::OPEN_PINNED,
+    Command::LINK_CREATE,
+    Command::PROG_ATTACH,
+    Command::PROG_DETACH,
+    Command::PROG_QUERY,
+    Command::LINK_UPDATE,
+    Command::LINK_DETACH,
+    Command::ITER_CREATE,
+    Command::RAW_TRACEPOINT_OPEN,
+];
+
 impl Core {
+    /// `EPERM` for every call of bpf(2) by who has no capability of BPF, on kernels that ask for one before they look at the call.
+    pub(crate) fn may_call(&self, command: &str) -> Result<(), Errno> {
+        let asks = self.1.is_some() && !self.features().contains(Features::UNPRIVILEGED_CALLS);
+        if asks && BPF_CALLS.iter().any(|call| call.name() == command) {
+            return self.needs(Capability::BPF);
+        }
+        Ok(())
+    }
+
+    /// `EPERM` for who may not make a map of a kind, beside [`Capability::BPF`]. Until there were tokens (Linux 6.9) the
+    /// administrator's capability did not stand for that of the network there.
+    pub(crate) fn permit_map(&self, token: Option<BorrowedFd<'_>>, kind: MapType) -> Result<(), Errno> {
+        let needed = needed_for_map(kind);
+        self.permit(token, [Capability::BPF].into_iter().chain(needed))?;
+        match (needed, &self.1) {
+            (Some(needed), Some(user)) if !self.features().contains(Features::TOKEN) && !user.has(needed) => {
+                Err(Errno::EPERM)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Who calls.
     pub(crate) fn user(&self) -> Arc<User> {
         self.1.clone().unwrap_or_else(|| Arc::new(User::process()))
@@ -265,8 +330,10 @@ impl Core {
 
     /// `EPERM` for a caller who lacks a capability of BPF.
     pub(crate) fn needs(&self, capability: Capability) -> Result<(), Errno> {
+        let known = self.features().contains(Features::CAPABILITIES);
         match &self.1 {
-            Some(user) => user.needs(capability),
+            Some(user) if known || capability == Capability::NET_ADMIN => user.needs(capability),
+            Some(user) => user.needs(Capability::SYS_ADMIN),
             None if self.config().delegating.is_some() => Err(Errno::EPERM),
             None => Ok(()),
         }
@@ -283,6 +350,11 @@ impl SimKernel {
     ///   set, as it is by most distributions, and objects are found by their ids by the administrator only
     ///   ([`Errno::EPERM`]);
     /// - who has a descriptor may use it, whoever opened it.
+    ///
+    /// A kernel like one before Linux 5.19 ([`Builder::linux`](crate::Builder::linux)) refuses all calls of bpf(2) to who has
+    /// no capability of BPF, and one before 5.8 knows only the administrator's: see
+    /// [`Features::UNPRIVILEGED_CALLS`](crate::Features::UNPRIVILEGED_CALLS) and
+    /// [`Features::CAPABILITIES`](crate::Features::CAPABILITIES).
     ///
     /// A pin has mode 0600, a directory 0700, and the bpffs of the [`Builder`](crate::Builder) mode 0700, as `systemd` mounts it;
     /// [`set_pin_mode`](skep_sys::Backend::set_pin_mode) and [`set_pin_owner`](skep_sys::Backend::set_pin_owner) change that:

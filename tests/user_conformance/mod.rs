@@ -1,12 +1,13 @@
 //! What users without rights may do with objects of others, on any kernel.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use skep::Kernel;
 use skep::asm::{Assembler, Reg};
-use skep::sys::ObjectKind;
 use skep::sys::abi::{Errno, MapType, OpenFlags, ProgType, UpdateFlags};
 use skep::sys::request::{MapCreate, PinAttributes, ProgLoad};
+use skep::sys::{Feature, ObjectKind};
 
 use crate::support::skip;
 
@@ -60,6 +61,7 @@ crate::support::bodies! { ($) user_conformance;
     modes: modes,
     directories: directories,
     capabilities: capabilities,
+    calls: calls,
 }
 
 /// Mounts a bpffs that everybody may search and write to.
@@ -95,9 +97,8 @@ fn modes(host: &dyn Host) {
     let everything = |flags: [OpenFlags; 3]| flags.map(|flags| (open(OWNER, flags), open(OTHER, flags)));
     let flags = [all, OpenFlags::RDONLY, OpenFlags::WRONLY];
     let no = Err(Errno::EACCES);
-    if open(OWNER, all) == Err(Errno::EPERM) {
-        // Before Linux 5.19.
-        skip("users", "this kernel answers nothing to who has no capabilities");
+    if !answers_all(kernel) {
+        assert_eq!(everything(flags), [(Err(Errno::EPERM), Err(Errno::EPERM)); 3]);
         return;
     }
     assert_eq!(everything(flags), [(no, no); 3]);
@@ -270,6 +271,41 @@ fn capabilities(host: &dyn Host) {
     assert_eq!(with(&[NET_ADMIN]), [n; 8]);
     assert_eq!(with(&[BPF, NET_ADMIN]), [y, y, y, y, n, y, n, n]);
     assert_eq!(with(&[BPF, PERFMON]), [y, n, y, n, y, y, n, n]);
-    // Before Linux 6.5 that did not stand for maps of the network.
     assert_eq!(with(&[SYS_ADMIN, NET_ADMIN]), [y; 8]);
+    // What stands for everything does not for maps of the network, before Linux 6.9, when there were arenas.
+    let all = host.kernel().has(Feature::MapType(MapType::ARENA)).is_supported();
+    assert_eq!(with(&[SYS_ADMIN]), [y, all, y, y, y, y, y, y]);
+}
+
+/// Whether who may make nothing may still call (Linux 5.19, which has this helper).
+fn answers_all(kernel: &Kernel) -> bool {
+    kernel.has(Feature::Helper(ProgType::SOCKET_FILTER, 203)).is_supported()
+}
+
+/// What somebody else may do with a descriptor.
+fn calls(host: &dyn Host) {
+    let map = host.kernel().map_create(&MapCreate::new(MapType::ARRAY, 4, 8, 1)).unwrap();
+    let mut refused = false;
+    host.with_capabilities(&[], &mut |kernel| {
+        refused = kernel.map_create(&MapCreate::new(MapType::ARRAY, 4, 8, 1)).is_err();
+    });
+    if !refused {
+        skip("users", "this kernel lets everybody make maps");
+        return;
+    }
+    let by = |capabilities: &[u32]| {
+        let mut answer = None;
+        host.with_capabilities(capabilities, &mut |kernel| {
+            let fd = map.as_fd().try_clone_to_owned().unwrap();
+            answer = Some(kernel.map_from_fd(fd).and_then(|map| {
+                let mut value = [0; 8];
+                let looked = map.lookup(&[0; 4], &mut value, UpdateFlags::empty());
+                looked.map_err(|error| error.errno().expect("of the kernel"))
+            }));
+        });
+        answer.expect("it was called")
+    };
+    const BPF: u32 = 39;
+    let answers = if answers_all(host.kernel()) { Ok(()) } else { Err(Errno::EPERM) };
+    assert_eq!((by(&[]), by(&[BPF])), (answers, Ok(())));
 }

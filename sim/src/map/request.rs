@@ -12,11 +12,10 @@ use crate::kernel::{Core, Inner};
 use crate::name::check_name;
 use crate::object::Object;
 use crate::tables;
-use crate::user::{Capability, needed_for_map};
 
 /// Makes a map.
 pub(crate) fn create(kernel: &Core, request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
-    kernel.permit(request.token, [Capability::BPF].into_iter().chain(needed_for_map(request.map_type)))?;
+    kernel.permit_map(request.token, request.map_type)?;
     check_attributes(kernel, request)?;
     let shape = Shape {
         kind: request.map_type,
