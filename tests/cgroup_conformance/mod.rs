@@ -12,11 +12,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use skep::asm::{Assembler, Reg, Size};
-use skep::map::Map;
 use skep::program::{Program, ProgramBuilder};
-use skep::sys::abi::{AttachFlags, AttachType, Errno, MapType, ProgType, UpdateFlags};
-use skep::sys::request::{LinkAnchor, LinkTarget, MapCreate, ProgAttach, ProgDetach, ProgLoad};
+use skep::sys::abi::{AttachFlags, AttachType, Errno, ProgType};
+use skep::sys::request::{LinkAnchor, LinkTarget, ProgAttach, ProgDetach, ProgLoad};
 use skep::sys::{Feature, Kernel};
+
+use crate::support::notes::Notes;
 
 /// A body: what it does on a kernel.
 pub(crate) type Body = fn(&dyn Host);
@@ -91,16 +92,12 @@ crate::support::bodies! { ($) cgroup_conformance;
     security: hooks::verdicts,
 }
 
-/// Numbers of 64 bits that a program notes.
-const NOTES: u32 = 64;
-
 /// A program that is attached to the group, and what it notes.
 struct Script<'h> {
     host: &'h dyn Host,
     builder: ProgramBuilder,
     attach_type: AttachType,
-    notes: Map,
-    noted: u32,
+    notes: Notes,
 }
 
 /// A program that is attached until it is dropped.
@@ -108,7 +105,7 @@ struct Attached<'h> {
     host: &'h dyn Host,
     program: Program,
     attach_type: AttachType,
-    notes: Map,
+    notes: Notes,
 }
 
 impl<'h> Script<'h> {
@@ -116,29 +113,25 @@ impl<'h> Script<'h> {
         let mut builder = ProgramBuilder::new(prog_type, "GPL");
         builder.name("script").expected_attach_type(attach_type);
         builder.asm().mov64_reg(Reg::R6, Reg::R1);
-        let notes = Map::create(host.kernel(), &MapCreate::new(MapType::ARRAY, 4, NOTES * 8, 1)).unwrap();
-        Script { host, builder, attach_type, notes, noted: 0 }
+        Script { host, builder, attach_type, notes: Notes::new(host.kernel()) }
     }
 
     /// Notes a register other than `r1`.
     fn note(&mut self, reg: Reg) -> &mut Self {
-        let at = self.noted * 8;
-        self.noted += 1;
-        self.builder.load_map_value(Reg::R1, &self.notes, at);
-        self.builder.asm().stx(Size::DW, Reg::R1, 0, reg);
+        self.notes.reg(&mut self.builder, reg);
         self
     }
 
     /// Notes a field of the context, whose address is in `r6`.
     fn note_field(&mut self, size: Size, at: i16) -> &mut Self {
-        self.builder.asm().ldx(size, Reg::R7, Reg::R6, at);
-        self.note(Reg::R7)
+        self.notes.field(&mut self.builder, size, Reg::R6, at);
+        self
     }
 
     /// Notes 8 bytes of the stack.
     fn note_stack(&mut self, at: i16) -> &mut Self {
-        self.builder.asm().ldx(Size::DW, Reg::R7, Reg::R10, at);
-        self.note(Reg::R7)
+        self.notes.field(&mut self.builder, Size::DW, Reg::R10, at);
+        self
     }
 
     /// Writes a field of the context.
@@ -187,14 +180,12 @@ impl<'h> Script<'h> {
 impl Attached<'_> {
     /// What it noted, up to a number.
     fn notes<const N: usize>(&self) -> [u64; N] {
-        let bytes = self.notes.lookup(&0_u32.to_ne_bytes()).unwrap().unwrap();
-        std::array::from_fn(|at| u64::from_ne_bytes(bytes[at * 8..at * 8 + 8].try_into().unwrap()))
+        self.notes.read()
     }
 
     /// Forgets what it noted.
     fn clear(&self) {
-        let zeros = vec![0; NOTES as usize * 8];
-        self.notes.update(&0_u32.to_ne_bytes(), &zeros, UpdateFlags::empty()).unwrap();
+        self.notes.clear();
     }
 }
 

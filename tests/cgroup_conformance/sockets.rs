@@ -195,7 +195,7 @@ pub(super) fn refused_connections(host: &dyn Host) {
     host.bind(server, at("127.0.0.1:20114")).unwrap();
     let mut script = Script::new(host, ProgType::SOCK_OPS, A::CGROUP_SOCK_OPS);
     // How often there was each event; and for each state the one before, and one more.
-    script.builder.load_map_value(Reg::R8, &script.notes, 0);
+    script.notes.address(&mut script.builder, Reg::R8);
     let asm = script.builder.asm();
     asm.ldx(Size::W, Reg::R7, Reg::R6, OP).jmp64_imm(Cond::Ge, Reg::R7, OPS as i32, "end");
     asm.mov64_reg(Reg::R1, Reg::R7).lsh64_imm(Reg::R1, 3).mov64_reg(Reg::R2, Reg::R8);

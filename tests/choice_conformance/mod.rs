@@ -12,6 +12,8 @@ use skep::sys::LinkFd;
 use skep::sys::abi::{AttachType, Errno, MapType, ProgType, UpdateFlags};
 use skep::sys::request::{LinkCreate, LinkTarget, MapCreate};
 
+use crate::support::notes::Notes;
+
 /// A kernel with a network of its own, in which there is the loopback device.
 pub(crate) trait Host {
     fn kernel(&self) -> &Kernel;
@@ -66,12 +68,10 @@ fn try_put(host: &dyn Host, map: &Map, place: u32, socket: usize) -> Result<(), 
 struct Script<'h> {
     host: &'h dyn Host,
     builder: ProgramBuilder,
-    notes: Map,
-    noted: u32,
+    notes: Notes,
     labels: u32,
 }
 
-const NOTES: u32 = 16;
 /// Where `struct bpf_sk_lookup` has the device.
 const DEVICE: i16 = 64;
 
@@ -80,7 +80,7 @@ impl<'h> Script<'h> {
         let mut builder = ProgramBuilder::new(prog_type, "GPL");
         builder.name("chooses").expected_attach_type(attach_type);
         builder.asm().mov64_reg(Reg::R6, Reg::R1);
-        Script { host, builder, notes: map(host, MapType::ARRAY, 8 * NOTES, 1), noted: 0, labels: 0 }
+        Script { host, builder, notes: Notes::new(host.kernel()), labels: 0 }
     }
 
     fn lookup(host: &'h dyn Host) -> Script<'h> {
@@ -94,16 +94,13 @@ impl<'h> Script<'h> {
 
     /// Notes a register other than `r1`.
     fn note(&mut self, reg: Reg) -> &mut Self {
-        let at = self.noted * 8;
-        self.noted += 1;
-        self.builder.load_map_value(Reg::R1, &self.notes, at);
-        self.builder.asm().stx(Size::DW, Reg::R1, 0, reg);
+        self.notes.reg(&mut self.builder, reg);
         self
     }
 
     fn note_field(&mut self, size: Size, at: i16) -> &mut Self {
-        self.builder.asm().ldx(size, Reg::R7, Reg::R6, at);
-        self.note(Reg::R7)
+        self.notes.field(&mut self.builder, size, Reg::R6, at);
+        self
     }
 
     /// Notes the device that a packet came by, or 1 where kernels do not tell it (before Linux 5.17).
@@ -177,8 +174,7 @@ impl<'h> Script<'h> {
     }
 
     fn notes<const N: usize>(&self) -> [u64; N] {
-        let bytes = self.notes.lookup(&[0; 4]).unwrap().unwrap();
-        std::array::from_fn(|at| u64::from_ne_bytes(bytes[at * 8..at * 8 + 8].try_into().unwrap()))
+        self.notes.read()
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod groups;
 mod kernel;
+pub(crate) mod notes;
 pub(crate) mod time;
 
 use std::path::{Path, PathBuf};
