@@ -4,7 +4,7 @@ use skep_sys::abi::{Errno, MapType};
 use skep_sys::request::MapCreate;
 
 use crate::fd::Access;
-use crate::map::{self, Fields, Map, Meter, Shape};
+use crate::map::{self, Map, Meter, Shape};
 
 /// A map of no kernel: the elements of a simulated map and their rules, without a descriptor or an id.
 ///
@@ -34,17 +34,7 @@ impl BareMap {
     /// # Errors
     /// What the kernel answers to such a request; [`Errno::EINVAL`] for other kinds.
     pub fn new(request: &MapCreate<'_>, cpus: u32) -> Result<BareMap, Errno> {
-        let shape = Shape {
-            kind: request.map_type,
-            key_size: request.key_size,
-            value_size: request.value_size,
-            max_entries: request.max_entries,
-            flags: request.flags,
-            map_extra: request.map_extra,
-            cpus: cpus.max(1),
-            cpu_flags: false,
-            fields: Fields::default(),
-        };
+        let shape = Shape::of(request, cpus.max(1), false);
         let data = matches!(
             shape.kind,
             MapType::HASH

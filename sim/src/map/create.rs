@@ -1,6 +1,7 @@
 //! What the kernel demands of a map that is created.
 
 use skep_sys::abi::{Errno, MapFlags, MapType};
+use skep_sys::request::MapCreate;
 
 use super::arena::Arena;
 use super::array::Array;
@@ -41,6 +42,21 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// What a request asks for, on a kernel with so many CPUs.
+    pub(crate) fn of(request: &MapCreate<'_>, cpus: u32, cpu_flags: bool) -> Shape {
+        Shape {
+            kind: request.map_type,
+            key_size: request.key_size,
+            value_size: request.value_size,
+            max_entries: request.max_entries,
+            flags: request.flags,
+            map_extra: request.map_extra,
+            cpus,
+            cpu_flags,
+            fields: Fields::default(),
+        }
+    }
+
     /// Length of a value as user space reads and writes it.
     pub(crate) fn value_len(&self) -> usize {
         match self.kind {

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use skep_sys::abi::{Errno, MapFlags, MapType, OpenFlags};
 use skep_sys::request::{MapBtf, MapCreate};
 
-use super::{Fields, InnerShape, Map, MapTypes, Shape, check, check_types};
+use super::{InnerShape, Map, MapTypes, Shape, check, check_types};
 use crate::fd::Access;
 use crate::features::Features;
 use crate::kernel::{Core, Inner};
@@ -17,17 +17,8 @@ use crate::tables;
 pub(crate) fn create(kernel: &Core, request: &MapCreate<'_>) -> Result<OwnedFd, Errno> {
     kernel.permit_map(request.token, request.map_type)?;
     check_attributes(kernel, request)?;
-    let shape = Shape {
-        kind: request.map_type,
-        key_size: request.key_size,
-        value_size: request.value_size,
-        max_entries: request.max_entries,
-        flags: request.flags,
-        map_extra: request.map_extra,
-        cpus: kernel.config().cpus,
-        cpu_flags: kernel.features().contains(Features::CPU_FLAGS),
-        fields: Fields::default(),
-    };
+    let cpu_flags = kernel.features().contains(Features::CPU_FLAGS);
+    let shape = Shape::of(request, kernel.config().cpus, cpu_flags);
     let access = Access::from_flags(open_flags(request.flags))?;
     check(&shape)?;
     if shape.has_long_key() && !kernel.features().contains(Features::LONG_KEYS) {
