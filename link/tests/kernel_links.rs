@@ -7,27 +7,17 @@
 #![allow(missing_docs)]
 
 mod conformance;
+#[path = "../../tests/support/pins.rs"]
+mod pins;
 #[path = "../../tests/support/kernel.rs"]
 mod support;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
 use conformance::Bench;
 use nix::sched::{CloneFlags, unshare};
-
-/// A directory on a bpffs that goes with its pins.
-struct PinDir(PathBuf);
-
-impl Drop for PinDir {
-    fn drop(&mut self) {
-        for pin in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
-            let _ = std::fs::remove_file(pin.path());
-        }
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
+use pins::PinDir;
 
 /// One at a time: a process that one of them starts has the links of the others too until it executes its program, and a
 /// place is free only when nobody has its link any more.
@@ -43,11 +33,8 @@ fn run(name: &str) {
     // Where this fails, no packet comes and the test says so.
     let _ = Command::new("ip").args(["link", "set", "lo", "up"]).status();
 
-    let dir = PinDir(Path::new("/sys/fs/bpf").join(format!("skep-link-{}-{name}", std::process::id())));
-    // Of a process of before that had the number, and was ended in the middle.
-    drop(PinDir(dir.0.clone()));
-    kernel.backend().create_pin_dir(&dir.0).unwrap();
-    let bench = Bench { kernel: &kernel, dir: &dir.0, live: true };
+    let dir = PinDir::new(&kernel, name);
+    let bench = Bench { kernel: &kernel, dir: dir.path(), live: true };
     for reason in conformance::run(&bench, conformance::case(name)) {
         support::skip(name, reason.trim_end().replace('\n', " "));
     }

@@ -4,14 +4,17 @@
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod bodies;
+#[path = "../../tests/support/pins.rs"]
+mod pins;
 #[path = "../../tests/support/kernel.rs"]
 mod support;
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
+use pins::PinDir;
 
 const GOLDEN: &str = include_str!("../../testdata/golden/transcript_6.18.txt");
 
@@ -166,30 +169,15 @@ const OTHERWISE: &[(RangeInclusive<Version>, &[&str])] = &[
     ),
 ];
 
-fn skip(reason: &str) {
-    support::denied("transcript", reason);
-}
-
-/// A directory that goes with everything in it.
-struct Dir(PathBuf);
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 #[test]
 fn transcript() {
     let Some(kernel) = support::linux_with_bpffs("transcript") else { return };
-    let root = Path::new("/sys/fs/bpf");
     // Of this thread alone, so that no device of the machine is touched.
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-        return skip(&format!("no network namespace: {errno}"));
+        return support::denied("transcript", format_args!("no network namespace: {errno}"));
     }
-    let dir = Dir(root.join(format!("skep-sim-{}", std::process::id())));
-    kernel.backend().create_pin_dir(&dir.0).unwrap();
-    let found = bodies::all(&kernel, &dir.0);
+    let dir = PinDir::new(&kernel, "transcript");
+    let found = bodies::all(&kernel, dir.path());
     if std::env::var_os("UPDATE_GOLDEN").is_some_and(|v| v == "1") {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/golden/transcript_6.18.txt");
         std::fs::write(path, found.join("\n") + "\n").unwrap();

@@ -5,42 +5,28 @@
 #![allow(missing_docs, clippy::print_stdout)]
 
 mod bodies;
+#[path = "../../tests/support/pins.rs"]
+mod pins;
 mod rows;
 #[path = "../../tests/support/kernel.rs"]
 mod support;
 
-use std::path::{Path, PathBuf};
-
 use nix::sched::{CloneFlags, unshare};
-
-fn skip(reason: &str) {
-    support::denied("rows", reason);
-}
-
-/// A directory that goes with everything in it.
-struct Dir(PathBuf);
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use pins::PinDir;
 
 #[test]
 fn drift() {
     let Some(kernel) = support::linux_with_bpffs("rows") else { return };
-    let root = Path::new("/sys/fs/bpf");
     let code = kernel.version_code().unwrap();
     let is_recorded = code >> 8 == 6 << 8 | 18;
     let mut transcript = rows::Transcript::default();
     transcript.play_sockets(&kernel);
     // Of this thread alone, so that no device of the machine is touched.
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-        return skip(&format!("no network namespace: {errno}"));
+        return support::denied("rows", format_args!("no network namespace: {errno}"));
     }
-    let dir = Dir(root.join(format!("skep-rows-{}", std::process::id())));
-    kernel.backend().create_pin_dir(&dir.0).unwrap();
-    transcript.play_rest(&kernel, &dir.0);
+    let dir = PinDir::new(&kernel, "rows");
+    transcript.play_rest(&kernel, dir.path());
     let played = rows::compare(&transcript.lines);
     println!("{}", rows::counts(&played));
     let drifted: Vec<String> = played

@@ -126,20 +126,16 @@ impl World for Linux {
     }
 }
 
-fn skip(reason: &str) {
-    support::denied("hooks", reason);
-}
-
 #[test]
 fn hooks_answer_as_recorded() {
     let Some(kernel) = support::linux("hooks") else { return };
     // Of this thread alone, so that no device of the machine is touched.
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-        return skip(&format!("no network namespace: {errno}"));
+        return support::denied("hooks", format_args!("no network namespace: {errno}"));
     }
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
     if !up.is_ok_and(|status| status.success()) {
-        return skip("`ip` does not bring up the loopback device");
+        return support::denied("hooks", "`ip` does not bring up the loopback device");
     }
     let world = Linux::new();
     let (rows, skipped) = hooks::play(&kernel, &world);

@@ -9,6 +9,8 @@
 mod maps;
 #[path = "kernel_linux/objects.rs"]
 mod objects;
+#[path = "../../tests/support/pins.rs"]
+mod pins;
 #[path = "kernel_linux/probes.rs"]
 mod probes;
 #[path = "kernel_linux/support.rs"]

@@ -4,7 +4,7 @@ use skep_sys::abi::{Errno, MapFlags, MapType, OpenFlags, UpdateFlags};
 use skep_sys::request::{MapCreate, MapMemory};
 use skep_sys::{Kernel, MapError, ObjectKind};
 
-use crate::support::{PinDir, kernel, map, program};
+use crate::support::{kernel, map, pin_dir, program};
 
 const ANY: UpdateFlags = UpdateFlags::empty();
 
@@ -197,7 +197,7 @@ fn memory_of_an_array_is_shared() {
 fn a_map_is_found_again_by_pin_and_id() {
     let name = "a_map_is_found_again_by_pin_and_id";
     let Some(kernel) = kernel(name) else { return };
-    let Some(dir) = PinDir::new(&kernel, name) else { return };
+    let Some(dir) = pin_dir(&kernel, name) else { return };
     let mut request = MapCreate::new(MapType::HASH, 4, 8, 3);
     request.name = "found_again";
     request.flags = MapFlags::NO_PREALLOC;

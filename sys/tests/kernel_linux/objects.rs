@@ -8,7 +8,7 @@ use skep_sys::request::{LinkCreate, LinkPlace, LinkTarget, LogBuffer, ProgLoad, 
 use skep_sys::{Feature, Kernel, ObjectKind};
 
 use crate::support::{
-    PinDir, assert_above_streams, bpf_descriptors, exclusively, kernel, map, program, returns, skip,
+    assert_above_streams, bpf_descriptors, exclusively, kernel, map, pin_dir, program, returns, skip,
 };
 
 #[test]
@@ -185,7 +185,7 @@ fn a_raw_tracepoint_link() {
     let ids: Vec<u32> = kernel.ids(ObjectKind::Link).collect::<Result<_, _>>().unwrap();
     assert!(ids.contains(&info.id.0));
 
-    if let Some(dir) = PinDir::new(&kernel, name) {
+    if let Some(dir) = pin_dir(&kernel, name) {
         let path = dir.path().join("link");
         link.pin(&path).unwrap();
         drop(link);

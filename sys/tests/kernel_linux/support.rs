@@ -1,12 +1,14 @@
 use std::fs;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use skep_asm::{Insn, Reg, opcode};
 use skep_sys::abi::{Errno, MapType, ProgType};
 use skep_sys::request::{MapCreate, ProgLoad};
 use skep_sys::{Kernel, LoadedProgram, MapFd};
+
+use crate::pins::PinDir;
 
 /// Says why a test does not run; a failure where everything must run.
 pub(crate) fn skip(name: &str, reason: &str) {
@@ -46,36 +48,13 @@ pub(crate) fn program(kernel: &Kernel, prog_type: ProgType, name: &str, value: i
     kernel.prog_load(&request, None).unwrap()
 }
 
-/// A directory on a bpffs that goes with its pins.
-pub(crate) struct PinDir(PathBuf);
-
-impl PinDir {
-    pub(crate) fn new(kernel: &Kernel, name: &str) -> Option<PinDir> {
-        let root = Path::new("/sys/fs/bpf");
-        if kernel.backend().is_bpffs(root) != Ok(true) {
-            skip(name, "no bpffs at /sys/fs/bpf");
-            return None;
-        }
-        let path = root.join(format!("skep-sys-{}-{name}", std::process::id()));
-        // Of a process of before, which had the number.
-        drop(PinDir(path.clone()));
-        kernel.backend().create_pin_dir(&path).unwrap();
-        Some(PinDir(path))
+/// A directory for pins, where there is a bpffs.
+pub(crate) fn pin_dir(kernel: &Kernel, name: &str) -> Option<PinDir> {
+    if kernel.backend().is_bpffs(Path::new("/sys/fs/bpf")) != Ok(true) {
+        skip(name, "no bpffs at /sys/fs/bpf");
+        return None;
     }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for PinDir {
-    fn drop(&mut self) {
-        let pins = fs::read_dir(&self.0).into_iter().flatten().flatten();
-        for pin in pins {
-            let _ = fs::remove_file(pin.path());
-        }
-        let _ = fs::remove_dir(&self.0);
-    }
+    Some(PinDir::new(kernel, name))
 }
 
 /// Tests that count descriptors, that need them to be closed when they close them, or that start processes, which have them too
