@@ -212,18 +212,23 @@ fn instruction_of(line: &str) -> Option<u32> {
         .then(|| index.trim().parse().ok())?
 }
 
-/// A dump of registers, such as `12: R0=inv0 R1=ctx(…)` or ` R0_w=0`.
+/// A dump of registers, such as `12: R0=inv0 R1=ctx(…)`, ` R0_w=0` or `frame1: R6=1`. What is said of a register has no `=`
+/// right behind its name: `R1 type=scalar expected=map_ptr`.
 fn is_state(line: &str) -> bool {
-    let text = match line.split_once(": ") {
-        Some((index, rest)) if index.trim().bytes().all(|byte| byte.is_ascii_digit()) => rest,
-        _ => line,
-    };
-    let mut chars = text.trim_start().chars();
-    match chars.next() {
-        Some('R') => chars.next().is_some_and(|next| next.is_ascii_digit()) && text.contains('='),
-        Some('f') => text.trim_start().starts_with("frame") && text.contains('='),
-        _ => false,
+    let mut text = line.trim_start();
+    while let Some((place, rest)) = text.split_once(": ") {
+        let number = place.strip_prefix("frame").unwrap_or(place);
+        if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            break;
+        }
+        text = rest.trim_start();
     }
+    let Some((name, _)) = text.split_once('=') else { return false };
+    let (name, marks) = name.split_once('_').unwrap_or((name, ""));
+    let number = name.strip_prefix('R').or_else(|| name.strip_prefix("fp-")).unwrap_or_default();
+    !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+        && marks.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 fn failed_instruction(plan: &ProgramPlan, btf: Option<&Btf>, index: u32) -> Option<FailedInstruction> {
@@ -274,6 +279,28 @@ mod tests {
         );
         let poison = "5: (85) call unknown#195896080\ninvalid func unknown#195896080\nprocessed 3 insns\n";
         assert_eq!(reading(poison), (Some(5), vec!["invalid func unknown#195896080".into()]));
+    }
+
+    #[test]
+    fn what_is_said_of_a_register_is_no_dump_of_it() {
+        for words in
+            ["R1 type=scalar expected=map_ptr", "R2 unbounded memory access, use 'var &= const'", "R0 = 1"]
+        {
+            let log = format!("5: (18) r1 = 0x0 ; R1=0\n6: (85) call bpf_map_lookup_elem#1\n{words}\n");
+            assert_eq!(reading(&log), (Some(6), vec![words.to_owned()]));
+        }
+        let dumps = [
+            "R0=1 R10=fp0",
+            " R0_rw=inv(id=0)",
+            "6: R1_w=ctx()",
+            "frame1: R6=1",
+            "6: frame12: R0_wD=0 fp-8=m",
+            "fp-16_w=0",
+        ];
+        for dump in dumps {
+            let log = format!("6: (85) call bpf_map_lookup_elem#1\n{dump}\nwhat is wrong\n");
+            assert_eq!(reading(&log), (Some(6), vec!["what is wrong".to_owned()]));
+        }
     }
 
     /// Linux 7.3 says it once more, at length, and with what to do.
