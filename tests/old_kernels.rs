@@ -13,7 +13,7 @@ use skep::load::{LoadError, NoteKind};
 use skep::program::RunInput;
 use skep::sim::{AttachPoint, Features, SimKernel};
 use skep::sys::Feature;
-use skep::sys::abi::{AttachType, Errno, LinkType};
+use skep::sys::abi::{AttachType, Errno, LinkType, MapType};
 use skep::sys::wrap::{CallLog, FaultInjection};
 use skep::{Error, ErrorKind, Kernel, Loader, Object, Spec};
 
@@ -379,6 +379,27 @@ fn objects_load_on_every_release() {
         let output = object.program("count_packets").unwrap().run(&RunInput::packet(&[0; 64])).unwrap();
         assert_eq!((output.retval, object.global::<u64>("packets_seen").unwrap()), (2, 1), "{major}.{minor}");
     }
+}
+
+/// What came later than the kernel is named with the release that it came with.
+#[test]
+fn kinds_that_a_kernel_does_not_know_are_named_with_their_release() {
+    let sim = SimKernel::builder().linux(5, 4).build().expect("no BTF is given");
+    let mut spec = open("xdp_count.o");
+    let map = spec.maps.iter_mut().find(|map| map.name == "packets").expect("it counts there");
+    map.map_type = MapType::RINGBUF;
+    let error = text(&load(&sim, &spec).expect_err("there are no ring buffers"));
+    assert!(error.contains("does not know maps of this kind, which came with Linux 5.8"), "{error}");
+
+    let error = text(&load(&sim, &open("syscall_prog.o")).expect_err("there are no such programs"));
+    assert!(error.contains("does not know programs of this kind, which came with Linux 5.14"), "{error}");
+
+    // A definition that is wrong on any kernel is still that.
+    let mut spec = open("xdp_count.o");
+    let map = spec.maps.iter_mut().find(|map| map.name == "packets").expect("it counts there");
+    map.key_size = 3;
+    let error = text(&load(&sim, &spec).expect_err("an array's keys have four bytes"));
+    assert!(error.contains("key 3 bytes") && !error.contains("came with"), "{error}");
 }
 
 /// A static tracepoint of a binary has many places: where a kernel can link them all at once, the program is verified for that.

@@ -84,37 +84,6 @@ const HELPERS: &[(i32, Release)] = &[
     (211, (6, 2)),
 ];
 
-/// The last kind of map of releases that added some.
-const MAP_TYPES: &[(MapType, Release)] = &[
-    (MapType::REUSEPORT_SOCKARRAY, (4, 19)),
-    (MapType::STACK, (4, 20)),
-    (MapType::SK_STORAGE, (5, 2)),
-    (MapType::DEVMAP_HASH, (5, 4)),
-    (MapType::STRUCT_OPS, (5, 6)),
-    (MapType::RINGBUF, (5, 8)),
-    (MapType::INODE_STORAGE, (5, 10)),
-    (MapType::TASK_STORAGE, (5, 11)),
-    (MapType::BLOOM_FILTER, (5, 16)),
-    (MapType::USER_RINGBUF, (6, 1)),
-    (MapType::CGRP_STORAGE, (6, 2)),
-    (MapType::ARENA, (6, 9)),
-    (MapType::INSN_ARRAY, (6, 19)),
-];
-
-/// The last kind of program of releases that added some.
-const PROG_TYPES: &[(ProgType, Release)] = &[
-    (ProgType::SK_REUSEPORT, (4, 19)),
-    (ProgType::FLOW_DISSECTOR, (4, 20)),
-    (ProgType::RAW_TRACEPOINT_WRITABLE, (5, 2)),
-    (ProgType::CGROUP_SOCKOPT, (5, 3)),
-    (ProgType::TRACING, (5, 5)),
-    (ProgType::EXT, (5, 6)),
-    (ProgType::LSM, (5, 7)),
-    (ProgType::SK_LOOKUP, (5, 9)),
-    (ProgType::SYSCALL, (5, 14)),
-    (ProgType::NETFILTER, (6, 4)),
-];
-
 /// The last attach type of releases that added some.
 const ATTACH_TYPES: &[(AttachType, Release)] = &[
     (AttachType::CGROUP_UDP6_RECVMSG, (5, 2)),
@@ -151,14 +120,16 @@ pub(crate) fn last_helper(release: Release) -> i32 {
     last(HELPERS, release).unwrap_or(81)
 }
 
-/// The last kind of map.
+/// The last kind of map; that of 4.18 for older ones.
 pub(crate) fn last_map_type(release: Release) -> MapType {
-    last(MAP_TYPES, release).unwrap_or(MapType::SOCKHASH)
+    let had = |kind: &&MapType| kind.since().is_some_and(|since| since <= release);
+    MapType::ALL.iter().rev().find(had).copied().unwrap_or_default().max(MapType::SOCKHASH)
 }
 
-/// The last kind of program.
+/// The last kind of program; that of 4.18 for older ones.
 pub(crate) fn last_prog_type(release: Release) -> ProgType {
-    last(PROG_TYPES, release).unwrap_or(ProgType::LIRC_MODE2)
+    let had = |kind: &&ProgType| kind.since().is_some_and(|since| since <= release);
+    ProgType::ALL.iter().rev().find(had).copied().unwrap_or_default().max(ProgType::LIRC_MODE2)
 }
 
 /// The last attach type.
@@ -193,8 +164,9 @@ mod tests {
         assert_eq!(bits.iter().collect::<BTreeSet<_>>().len(), bits.len());
         assert!(FEATURES.is_sorted_by_key(|(_, since)| since));
         assert!(HELPERS.is_sorted() && HELPERS.is_sorted_by_key(|(_, since)| since));
-        assert!(MAP_TYPES.is_sorted_by_key(|(kind, since)| (kind.0, *since)));
-        assert!(PROG_TYPES.is_sorted_by_key(|(kind, since)| (kind.0, *since)));
+        // A kernel that has a kind has those of lower numbers.
+        assert!(MapType::ALL.iter().filter_map(|kind| kind.since()).is_sorted());
+        assert!(ProgType::ALL.iter().filter_map(|kind| kind.since()).is_sorted());
         assert!(ATTACH_TYPES.is_sorted_by_key(|(kind, since)| (kind.0, *since)));
     }
 

@@ -1,6 +1,6 @@
 //! What a refused call may mean, and what to do.
 
-use skep_sys::abi::Errno;
+use skep_sys::abi::{Errno, MapType, ProgType};
 use skep_sys::{Feature, Kernel, Permissions};
 
 const CAP_NET_ADMIN: u32 = 12;
@@ -16,6 +16,21 @@ pub(crate) fn for_errno(kernel: &Kernel, errno: Errno) -> String {
         Errno::EMFILE => " (this process has no file descriptor left: raise RLIMIT_NOFILE)".into(),
         _ => String::new(),
     }
+}
+
+/// The same for a kind of map that the kernel does not know; none where it knows it, or that cannot be told.
+pub(super) fn for_map_type(kernel: &Kernel, kind: MapType) -> Option<String> {
+    kernel.has(Feature::MapType(kind)).is_unsupported().then(|| unknown("maps", kind.since()))
+}
+
+/// The same for a kind of program.
+pub(super) fn for_prog_type(kernel: &Kernel, kind: ProgType) -> Option<String> {
+    kernel.has(Feature::ProgType(kind)).is_unsupported().then(|| unknown("programs", kind.since()))
+}
+
+fn unknown(what: &str, since: Option<(u32, u32)>) -> String {
+    let since = since.map(|(major, minor)| format!(", which came with Linux {major}.{minor}"));
+    format!(" (this kernel does not know {what} of this kind{})", since.unwrap_or_default())
 }
 
 /// The same for what asks for `CAP_SYS_ADMIN` whatever it is about.

@@ -387,7 +387,9 @@ impl Maker<'_, '_> {
             map_type: spec.map_type,
             step: format!("the kernel did not {step}"),
             hint: match source {
-                Errno::EINVAL => describe(spec),
+                Errno::EINVAL => {
+                    hint::for_map_type(self.kernel, spec.map_type).unwrap_or_else(|| describe(spec))
+                }
                 _ => hint::for_errno(self.kernel, source),
             },
             source,

@@ -175,7 +175,9 @@ fn explain(
     };
     let text = log.text().into_owned();
     let truncated = matches!(answer, Err(Errno::ENOSPC)) || text.len() + 1 >= size;
-    let hint = if text.is_empty() || errno == Errno::EPERM {
+    let hint = if errno == Errno::EINVAL && text.is_empty() {
+        hint::for_prog_type(context.kernel, plan.prog_type).unwrap_or_default()
+    } else if text.is_empty() || errno == Errno::EPERM {
         hint::for_errno(context.kernel, errno)
     } else {
         String::new()

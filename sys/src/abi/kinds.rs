@@ -91,6 +91,44 @@ kinds! {
 }
 
 impl MapType {
+    /// The first release of Linux that has maps of this kind, such as `(5, 8)`; none for one that this version does not
+    /// know. It tells a person which kernel to look for: whether a kernel has it, a probe tells.
+    ///
+    /// ```
+    /// use skep_sys::abi::MapType;
+    ///
+    /// assert_eq!(MapType::RINGBUF.since(), Some((5, 8)));
+    /// ```
+    pub fn since(self) -> Option<(u32, u32)> {
+        Some(match self {
+            Self::HASH | Self::ARRAY => (3, 19),
+            Self::PROG_ARRAY => (4, 2),
+            Self::PERF_EVENT_ARRAY => (4, 3),
+            Self::PERCPU_HASH | Self::PERCPU_ARRAY | Self::STACK_TRACE => (4, 6),
+            Self::CGROUP_ARRAY => (4, 8),
+            Self::LRU_HASH | Self::LRU_PERCPU_HASH => (4, 10),
+            Self::LPM_TRIE => (4, 11),
+            Self::ARRAY_OF_MAPS | Self::HASH_OF_MAPS => (4, 12),
+            Self::DEVMAP | Self::SOCKMAP => (4, 14),
+            Self::CPUMAP => (4, 15),
+            Self::XSKMAP | Self::SOCKHASH => (4, 18),
+            Self::CGROUP_STORAGE | Self::REUSEPORT_SOCKARRAY => (4, 19),
+            Self::PERCPU_CGROUP_STORAGE | Self::QUEUE | Self::STACK => (4, 20),
+            Self::SK_STORAGE => (5, 2),
+            Self::DEVMAP_HASH => (5, 4),
+            Self::STRUCT_OPS => (5, 6),
+            Self::RINGBUF => (5, 8),
+            Self::INODE_STORAGE => (5, 10),
+            Self::TASK_STORAGE => (5, 11),
+            Self::BLOOM_FILTER => (5, 16),
+            Self::USER_RINGBUF => (6, 1),
+            Self::CGRP_STORAGE => (6, 2),
+            Self::ARENA => (6, 9),
+            Self::INSN_ARRAY => (6, 19),
+            _ => return None,
+        })
+    }
+
     /// Whether a value of this kind is one value per possible CPU as seen from user space.
     pub fn is_per_cpu(self) -> bool {
         matches!(
@@ -151,6 +189,43 @@ kinds! {
     SK_LOOKUP = 30, "sk_lookup";
     SYSCALL = 31, "syscall";
     NETFILTER = 32, "netfilter";
+}
+
+impl ProgType {
+    /// The first release of Linux that has programs of this kind, such as `(5, 8)`; none for one that this version does not
+    /// know. It tells a person which kernel to look for: whether a kernel has it, a probe tells.
+    ///
+    /// ```
+    /// use skep_sys::abi::ProgType;
+    ///
+    /// assert_eq!(ProgType::SYSCALL.since(), Some((5, 14)));
+    /// ```
+    pub fn since(self) -> Option<(u32, u32)> {
+        Some(match self {
+            Self::SOCKET_FILTER => (3, 19),
+            Self::KPROBE | Self::SCHED_CLS | Self::SCHED_ACT => (4, 1),
+            Self::TRACEPOINT => (4, 7),
+            Self::XDP => (4, 8),
+            Self::PERF_EVENT => (4, 9),
+            Self::CGROUP_SKB | Self::CGROUP_SOCK | Self::LWT_IN | Self::LWT_OUT | Self::LWT_XMIT => (4, 10),
+            Self::SOCK_OPS => (4, 13),
+            Self::SK_SKB => (4, 14),
+            Self::CGROUP_DEVICE => (4, 15),
+            Self::SK_MSG | Self::RAW_TRACEPOINT | Self::CGROUP_SOCK_ADDR => (4, 17),
+            Self::LWT_SEG6LOCAL | Self::LIRC_MODE2 => (4, 18),
+            Self::SK_REUSEPORT => (4, 19),
+            Self::FLOW_DISSECTOR => (4, 20),
+            Self::CGROUP_SYSCTL | Self::RAW_TRACEPOINT_WRITABLE => (5, 2),
+            Self::CGROUP_SOCKOPT => (5, 3),
+            Self::TRACING => (5, 5),
+            Self::STRUCT_OPS | Self::EXT => (5, 6),
+            Self::LSM => (5, 7),
+            Self::SK_LOOKUP => (5, 9),
+            Self::SYSCALL => (5, 14),
+            Self::NETFILTER => (6, 4),
+            _ => return None,
+        })
+    }
 }
 
 kinds! {
