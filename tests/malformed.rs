@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use object::read::elf::{FileHeader, SectionHeader};
 use object::{Endianness, elf};
+use skep::btf::{Kind, Linkage};
 use skep::reloc::BtfTarget;
 use skep::spec::{MapRole, SpecError};
 use skep::sys::abi::MapFlags;
@@ -38,6 +39,14 @@ impl Object {
 
     fn set(&mut self, at: usize, bytes: &[u8]) {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Gives a section other contents, at the end of the file.
+    fn replace(&mut self, name: &str, contents: &[u8]) {
+        let (header, ..) = self.section(name);
+        let place = [self.bytes.len() as u64, contents.len() as u64].map(u64::to_le_bytes);
+        self.set(header + 24, &place.concat());
+        self.bytes.extend_from_slice(contents);
     }
 
     fn parse(&self) -> Result<Spec, SpecError> {
@@ -269,7 +278,7 @@ type Blocks = Vec<(u32, Vec<Vec<u8>>)>;
 /// An object whose records of one kind (0: functions, 1: lines, 2: CO-RE) are changed.
 fn with_records(name: &'static str, kind: usize, change: impl FnOnce(&mut Blocks)) -> Spec {
     let mut object = Object::new(name);
-    let (header, start, size) = object.section(".BTF.ext");
+    let (_, start, size) = object.section(".BTF.ext");
     let old = &object.bytes[start..start + size];
     let word = |at: usize| u32::from_le_bytes(old[at..at + 4].try_into().expect("four bytes"));
     let at = (word(4) + word(8 + 8 * kind)) as usize;
@@ -282,7 +291,7 @@ fn with_records(name: &'static str, kind: usize, change: impl FnOnce(&mut Blocks
         next += 8 + len;
     }
     change(&mut blocks);
-    // What is new comes last; the section moves to the end of the file.
+    // What is new comes last.
     let mut part = word(at).to_le_bytes().to_vec();
     for (section, records) in blocks {
         part.extend([section, records.len() as u32].map(u32::to_le_bytes).concat());
@@ -292,9 +301,7 @@ fn with_records(name: &'static str, kind: usize, change: impl FnOnce(&mut Blocks
     let place = [(size as u32) - word(4), part.len() as u32].map(u32::to_le_bytes).concat();
     ext[8 + 8 * kind..16 + 8 * kind].copy_from_slice(&place);
     ext.extend(part);
-    object.set(header + 24, &(object.bytes.len() as u64).to_le_bytes());
-    object.set(header + 32, &(ext.len() as u64).to_le_bytes());
-    object.bytes.extend(ext);
+    object.replace(".BTF.ext", &ext);
     object.parse().expect(name)
 }
 
@@ -369,4 +376,57 @@ fn an_instruction_is_relocated_for_one_field() {
         let same = once.programs.iter().find(|other| other.name == program.name).expect("the same program");
         assert_eq!(program.insns, same.insns, "{}", program.name);
     }
+}
+
+/// What some options make that no loader takes is named with the option.
+#[test]
+fn options_that_make_no_object_are_named() {
+    let mut object = Object::new("subprogs");
+    let (header, ..) = object.section(".text");
+    let (_, start, size) = object.section(".strtab");
+    let names = [&object.bytes[start..start + size], b".text.x\0"].concat();
+    object.replace(".strtab", &names);
+    object.set(header, &(size as u32).to_le_bytes());
+    let error = object.error();
+    assert!(error.contains("`.text.x`") && error.contains("without -ffunction-sections"), "{error}");
+
+    const SHN_COMMON: u16 = 0xfff2;
+    let mut object = Object::new("subprogs");
+    let (_, symbols, size) = object.section(".symtab");
+    let variable = (symbols..symbols + size).step_by(24).find(|at| object.bytes[at + 4] & 0xf == 1);
+    object.set(variable.expect("a variable") + 6, &SHN_COMMON.to_le_bytes());
+    let (header, ..) = object.section(".bss");
+    object.set(header + 32, &0u64.to_le_bytes());
+    let error = object.error();
+    assert!(error.contains("`.bss`") && error.contains("-fno-common"), "{error}");
+}
+
+/// A variable that is neither static nor extern is that of a symbol, and static where the symbol is hidden.
+#[test]
+fn a_hidden_variable_is_static_whatever_its_linkage() {
+    const VAR: u32 = 14 << 24;
+    const STV_HIDDEN: u8 = 2;
+    let mut object = Object::new("globals");
+    let word = |object: &Object, at: usize| {
+        u32::from_le_bytes(object.bytes[at..at + 4].try_into().expect("four bytes"))
+    };
+    let (_, start, size) = object.section(".BTF");
+    let strings = start + (word(&object, start + 4) + word(&object, start + 16)) as usize;
+    let global = |at: &usize| word(&object, at + 4) == VAR && word(&object, at + 12) == 1;
+    let var = (start + 24..start + size).step_by(4).find(global).expect("a global variable");
+    let name_at = strings + word(&object, var) as usize;
+    let name = object.bytes[name_at..].split(|byte| *byte == 0).next().expect("a name").to_vec();
+    let (_, names, _) = object.section(".strtab");
+    let (_, symbols, size) = object.section(".symtab");
+    let named = |at: &usize| {
+        object.bytes[names + word(&object, *at) as usize..].starts_with(&[&*name, b"\0"].concat())
+    };
+    let symbol = (symbols..symbols + size).step_by(24).find(named).expect("its symbol");
+    object.set(symbol + 5, &[STV_HIDDEN]);
+    object.set(var + 12, &[9]);
+    let spec = object.parse().expect("opens");
+    let types = spec.btf.as_ref().expect("it has types").types();
+    let var =
+        types.into_iter().find(|ty| ty.kind() == Kind::VAR && ty.name_bytes() == name).expect("the variable");
+    assert_eq!(var.linkage(), Some(Linkage::STATIC));
 }

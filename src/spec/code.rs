@@ -107,9 +107,11 @@ pub(super) fn read(elf: &Elf<'_>) -> Result<Code, SpecError> {
             )));
         };
         if raw_name != TEXT && !symbol.is_global() {
-            return Err(fail(
-                "a static function cannot be an entry program: make it global, or move it to .text".into(),
-            ));
+            return Err(fail(if raw_name.starts_with(".text.") {
+                "sub-programs are called in .text only: compile without -ffunction-sections".into()
+            } else {
+                "a static function cannot be an entry program: make it global, or move it to .text".into()
+            }));
         }
         if symbol.size == 0 || symbol.size % 8 != 0 || symbol.value % 8 != 0 {
             return Err(fail(format!(

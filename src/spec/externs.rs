@@ -44,7 +44,7 @@ pub(super) fn read(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Externs, SpecErro
         };
         let (id, section) = index
             .find(&symbol.name)
-            .ok_or_else(|| fail("BTF says nothing of it: declare it with __ksym or __kconfig"))?;
+            .ok_or_else(|| fail("BTF says nothing of it: declare it with __ksym or __kconfig, or link the file that defines it"))?;
         let declared = btf.ty(id).map_err(in_btf)?;
         if declared.linkage() != Some(Linkage::EXTERN) {
             return Err(fail("BTF does not declare it as extern"));

@@ -37,8 +37,11 @@ pub(super) fn place_variables(elf: &Elf<'_>, btf: &Btf) -> Result<Btf, SpecError
         let fill = datasec.size() == 0;
         let size = if fill {
             let section = elf.section_named(&name).map(|(_, section)| section.size).filter(|&size| size > 0);
-            let size =
-                section.ok_or_else(|| SpecError::section(&name, "BTF describes it, and it is not there"))?;
+            let size = section.ok_or_else(|| {
+                let common = elf.symbols.iter().any(|symbol| symbol.section == object::elf::SHN_COMMON.0);
+                let cure = if common { ": compile with -fno-common" } else { "" };
+                SpecError::section(&name, format!("BTF describes it, and it is not there{cure}"))
+            })?;
             u32::try_from(size)
                 .map_err(|_| SpecError::section(&name, format!("{size} bytes exceed 4 GiB")))?
         } else {
@@ -57,7 +60,7 @@ pub(super) fn place_variables(elf: &Elf<'_>, btf: &Btf) -> Result<Btf, SpecError
                 return Err(fail(&format!("BTF says it is a {}", var.kind())));
             }
             let mut entry = entry;
-            if var.linkage() == Some(Linkage::GLOBAL) {
+            if !matches!(var.linkage(), Some(Linkage::STATIC | Linkage::EXTERN)) {
                 let at = symbols.binary_search_by(|symbol| symbol.name.as_bytes().cmp(var.name_bytes()));
                 let symbol =
                     at.ok().and_then(|at| symbols.get(at)).ok_or_else(|| fail("no symbol has its name"))?;
