@@ -43,11 +43,13 @@ impl<'a, K: PlainData, V: PlainData> Batches<'a, K, V> {
         Batches { pages: Pages::new(map, reading, size, flags) }
     }
 
-    /// Reads the next batch; none at the end, and after an error.
+    /// Reads the next batch; none at the end, and after an error. What was read, or taken out, before an error is given out
+    /// before it.
     ///
     /// # Errors
     /// [`MapError::Failed`]: of kind [`Invalid`](super::MapErrorKind::Invalid) for flags that the map does not know and for elements
-    /// that cannot be removed; [`MapError::IterationAborted`] where [`Keys`](super::Keys) would.
+    /// that cannot be removed; `ETIMEDOUT` when the lock of a bucket could not be had for a quarter of a second (Linux 6.15), as
+    /// on a machine that lets the CPU that has it wait. [`MapError::IterationAborted`] where [`Keys`](super::Keys) would.
     pub fn next_batch(&mut self) -> Result<Option<Batch<'_, K, V>>, MapError> {
         let len = self.pages.advance()?;
         if len == 0 {
