@@ -12,6 +12,7 @@ use std::io::{Error, Read, Write};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cgroup_conformance::{Host, Opt};
@@ -66,8 +67,15 @@ impl Linux {
         let groups = Groups::new(name)?;
         fs::write(groups.path().join("cgroup.procs"), "0").ok()?;
         let group = groups.open();
-        // A setting of the test's own.
+        // A setting of the test's own, and ports, where a loopback device can be had with them.
         unshare(CloneFlags::CLONE_NEWUTS).ok()?;
+        let ip = |arguments: &[&str]| {
+            let done = Command::new("ip").args(arguments).stdout(Stdio::null()).status();
+            done.is_ok_and(|status| status.success())
+        };
+        if ip(&["link", "show", "lo"]) && unshare(CloneFlags::CLONE_NEWNET).is_ok() {
+            assert!(ip(&["link", "set", "lo", "up"]), "the loopback device stays down");
+        }
         Some(Linux { kernel, before, group, groups, sockets: RefCell::default(), _lock: lock })
     }
 

@@ -230,6 +230,7 @@ fn killed_while_links_are_replaced() {
                 stride_now = stride(begun.elapsed());
             }
         }
-        assert!(deaths_seen > 5, "{deaths_seen}");
+        // Where it takes long, few calls are tried.
+        assert!(deaths_seen > if stride_now == 1 { 5 } else { 0 }, "{deaths_seen}");
     }
 }
