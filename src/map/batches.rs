@@ -48,8 +48,8 @@ impl<'a, K: PlainData, V: PlainData> Batches<'a, K, V> {
     ///
     /// # Errors
     /// [`MapError::Failed`]: of kind [`Invalid`](super::MapErrorKind::Invalid) for flags that the map does not know and for elements
-    /// that cannot be removed; `ETIMEDOUT` when the lock of a bucket could not be had for a quarter of a second (Linux 6.15), as
-    /// on a machine that lets the CPU that has it wait. [`MapError::IterationAborted`] where [`Keys`](super::Keys) would.
+    /// that cannot be removed, and [`Busy`](super::MapErrorKind::Busy) when the lock of a bucket is long in coming;
+    /// [`MapError::IterationAborted`] where [`Keys`](super::Keys) would.
     pub fn next_batch(&mut self) -> Result<Option<Batch<'_, K, V>>, MapError> {
         let len = self.pages.advance()?;
         if len == 0 {

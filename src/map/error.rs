@@ -266,7 +266,8 @@ pub enum MapErrorKind {
     /// The map takes no more elements ([`Errno::E2BIG`], [`Errno::ENOSPC`]), which is also what arrays answer to an
     /// index that they do not have.
     Full,
-    /// Another CPU is changing the same place ([`Errno::EBUSY`], [`Errno::EAGAIN`]): try again.
+    /// Another CPU is changing the same place ([`Errno::EBUSY`], [`Errno::EAGAIN`]), or has its lock for a quarter of a second,
+    /// as one that a machine lets wait ([`Errno::ETIMEDOUT`], Linux 6.15): try again.
     Busy,
     /// The map is frozen or opened for less, or the process lacks the right ([`Errno::EPERM`], [`Errno::EACCES`]).
     Denied,
@@ -442,7 +443,7 @@ fn kind_of(errno: Errno) -> MapErrorKind {
         Errno::ENOENT => MapErrorKind::NotFound,
         Errno::EEXIST => MapErrorKind::Exists,
         Errno::E2BIG | Errno::ENOSPC => MapErrorKind::Full,
-        Errno::EBUSY | Errno::EAGAIN => MapErrorKind::Busy,
+        Errno::EBUSY | Errno::EAGAIN | Errno::ETIMEDOUT => MapErrorKind::Busy,
         Errno::EPERM | Errno::EACCES => MapErrorKind::Denied,
         Errno::ENOMEM => MapErrorKind::NoMemory,
         Errno::EOPNOTSUPP | Errno::ENOTSUPP | Errno::ENOSYS => MapErrorKind::Unsupported,
@@ -548,6 +549,7 @@ mod tests {
             (Errno::E2BIG, K::Full),
             (Errno::ENOSPC, K::Full),
             (Errno::EBUSY, K::Busy),
+            (Errno::ETIMEDOUT, K::Busy),
             (Errno::EAGAIN, K::Busy),
             (Errno::EPERM, K::Denied),
             (Errno::EACCES, K::Denied),

@@ -86,8 +86,12 @@ impl PerfBufferOptions {
         self
     }
 
-    /// Gives the records of all CPUs in the order in which they were written, as far as they are there when reading
-    /// begins. They have times then, of [`ClockId::MONOTONIC`] unless [`timed`](Self::timed) says another.
+    /// Gives the records of all CPUs in the order of their times, as far as they are there when reading begins. These are of
+    /// [`ClockId::MONOTONIC`] unless [`timed`](Self::timed) says another.
+    ///
+    /// That is the order in which they were written, as far as the clocks of CPUs agree. Rings are looked at one after the
+    /// other when reading begins: what comes meanwhile to one that was looked at is given the next time, though something newer
+    /// of another CPU was given already.
     pub fn ordered(mut self) -> Self {
         self.ordered = true;
         self

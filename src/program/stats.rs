@@ -17,7 +17,8 @@ pub struct ProgramStats {
     pub run_cnt: u64,
     /// How long it ran while the kernel counted, all runs together.
     pub run_time: Duration,
-    /// How often it was left out because it ran on that CPU already (Linux 5.12); counted always.
+    /// How often it was left out because it ran on that CPU already (Linux 5.12), or, of one at a kprobe or a tracepoint of a perf
+    /// event, because another one ran there or a map was changed (Linux 6.7); counted always.
     pub recursion_misses: u64,
 }
 
