@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use object::read::elf::{FileHeader, SectionHeader};
 use object::{Endianness, elf};
-use skep::btf::{Kind, Linkage};
+use skep::btf::{Kind, Linkage, TypeId};
 use skep::reloc::BtfTarget;
 use skep::spec::{MapRole, SpecError};
 use skep::sys::abi::MapFlags;
@@ -429,4 +429,39 @@ fn a_hidden_variable_is_static_whatever_its_linkage() {
     let var =
         types.into_iter().find(|ty| ty.kind() == Kind::VAR && ty.name_bytes() == name).expect("the variable");
     assert_eq!(var.linkage(), Some(Linkage::STATIC));
+}
+
+/// libbpf's static linker left what a file declares and the next one defines at offset 0, up to its version 1.1 at least.
+#[test]
+fn what_a_linker_leaves_at_zero_is_where_its_symbol_is() {
+    const DATASEC: u32 = 15;
+    for name in ["linked", "maps_order"] {
+        let mut object = Object::new(name);
+        let whole = object.parse().expect(name);
+        let (_, start, size) = object.section(".BTF");
+        let bytes = object.bytes.clone();
+        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        let strings = start + (word(start + 4) + word(start + 16)) as usize;
+        let mut moved = 0;
+        for at in (start + 24..start + size - 12).step_by(4) {
+            let (kind, vars) = (word(at + 4) >> 24, word(at + 4) & 0xffff);
+            if kind != DATASEC || bytes.get(strings + word(at) as usize) != Some(&b'.') {
+                continue;
+            }
+            for entry in (0..vars as usize).map(|nth| at + 12 + 12 * nth) {
+                let var = whole.btf.as_ref().and_then(|btf| btf.ty(TypeId(word(entry))).ok());
+                if var.is_some_and(|var| var.linkage() == Some(Linkage::GLOBAL)) && word(entry + 4) != 0 {
+                    object.set(entry + 4, &[0; 4]);
+                    moved += 1;
+                }
+            }
+        }
+        assert!(moved > 0, "{name}: nothing of it was moved");
+        let spec = object.parse().expect(name);
+        assert_eq!(spec.maps, whole.maps, "{name}");
+        assert_eq!(spec.globals, whole.globals, "{name}");
+        assert_eq!(spec.functions, whole.functions, "{name}");
+        let types = |spec: &Spec| spec.btf.as_ref().map(|btf| btf.bytes().to_vec());
+        assert_eq!(types(&spec), types(&whole), "{name}");
+    }
 }
