@@ -70,6 +70,10 @@ impl Host for Linux {
         File::open("/proc/thread-self/ns/net").unwrap().into()
     }
 
+    fn set(&self, setting: &str, value: u32) {
+        std::fs::write(format!("/proc/sys/{setting}"), value.to_string()).unwrap();
+    }
+
     fn socket(&self, stream: bool, at: SocketAddr, shares: bool) -> usize {
         let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let kind = if stream { SockType::Stream } else { SockType::Datagram };

@@ -36,6 +36,10 @@ impl Host for Simulated {
         self.sim.open_netns().unwrap()
     }
 
+    fn set(&self, setting: &str, value: u32) {
+        self.sim.set_sysctl(setting, format!("{value}\n"));
+    }
+
     fn socket(&self, stream: bool, at: SocketAddr, shares: bool) -> usize {
         let socket = if stream { Socket::tcp(at).listening() } else { Socket::udp(at) };
         let socket = if shares { socket.reuse_port() } else { socket };

@@ -1,6 +1,8 @@
 //! Which socket a packet or a connection goes to, where programs choose: by what socket lookup programs assign, and by what
 //! programs of shared ports select. On Linux between real sockets.
 
+mod cookies;
+
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -18,6 +20,8 @@ use crate::support::notes::Notes;
 pub(crate) trait Host {
     fn kernel(&self) -> &Kernel;
     fn netns(&self) -> OwnedFd;
+    /// Sets a number below `/proc/sys`.
+    fn set(&self, setting: &str, value: u32);
     /// A socket that is bound to an address; one of TCP listens. Answers its number.
     fn socket(&self, stream: bool, at: SocketAddr, shares: bool) -> usize;
     fn descriptor(&self, socket: usize) -> OwnedFd;
@@ -36,6 +40,7 @@ crate::support::bodies! { ($) choice_conformance;
     lookups_follow_each_other: lookups_follow_each_other,
     shared_ports: shared_ports,
     shared_ports_are_refused: shared_ports_are_refused,
+    cookies: cookies::cookies,
 }
 
 const SELECT: i32 = 82;

@@ -21,6 +21,8 @@ pub(crate) struct Stream {
     pub(crate) backlog: VecDeque<u64>,
     /// The first segment of the connection: its header, as `TCP_SAVE_SYN` keeps it.
     pub(crate) syn: Option<Vec<u8>>,
+    /// When it last answered the beginning of a connection with a cookie.
+    pub(crate) cookies: Option<u64>,
     /// Address of the socket's struct in the kernel's memory.
     pub(crate) object: Option<u64>,
     /// What the maps of sockets that it is in made of it.

@@ -69,6 +69,7 @@ errnos! {
     EBADFD = 77, "file descriptor in bad state";
     ENOTSOCK = 88, "not a socket";
     EPROTOTYPE = 91, "wrong protocol for this socket";
+    EPROTONOSUPPORT = 93, "protocol not supported";
     ESOCKTNOSUPPORT = 94, "kind of socket not supported";
     EOPNOTSUPP = 95, "operation not supported";
     EAFNOSUPPORT = 97, "address family not supported";

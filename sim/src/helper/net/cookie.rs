@@ -1,4 +1,4 @@
-//! Helpers that make and check the cookies of TCP's handshake from raw headers.
+//! Helpers that make and check the cookies of TCP's handshake, for a socket or from headers alone.
 //!
 //! The arithmetic is that of the kernel (`net/ipv4/syncookies.c`, `net/ipv6/syncookies.c`). What a kernel rolls the dice for
 //! once, the secret of the hash, follows from the seed here.
@@ -7,11 +7,18 @@ use skep_sys::abi::Errno;
 
 use super::HelperFn;
 use crate::helper::negative;
-use crate::vm::{Trap, Vm};
+use crate::net::{AF_INET, AF_INET6, LISTEN};
+use crate::vm::{FaultKind, Trap, Vm};
 use crate::world::Random;
 
-pub(super) const HELPERS: &[(i32, HelperFn)] =
-    &[(204, generate_v4), (205, generate_v6), (206, check_v4), (207, check_v6)];
+pub(super) const HELPERS: &[(i32, HelperFn)] = &[
+    (100, check_for),
+    (110, generate_for),
+    (204, generate_v4),
+    (205, generate_v6),
+    (206, check_v4),
+    (207, check_v6),
+];
 
 /// Bytes of a `struct tcphdr`, `struct iphdr` and `struct ipv6hdr` without options.
 const TCP_LEN: usize = 20;
@@ -130,36 +137,140 @@ fn generate(vm: &mut Vm, family: Family, [ip, tcp, len, ..]: [u64; 5]) -> Result
     if len < TCP_LEN || len != told {
         return Ok(negative(Errno::EINVAL));
     }
-    let size = match segment_size(header.get(TCP_LEN..).unwrap_or_default()) {
-        0 => family.default,
-        size => size,
-    };
-    let index = family.sizes.iter().rposition(|known| size >= *known).unwrap_or(0);
-    let (secret, count) = (secret(vm, family), period(vm));
-    let data = peers.hash(&secret, count, 1).wrapping_add(index as u32) & MASK; // one of four
-    let cookie = peers
-        .hash(&secret, 0, 0)
-        .wrapping_add(word(&peers.tcp, 4))
-        .wrapping_add(count << BITS)
-        .wrapping_add(data);
-    let size = family.sizes.get(index).copied().unwrap_or_default();
-    Ok(u64::from(cookie) | u64::from(size) << 32)
+    let size = segment_size(header.get(TCP_LEN..).unwrap_or_default());
+    Ok(peers.cookie(vm, family, size))
+}
+
+impl Peers {
+    /// The cookie for a peer that offers segments of a size, 0 for none, and in the upper half the size that it says.
+    fn cookie(&self, vm: &Vm, family: Family, offered: u16) -> u64 {
+        let size = if offered == 0 { family.default } else { offered };
+        let index = family.sizes.iter().rposition(|known| size >= *known).unwrap_or(0);
+        let (secret, count) = (secret(vm, family), period(vm));
+        let data = self.hash(&secret, count, 1).wrapping_add(index as u32) & MASK; // one of four
+        let cookie = self
+            .hash(&secret, 0, 0)
+            .wrapping_add(word(&self.tcp, 4))
+            .wrapping_add(count << BITS)
+            .wrapping_add(data);
+        let size = family.sizes.get(index).copied().unwrap_or_default();
+        u64::from(cookie) | u64::from(size) << 32
+    }
+
+    /// Whether what is acknowledged is such a cookie, which is not too old.
+    fn is_answer(&self, vm: &Vm, family: Family) -> bool {
+        let (secret, count) = (secret(vm, family), period(vm));
+        // The acknowledgement is of the cookie, and the sequence number is that of the first byte.
+        let (cookie, first) = (word(&self.tcp, 8).wrapping_sub(1), word(&self.tcp, 4).wrapping_sub(1));
+        let rest = cookie.wrapping_sub(self.hash(&secret, 0, 0)).wrapping_sub(first);
+        let age = count.wrapping_sub(rest >> BITS) & (u32::MAX >> BITS);
+        let index = if age < AGE_MAX {
+            rest.wrapping_sub(self.hash(&secret, count.wrapping_sub(age), 1)) & MASK
+        } else {
+            u32::MAX
+        };
+        family.sizes.get(index as usize).is_some()
+    }
 }
 
 fn check(vm: &mut Vm, family: Family, [ip, tcp, ..]: [u64; 5]) -> Result<u64, Trap> {
     let peers = Peers::read(vm, family, ip, tcp)?;
-    let (secret, count) = (secret(vm, family), period(vm));
-    // The acknowledgement is of the cookie, and the sequence number is that of the first byte.
-    let (cookie, first) = (word(&peers.tcp, 8).wrapping_sub(1), word(&peers.tcp, 4).wrapping_sub(1));
-    let rest = cookie.wrapping_sub(peers.hash(&secret, 0, 0)).wrapping_sub(first);
-    let age = count.wrapping_sub(rest >> BITS) & (u32::MAX >> BITS);
-    let index = if age < AGE_MAX {
-        rest.wrapping_sub(peers.hash(&secret, count.wrapping_sub(age), 1)) & MASK
-    } else {
-        u32::MAX
+    Ok(if peers.is_answer(vm, family) { 0 } else { negative(Errno::EACCES) })
+}
+
+/// What a socket has to do with a segment that may begin a connection.
+struct Asked {
+    cookie: u64,
+    family: Family,
+    peers: Peers,
+    /// What options the segment has.
+    options: Vec<u8>,
+}
+
+/// `net.ipv4.tcp_syncookies`: 0 for never, 1 when connections come faster than they are accepted, 2 for always.
+fn mode(vm: &Vm) -> u8 {
+    let value = vm.kernel.sysctl("net/ipv4/tcp_syncookies");
+    value.and_then(|value| value.first().copied()).map_or(1, |digit| digit.wrapping_sub(b'0'))
+}
+
+/// Reads the arguments of a helper that is given a socket and two headers. `off` is the answer where there are no cookies, `judge`
+/// that to flags which are none of the helper's.
+fn asked(
+    vm: &mut Vm,
+    [socket, ip, ip_len, tcp, tcp_len]: [u64; 5],
+    off: Errno,
+    judge: impl FnOnce(u8, usize) -> Result<(), Errno>,
+) -> Result<Result<Asked, Errno>, Trap> {
+    let Some(cookie) = vm.socket_at(socket) else {
+        return Err(FaultKind::NotA { what: "socket", address: socket }.into());
     };
-    let is_good = family.sizes.get(index as usize).is_some();
-    Ok(if is_good { 0 } else { negative(Errno::EACCES) })
+    let (ip, tcp) =
+        (vm.memory.bytes(ip, ip_len as u32 as usize)?, vm.memory.bytes(tcp, tcp_len as u32 as usize)?);
+    let known = vm.kernel.0.world().net.socket(cookie).cloned();
+    let listens = known.filter(|socket| socket.protocol == 6 && socket.state == LISTEN);
+    let (Some(socket), Some(&flags)) = (listens, tcp.get(13).filter(|_| tcp.len() >= TCP_LEN)) else {
+        return Ok(Err(Errno::EINVAL));
+    };
+    let told = usize::from(tcp.get(12).copied().unwrap_or_default() >> 4) * 4;
+    if mode(vm) == 0 {
+        return Ok(Err(off));
+    }
+    if let Err(errno) = judge(flags, told) {
+        return Ok(Err(errno));
+    }
+    let version = ip.first().filter(|_| ip.len() >= IPV4_LEN).map(|first| first >> 4);
+    let (family, takes) = match version {
+        None => return Ok(Err(Errno::EINVAL)),
+        Some(4) => (V4, socket.family == AF_INET || socket.takes_both()),
+        Some(6) => (V6, socket.family == AF_INET6 && ip.len() >= IPV6_LEN),
+        Some(_) => return Ok(Err(Errno::EPROTONOSUPPORT)),
+    };
+    if !takes {
+        return Ok(Err(Errno::EINVAL));
+    }
+    let part = |bytes: &[u8], len: usize| bytes.get(..len).unwrap_or_default().to_vec();
+    let peers = Peers { ip: part(&ip, family.header), tcp: part(&tcp, TCP_LEN) };
+    let options = tcp.get(TCP_LEN..).unwrap_or_default().to_vec();
+    Ok(Ok(Asked { cookie, family, peers, options }))
+}
+
+const FIN: u8 = 1;
+const SYN: u8 = 1 << 1;
+const RST: u8 = 1 << 2;
+const ACK: u8 = 1 << 4;
+
+/// `bpf_tcp_gen_syncookie(sk, iph, iph_len, th, th_len)`. How many connections wait at a socket is nothing that a simulated kernel
+/// bounds, so there are cookies where there always are.
+fn generate_for(vm: &mut Vm, args: [u64; 5]) -> Result<u64, Trap> {
+    let len = args[4] as u32 as usize; // of five
+    let judge = |flags: u8, told| {
+        if len == told && flags & (SYN | ACK | FIN | RST) == SYN { Ok(()) } else { Err(Errno::EINVAL) }
+    };
+    let asked = match asked(vm, args, Errno::ENOENT, judge)? {
+        Ok(asked) => asked,
+        Err(errno) => return Ok(negative(errno)),
+    };
+    if mode(vm) != 2 {
+        return Ok(negative(Errno::ENOENT));
+    }
+    let now = vm.kernel.0.now();
+    vm.kernel.0.world().net.stream_mut(asked.cookie).cookies = Some(now);
+    Ok(asked.peers.cookie(vm, asked.family, segment_size(&asked.options)))
+}
+
+/// `bpf_tcp_check_syncookie(sk, iph, iph_len, th, th_len)`: only of sockets that gave some lately.
+fn check_for(vm: &mut Vm, args: [u64; 5]) -> Result<u64, Trap> {
+    let judge = |flags: u8, _| {
+        if flags & (ACK | RST | SYN) == ACK { Ok(()) } else { Err(Errno::ENOENT) }
+    };
+    let asked = match asked(vm, args, Errno::EINVAL, judge)? {
+        Ok(asked) => asked,
+        Err(errno) => return Ok(negative(errno)),
+    };
+    let given = vm.kernel.0.world().net.stream(asked.cookie).and_then(|stream| stream.cookies);
+    let lately = given.is_some_and(|given| vm.kernel.0.now() <= given + u64::from(AGE_MAX) * PERIOD);
+    let is_good = lately && asked.peers.is_answer(vm, asked.family);
+    Ok(if is_good { 0 } else { negative(Errno::ENOENT) })
 }
 
 /// `bpf_tcp_raw_gen_syncookie_ipv4(iph, th, th_len)`.
