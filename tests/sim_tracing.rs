@@ -6,14 +6,16 @@ mod iter_conformance;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use skep::asm::{Reg, Size};
 use skep::btf::{BtfBuilder, IntEncoding, Linkage};
 use skep::map::{Array, HashMap, PerCpuHashMap, PlainData, StackFrame, StackTraces};
+use skep::program::ProgramBuilder;
 use skep::ring::RingBuffer;
 use skep::sim::{
     AttachPoint, Effect, FunctionCall, Lsm, PerfSample, RawTracepoint, SimKernel, Socket, Syscall, TableCall,
     Task, Tracepoint, Uprobe,
 };
-use skep::sys::abi::{AttachType, Errno};
+use skep::sys::abi::{AttachType, Errno, ProgType};
 use skep::sys::request::{LinkCreate, LinkTarget, Uprobes};
 use skep::{Kernel, Loader, Object, Spec};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -461,5 +463,25 @@ fn tables_are_called() -> Result {
     assert_eq!(sim.fire(call("ssthresh"))?.result, Ok(2));
     assert_eq!(sim.fire(call("undo_cwnd"))?.result, Ok(10));
     assert!(sim.fire(call("init")).is_err());
+    Ok(())
+}
+
+/// A hook makes an execution a secure one.
+#[test]
+fn executions_get_options() -> Result {
+    let (sim, kernel) = sim("6.18")?;
+    let mut builder = ProgramBuilder::new(ProgType::LSM, "GPL");
+    builder.expected_attach_type(AttachType::LSM_MAC).attach_to("bprm_committed_creds");
+    let asm = builder.asm();
+    asm.ldx(Size::DW, Reg::R6, Reg::R1, 0).mov64_reg(Reg::R1, Reg::R6).mov64_imm(Reg::R2, 1).call_helper(159);
+    asm.mov64_reg(Reg::R7, Reg::R0).mov64_reg(Reg::R1, Reg::R6).mov64_imm(Reg::R2, 2).call_helper(159);
+    asm.add64_reg(Reg::R0, Reg::R7).exit();
+    let program = builder.load(&kernel)?;
+    let _link = program.attach()?;
+    let binary = sim.memory().object("linux_binprm")?;
+    let outcome = sim.fire(Lsm::new("bprm_committed_creds").arg(&binary))?;
+    let said = outcome.runs.ok()?.iter().map(|run| run.result.as_ref().ok().copied()).collect::<Vec<_>>();
+    assert_eq!(said, [Some(i64::from(-Errno::EINVAL.0).cast_unsigned())]);
+    assert_eq!(binary.get("secureexec")?, 1);
     Ok(())
 }

@@ -30,6 +30,7 @@ pub(super) const HELPERS: &[(i32, HelperFn)] = &[
     (175, pt_regs),
     (180, find_vma),
     (193, ima_hash),
+    (159, set_exec_options),
 ];
 
 pub(super) const KFUNCS: &[(&str, HelperFn)] = &[
@@ -392,4 +393,17 @@ pub(super) fn read_value(vm: &mut Vm, [_, to, size, ..]: [u64; 5]) -> Result<u64
     };
     vm.memory.write(to, &bytes)?;
     Ok(answer(result.map(drop)))
+}
+
+/// `bpf_bprm_opts_set(bprm, flags)`: whether what is executed gets a secure environment (`AT_SECURE`).
+fn set_exec_options(vm: &mut Vm, [binary, flags, ..]: [u64; 5]) -> Result<u64, Trap> {
+    const SECURE: u64 = 1;
+
+    if flags & !SECURE != 0 {
+        return Ok(negative(Errno::EINVAL));
+    }
+    let object = vm.kernel.memory().object_at("linux_binprm", binary);
+    let set = object.and_then(|object| object.set("secureexec", flags).map(drop));
+    set.map_err(|error| refuse(format!("bpf_bprm_opts_set: {error}")))?;
+    Ok(0)
 }
