@@ -6,7 +6,7 @@ use skep::map::{HashMap, MapErrorKind};
 use skep::sys::Kernel;
 use skep::sys::abi::MapType;
 
-use super::{ANY, map};
+use super::{ANY, map, patiently, roomy};
 
 /// All elements come, once each.
 pub(super) fn complete(kernel: &Kernel) {
@@ -32,7 +32,7 @@ pub(super) fn complete(kernel: &Kernel) {
 /// A loop may remove each key that it is given.
 pub(super) fn emptying(kernel: &Kernel) {
     for map_type in [MapType::HASH, MapType::LRU_HASH, MapType::PERCPU_HASH] {
-        let map = map(kernel, map_type, 4, 8, 1024);
+        let map = map(kernel, map_type, 4, 8, roomy(kernel, 300) as u32);
         let value = vec![7; map.value_len()];
         for key in 0..300u32 {
             map.update(&key.to_ne_bytes(), &value, ANY).unwrap();
@@ -98,10 +98,10 @@ pub(super) fn among_threads(kernel: &Kernel) {
         scope.spawn(move || {
             while !done.load(Ordering::Relaxed) {
                 for key in 1000..1100 {
-                    hash.insert(&key, &key, ANY).unwrap();
+                    patiently(|| hash.insert(&key, &key, ANY)).unwrap();
                 }
                 for key in 1000..1100 {
-                    hash.remove(&key).unwrap();
+                    patiently(|| hash.remove(&key)).unwrap();
                 }
             }
         });
