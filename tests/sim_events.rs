@@ -155,3 +155,8 @@ impl Stage for Simulated {
 fn programs_note_what_tests_tell() {
     assert_eq!(event_conformance::run(&Simulated::new()), Vec::<String>::new());
 }
+
+#[test]
+fn two_programs_run_in_order() {
+    assert_eq!(event_conformance::order(&Simulated::new()), Vec::<String>::new());
+}

@@ -138,7 +138,7 @@ fn probes_run_at_starts_ends_and_inside_of_functions() -> Result {
     let call = sim.fire(read())?;
     assert_eq!(
         call.runs.programs(),
-        ["probe", "probe_multi", "probe_session", "probe_return", "probe_session"]
+        ["probe_session", "probe_multi", "probe", "probe_return", "probe_session"]
     );
     assert_eq!((call.returned, call.skipped), (5, false));
     assert_eq!(hits(&object)?, [(0, 1), (1, 1), (4, 1), (6, 2)]);

@@ -7,6 +7,9 @@ static long (*const bpf_probe_read_user_str)(void *to, u32 size, const void *fro
 struct record { s64 numbers[4]; char text[32]; };
 struct record seen[16];
 u32 count;
+// Which program noted it, where two share this memory.
+u32 by[16];
+const volatile u32 me;
 // Only what this thread does is noted.
 u32 thread;
 
@@ -18,6 +21,7 @@ __inline struct record *next(void)
 	if ((u32)bpf_get_current_pid_tgid() != thread || at >= 16)
 		return NULL;
 	count = at + 1;
+	by[at] = me;
 	return &seen[at];
 }
 
@@ -187,6 +191,7 @@ int tracepoint_exec(struct sched_process_exec *event)
 	if (at >= 16)
 		return 0;
 	count = at + 1;
+	by[at] = me;
 	record = &seen[at];
 	record->numbers[0] = event->pid == event->old_pid;
 	__builtin_memcpy(record->text, text, sizeof(text));

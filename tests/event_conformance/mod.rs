@@ -89,12 +89,22 @@ impl Action {
     }
 }
 
+/// Which programs run, and when, where two are attached to a place.
+#[derive(Clone, Copy)]
+enum Order {
+    AsAttached,
+    LatestFirst,
+    /// It forbids what happens, and so nobody asks the other one.
+    OnlyLatest,
+}
+
 struct Case {
     program: &'static str,
     place: Place,
     action: Action,
     /// What it notes of what happens.
     notes: fn([i64; 2]) -> Record,
+    order: Order,
 }
 
 /// The start of the opening of a file.
@@ -133,22 +143,22 @@ fn executed(_: [i64; 2]) -> Record {
 
 #[rustfmt::skip]
 const CASES: &[Case] = &[
-    Case { program: "kprobe_open", place: Place::Kprobe("do_sys_openat2"), action: Action::Open, notes: open },
-    Case { program: "kretprobe_open", place: Place::Kretprobe("do_sys_openat2"), action: Action::Open, notes: opened },
-    Case { program: "fentry_open", place: Place::Section, action: Action::Open, notes: open },
-    Case { program: "fexit_open", place: Place::Section, action: Action::Open, notes: opened },
-    Case { program: "tracepoint_open", place: Place::Tracepoint("syscalls", "sys_enter_openat"), action: Action::Open, notes: open },
-    Case { program: "tracepoint_opened", place: Place::Tracepoint("syscalls", "sys_exit_openat"), action: Action::Open, notes: opened },
-    Case { program: "raw_tp_open", place: Place::Section, action: Action::Open, notes: open },
-    Case { program: "tp_btf_open", place: Place::Section, action: Action::Open, notes: open },
-    Case { program: "raw_tp_signal", place: Place::Section, action: Action::Signal, notes: generated },
-    Case { program: "tp_btf_signal", place: Place::Section, action: Action::Signal, notes: generated },
-    Case { program: "tracepoint_signal", place: Place::Tracepoint("signal", "signal_generate"), action: Action::Signal, notes: generated },
-    Case { program: "fmod_ret_kill", place: Place::Section, action: Action::Signal, notes: denied },
-    Case { program: "lsm_kill", place: Place::Section, action: Action::Signal, notes: denied },
-    Case { program: "uprobe_call", place: Place::Uprobe("getpgid"), action: Action::Call, notes: called },
-    Case { program: "uretprobe_call", place: Place::Uretprobe("getpgid"), action: Action::Call, notes: returned },
-    Case { program: "tracepoint_exec", place: Place::Tracepoint("sched", "sched_process_exec"), action: Action::Execute, notes: executed },
+    Case { program: "kprobe_open", place: Place::Kprobe("do_sys_openat2"), action: Action::Open, notes: open, order: Order::LatestFirst },
+    Case { program: "kretprobe_open", place: Place::Kretprobe("do_sys_openat2"), action: Action::Open, notes: opened, order: Order::AsAttached },
+    Case { program: "fentry_open", place: Place::Section, action: Action::Open, notes: open, order: Order::LatestFirst },
+    Case { program: "fexit_open", place: Place::Section, action: Action::Open, notes: opened, order: Order::LatestFirst },
+    Case { program: "tracepoint_open", place: Place::Tracepoint("syscalls", "sys_enter_openat"), action: Action::Open, notes: open, order: Order::AsAttached },
+    Case { program: "tracepoint_opened", place: Place::Tracepoint("syscalls", "sys_exit_openat"), action: Action::Open, notes: opened, order: Order::AsAttached },
+    Case { program: "raw_tp_open", place: Place::Section, action: Action::Open, notes: open, order: Order::AsAttached },
+    Case { program: "tp_btf_open", place: Place::Section, action: Action::Open, notes: open, order: Order::AsAttached },
+    Case { program: "raw_tp_signal", place: Place::Section, action: Action::Signal, notes: generated, order: Order::AsAttached },
+    Case { program: "tp_btf_signal", place: Place::Section, action: Action::Signal, notes: generated, order: Order::AsAttached },
+    Case { program: "tracepoint_signal", place: Place::Tracepoint("signal", "signal_generate"), action: Action::Signal, notes: generated, order: Order::AsAttached },
+    Case { program: "fmod_ret_kill", place: Place::Section, action: Action::Signal, notes: denied, order: Order::OnlyLatest },
+    Case { program: "lsm_kill", place: Place::Section, action: Action::Signal, notes: denied, order: Order::OnlyLatest },
+    Case { program: "uprobe_call", place: Place::Uprobe("getpgid"), action: Action::Call, notes: called, order: Order::LatestFirst },
+    Case { program: "uretprobe_call", place: Place::Uretprobe("getpgid"), action: Action::Call, notes: returned, order: Order::LatestFirst },
+    Case { program: "tracepoint_exec", place: Place::Tracepoint("sched", "sched_process_exec"), action: Action::Execute, notes: executed, order: Order::AsAttached },
 ];
 
 /// Runs all of it. Answers what could not be done, with the reason.
@@ -159,39 +169,57 @@ pub(crate) fn run(stage: &dyn Stage) -> Vec<String> {
         .collect()
 }
 
-fn play(stage: &dyn Stage, case: &Case) -> Result<(), String> {
-    let Case { program, place, action, notes } = case;
+/// One of the programs, which notes as `me`, with the memory of another if there is one.
+fn load(stage: &dyn Stage, program: &str, me: u32, beside: Option<&Object>) -> Result<Object, String> {
     let mut spec = Spec::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/run/events.o")).unwrap();
     let index = spec.program_index(program).expect("a program of that name");
     spec.load_only(index);
-    let object = Loader::new(stage.kernel()).load(&spec).map_err(|error| {
+    spec.set_global("me", &me).unwrap();
+    let mut loader = Loader::new(stage.kernel());
+    if let Some(beside) = beside {
+        loader = loader.replace_map(".bss", beside.map(".bss").unwrap());
+    }
+    loader.load(&spec).map_err(|error| {
         let cause = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
         format!("{error}: {cause}")
-    })?;
-    object.set_global("thread", &stage.thread()).unwrap();
-    let noted = |object: &Object| {
-        let count = object.global::<u32>("count").unwrap() as usize;
-        object.set_global("count", &0u32).unwrap();
-        let mut seen = object.global::<[Record; 16]>("seen").unwrap()[..count].to_vec();
-        // Not what another process executes that does the same.
-        seen.retain(|record| {
-            !record.text.starts_with(b"/tmp/skep-events-") || record.text == executed([0; 2]).text
-        });
-        seen
+    })
+}
+
+/// What was noted, and which programs did it; forgets it.
+fn noted(object: &Object) -> (Vec<Record>, Vec<u32>) {
+    let count = object.global::<u32>("count").unwrap() as usize;
+    object.set_global("count", &0u32).unwrap();
+    let seen = object.global::<[Record; 16]>("seen").unwrap();
+    let by = object.global::<[u32; 16]>("by").unwrap();
+    // Not what another process executes that does the same.
+    let ours = |record: &Record| {
+        !record.text.starts_with(b"/tmp/skep-events-") || record.text == executed([0; 2]).text
     };
-    let held = stage.attach(object.program(program).unwrap(), *place)?;
-    noted(&object);
+    seen[..count].iter().zip(by).filter(|(record, _)| ours(record)).unzip()
+}
+
+/// Does it until a program notes it. Linux leaves a program out where somebody is interrupted who changes a map on that CPU.
+fn until_noted(stage: &dyn Stage, object: &Object, action: Action) -> ([i64; 2], Vec<Record>, Vec<u32>) {
+    noted(object);
     let mut happened = action.happens(stage);
-    let mut seen = noted(&object);
-    // Linux leaves a program out where somebody is interrupted who changes a map on that CPU: it happens once more.
+    let (mut seen, mut by) = noted(object);
     for _ in 0..50 {
         if !seen.is_empty() {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
         happened = action.happens(stage);
-        seen = noted(&object);
+        (seen, by) = noted(object);
     }
+    (happened, seen, by)
+}
+
+fn play(stage: &dyn Stage, case: &Case) -> Result<(), String> {
+    let Case { program, place, action, notes, .. } = case;
+    let object = load(stage, program, 0, None)?;
+    object.set_global("thread", &stage.thread()).unwrap();
+    let held = stage.attach(object.program(program).unwrap(), *place)?;
+    let (happened, seen, _) = until_noted(stage, &object, *action);
     println!("{program}: {happened:?}");
     assert_eq!(seen, [notes(happened)], "{program}");
     // What is not attached any more notes nothing, and forbids nothing.
@@ -199,6 +227,30 @@ fn play(stage: &dyn Stage, case: &Case) -> Result<(), String> {
     noted(&object);
     let happened = action.happens(stage);
     assert!(!matches!(action, Action::Signal) || happened[1] == 0, "{program} after it was detached");
-    assert_eq!(noted(&object), [], "{program} after it was detached");
+    assert_eq!(noted(&object).0, [], "{program} after it was detached");
+    Ok(())
+}
+
+/// Which of two programs at a place comes first. Answers what could not be done, with the reason.
+pub(crate) fn order(stage: &dyn Stage) -> Vec<String> {
+    let cases = CASES.iter();
+    cases
+        .filter_map(|case| two(stage, case).err().map(|reason| format!("{}: {reason}", case.program)))
+        .collect()
+}
+
+fn two(stage: &dyn Stage, case: &Case) -> Result<(), String> {
+    let first = load(stage, case.program, 1, None)?;
+    let second = load(stage, case.program, 2, Some(&first))?;
+    first.set_global("thread", &stage.thread()).unwrap();
+    let _first = stage.attach(first.program(case.program).unwrap(), case.place)?;
+    let _second = stage.attach(second.program(case.program).unwrap(), case.place)?;
+    let (_, _, by) = until_noted(stage, &first, case.action);
+    let expected: &[u32] = match case.order {
+        Order::AsAttached => &[1, 2],
+        Order::LatestFirst => &[2, 1],
+        Order::OnlyLatest => &[2],
+    };
+    assert_eq!(by, expected, "{}", case.program);
     Ok(())
 }

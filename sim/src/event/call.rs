@@ -177,6 +177,7 @@ impl Call<'_> {
         site
     }
 
+    /// The latest one comes first.
     fn kprobes(&mut self, at: u64) {
         let name = self.event.name.clone();
         let regs = self.regs(at);
@@ -185,7 +186,7 @@ impl Call<'_> {
             PointKind::KprobeSession { function } if *function == name && at == 0 => Some(true),
             _ => None,
         });
-        for (link, (cookie, is_session)) in found {
+        for (link, (cookie, is_session)) in found.into_iter().rev() {
             let session = is_session.then_some(Session { at_return: false, cookie: 0, address: None });
             let func_ip = if at == 0 { self.address } else { 0 };
             let site = self.probe(&link, cookie, &regs, func_ip, session);
@@ -196,6 +197,7 @@ impl Call<'_> {
         }
     }
 
+    /// In the order in which they were attached: each is put on top of a stack when the function starts, the latest one first.
     fn kretprobes(&mut self) {
         let name = self.event.name.clone();
         let mut regs = self.regs(0);
@@ -215,10 +217,11 @@ impl Call<'_> {
         }
     }
 
-    /// The programs that are attached by types, with the function's arguments and, at its end, what it returned.
+    /// The programs that are attached by types, with the function's arguments and, at its end, what it returned. The latest one
+    /// comes first, at both ends.
     fn tracing(&mut self, types: &[AttachType], at_end: bool) {
         let found = attached(self.kernel, |link| is_tracing(link, types, &self.event.name).then_some(()));
-        for (link, ()) in found {
+        for (link, ()) in found.into_iter().rev() {
             let _ = self.typed(&link, at_end.then_some(self.returned), None);
         }
     }
@@ -227,7 +230,7 @@ impl Call<'_> {
     fn fsessions(&mut self, at_return: bool) {
         let types = &[AttachType::TRACE_FSESSION];
         let found = attached(self.kernel, |link| is_tracing(link, types, &self.event.name).then_some(()));
-        for (link, ()) in found {
+        for (link, ()) in found.into_iter().rev() {
             let before =
                 self.sessions.iter().find(|(id, _)| *id == link.id).map(|(_, session)| session.cookie);
             let session = Session { at_return, cookie: before.unwrap_or(0), address: None };
@@ -262,7 +265,7 @@ impl Call<'_> {
         let types = &[AttachType::MODIFY_RETURN];
         let found = attached(self.kernel, |link| is_tracing(link, types, &self.event.name).then_some(()));
         let own = std::mem::take(&mut self.returned);
-        for (link, ()) in found {
+        for (link, ()) in found.into_iter().rev() {
             if let Some(value) = self
                 .typed(&link, Some(0), None)
                 .0

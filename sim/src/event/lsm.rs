@@ -18,8 +18,8 @@ use crate::vm::{Trap, Vm, What};
 
 /// A hook of the kernel's security modules: `file_open`, `bprm_check_security`, `socket_connect`.
 ///
-/// The programs of hooks that decide (`lsm`) run until one returns something else than 0, which is the verdict. Those of hooks
-/// that return nothing all run.
+/// The programs of hooks that decide (`lsm`) run until one returns something else than 0, which is the verdict: the one that was
+/// attached last comes first. Those of hooks that return nothing all run.
 ///
 /// Behind them are those of the control groups that the task is in (`lsm_cgroup`, Linux 6.0). All of these run; one that returns 0
 /// refuses, and they may say with which error (`bpf_set_retval`). Linux asks those of the task also about sockets of other groups.
@@ -82,7 +82,7 @@ impl Event for Lsm {
             known::check(kernel, &self.scene, Named::Lsm(self.name.clone()))?;
         }
         let mut runs = Vec::new();
-        for (link, ()) in found {
+        for (link, ()) in found.into_iter().rev() {
             let decides = decides(kernel, &link);
             let (site, bytes) = self.context(kernel, &link, address, decides);
             let context = |vm: &mut Vm| -> Result<u64, Trap> { vm.own(What::Context, bytes, false) };

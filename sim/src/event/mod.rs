@@ -1,7 +1,7 @@
 //! Events: what happens in a simulated kernel, and which programs run because of it.
 //!
 //! An event is a value with what it has to say; [`SimKernel::fire`] lets it happen. The programs that are attached to its
-//! place run in the order in which they were attached, and the outcome tells what each did.
+//! place run as on Linux, where at most places the first one that was attached comes first, and the outcome tells what each did.
 
 mod argument;
 mod attach;
@@ -78,7 +78,9 @@ pub trait Event {
 }
 
 impl SimKernel {
-    /// Lets an event happen: the programs that are attached to its place run, in the order in which they were attached.
+    /// Lets an event happen: the programs that are attached to its place run. The first one that was attached comes first at
+    /// tracepoints and at returns of kprobes; the last one at kprobes, uprobes and their returns, `fentry`, `fexit`,
+    /// `fmod_ret` and security hooks, as Linux keeps them; those of devices and control groups as their links say.
     ///
     /// ```
     /// use skep_sim::{RawTracepoint, SimKernel};

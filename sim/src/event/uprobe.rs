@@ -141,7 +141,8 @@ impl Event for Uprobe {
         let mut runs = Vec::new();
         let mut sessions = Vec::<(u32, Session)>::new();
         let mut probe = |regs: &Registers, at_return: bool, at: &dyn Fn(&PointKind) -> Option<bool>| {
-            for (link, (cookie, is_session)) in points(kernel, at) {
+            // The latest one comes first, at both ends.
+            for (link, (cookie, is_session)) in points(kernel, at).into_iter().rev() {
                 let before =
                     sessions.iter().find(|(id, _)| *id == link.id).map(|(_, session)| session.cookie);
                 // One that has not gone on at the start does not run at the end.
