@@ -72,4 +72,47 @@ int take_without_interrupts(struct __sk_buff *skb)
 	return 0;
 }
 
+#define MANY 32
+
+struct {
+	int (*type)[BPF_MAP_TYPE_ARRAY];
+	int (*max_entries)[MANY];
+	u32 *key;
+	struct value *value;
+} many SEC(".maps");
+
+u64 waited;
+
+// Takes many locks, and the last one of them once more: the kernel takes note of 31 that are held.
+SEC("tc")
+int take_many(struct __sk_buff *skb)
+{
+	struct bpf_res_spin_lock *locks[MANY + 1] = {};
+	int i, answer = 0;
+	u64 begin = bpf_ktime_get_ns();
+
+	for (i = 0; i <= MANY; i++) {
+		u32 key = i < MANY ? i : MANY - 1;
+		struct value *one = bpf_map_lookup_elem(&many, &key);
+
+		if (!one)
+			return 1;
+		locks[i] = &one->lock;
+	}
+	for (i = 0; i < MANY; i++) {
+		answer = bpf_res_spin_lock(locks[i]);
+		if (answer)
+			goto end;
+	}
+	answer = bpf_res_spin_lock(locks[MANY]);
+	if (!answer)
+		bpf_res_spin_unlock(locks[MANY]);
+end:
+	for (i = i - 1; i >= 0; i--)
+		bpf_res_spin_unlock(locks[i]);
+	waited = bpf_ktime_get_ns() - begin;
+	noted[1] = answer;
+	return 0;
+}
+
 LICENSE("Dual MIT/GPL");

@@ -15,6 +15,9 @@ use crate::words::{narrow_any, widen_any};
 /// How often a lock that another run holds is tried before the program is stopped.
 const TRIES: u32 = 1 << 20;
 
+/// Of how many resilient locks that it holds the kernel takes note (`RES_NR_HELD`).
+const NOTED: usize = 31;
+
 /// What helpers keep of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
@@ -225,10 +228,11 @@ impl Vm {
         found.map(|at| self.held.references.remove(at)).is_some() // it was found there
     }
 
-    /// Takes a lock.
+    /// Takes a lock. That the program holds it itself is seen of those only that the kernel takes note of.
     pub(super) fn lock(&mut self, place: Place, kind: LockKind) -> Taken {
-        if self.held.locks.iter().any(|lock| lock.place.is(&place)) {
-            return Taken::Own;
+        if let Some(at) = self.held.locks.iter().position(|lock| lock.place.is(&place)) {
+            let is_noted = kind == LockKind::Spin || at < NOTED;
+            return if is_noted { Taken::Own } else { Taken::Others };
         }
         for _ in 0..TRIES {
             if place.swap(&self.kernel, 0, 1) {

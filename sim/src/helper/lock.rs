@@ -72,13 +72,20 @@ fn unlock(vm: &mut Vm, [lock, ..]: [u64; 5]) -> Result<u64, Trap> {
     Ok(0)
 }
 
+/// How long it is waited for a lock (`RES_DEF_TIMEOUT`), in nanoseconds.
+const PATIENCE: u64 = 250_000_000;
+
 /// `bpf_res_spin_lock(lock)`: says what would block for ever, instead of doing so.
 fn res_lock(vm: &mut Vm, lock: u64, kind: LockKind) -> Result<u64, Trap> {
     let place = place(vm, lock, FieldKind::ResSpinLock)?;
     Ok(match vm.lock(place, kind) {
         Taken::Yes => 0,
         Taken::Own => negative(Errno::EDEADLK),
-        Taken::Others => negative(Errno::ETIMEDOUT),
+        Taken::Others => {
+            let mut world = vm.kernel.0.world();
+            world.clock = world.clock.saturating_add(PATIENCE);
+            negative(Errno::ETIMEDOUT)
+        }
     })
 }
 
