@@ -72,8 +72,8 @@ fn unlock(vm: &mut Vm, [lock, ..]: [u64; 5]) -> Result<u64, Trap> {
     Ok(0)
 }
 
-/// How long it is waited for a lock (`RES_DEF_TIMEOUT`), in nanoseconds.
-const PATIENCE: u64 = 250_000_000;
+/// How long it is waited for a lock, in nanoseconds: until more than `RES_DEF_TIMEOUT` has passed.
+const PATIENCE: u64 = 250_001_000;
 
 /// `bpf_res_spin_lock(lock)`: says what would block for ever, instead of doing so.
 fn res_lock(vm: &mut Vm, lock: u64, kind: LockKind) -> Result<u64, Trap> {
