@@ -200,14 +200,21 @@ impl Stage for Linux {
     }
 }
 
+/// The running kernel, where it can be asked for what happens.
+fn stage(name: &str) -> Option<Linux> {
+    let kernel = linux(name)?;
+    let tracefs = Mounted::find("tracefs", "/sys/kernel/tracing", "events");
+    if tracefs.is_none() {
+        denied(name, "no tracefs can be mounted");
+    }
+    Some(Linux { kernel, tracefs: tracefs? })
+}
+
 #[test]
 fn programs_note_what_happens() {
     let name = "programs_note_what_happens";
-    let Some(kernel) = linux(name) else { return };
-    let Some(tracefs) = Mounted::find("tracefs", "/sys/kernel/tracing", "events") else {
-        return denied(name, "no tracefs can be mounted");
-    };
-    for reason in event_conformance::run(&Linux { kernel, tracefs }) {
+    let Some(stage) = stage(name) else { return };
+    for reason in event_conformance::run(&stage) {
         skip(name, reason);
     }
 }
@@ -215,11 +222,8 @@ fn programs_note_what_happens() {
 #[test]
 fn two_programs_run_in_order() {
     let name = "two_programs_run_in_order";
-    let Some(kernel) = linux(name) else { return };
-    let Some(tracefs) = Mounted::find("tracefs", "/sys/kernel/tracing", "events") else {
-        return denied(name, "no tracefs can be mounted");
-    };
-    for reason in event_conformance::order(&Linux { kernel, tracefs }) {
+    let Some(stage) = stage(name) else { return };
+    for reason in event_conformance::order(&stage) {
         skip(name, reason);
     }
 }

@@ -1,7 +1,7 @@
 //! Events: what happens in a simulated kernel, and which programs run because of it.
 //!
 //! An event is a value with what it has to say; [`SimKernel::fire`] lets it happen. The programs that are attached to its
-//! place run as on Linux, where at most places the first one that was attached comes first, and the outcome tells what each did.
+//! place run in Linux's order, which [`SimKernel::fire`] names, and the outcome tells what each did.
 
 mod argument;
 mod attach;
